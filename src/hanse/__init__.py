@@ -1,0 +1,1 @@
+"""hanse: a sovereign cloud-to-edge compute fabric."""
