@@ -1,0 +1,102 @@
+"""A plan: which replica of which workload runs where, with the reasons. Immutable once committed.
+
+The controller carries a plan out; it takes no decisions of its own doing so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hanse.core.ids import InstanceId, NodeId, PlanId, WorkloadId
+from hanse.core.time import WallTime
+from hanse.core.verdict import Change, Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """One replica placed on one node."""
+
+    instance: InstanceId
+    workload: WorkloadId
+    ordinal: int
+    node: NodeId
+    spec_generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """The parts of a candidate's score, all in microeur per month so that they add up; less is better."""
+
+    money_microeur: int
+    carbon_microeur: int
+    """Carbon priced by the workload's objective."""
+    carbon_ug: int
+    """The carbon itself, micrograms per month."""
+    latency_microeur: int
+    """Penalty for latency beyond the target; 0 within it."""
+    latency_us: int
+    """Round trip from the worst origin that this node would serve."""
+    moving_microeur: int = 0
+
+    @property
+    def total_microeur(self) -> int:
+        """The sum that candidates are compared by."""
+        return self.money_microeur + self.carbon_microeur + self.latency_microeur + self.moving_microeur
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One node considered for one workload: what decided, and its score where it was feasible."""
+
+    node: NodeId
+    is_feasible: bool
+    limit: str
+    """What ruled it out: ``policy``, ``capacity``, ``latency``, ``reachability``, ``selector``, ``budget`` or
+    ``drain``; empty if feasible."""
+    reasons: tuple[Reason, ...]
+    score: Score | None
+    is_chosen: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why the replicas of one workload are where they are."""
+
+    workload: WorkloadId
+    replicas_wanted: int
+    replicas_why: str
+    """The assumption that carries the count, in one sentence."""
+    candidates: tuple[Candidate, ...]
+    """In node id order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unplaced:
+    """Replicas that could not be placed: the binding limit and what would free a place."""
+
+    workload: WorkloadId
+    missing: int
+    reasons: tuple[Reason, ...]
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """An immutable answer to `where does everything run`, with its ancestry."""
+
+    id: PlanId
+    parent: PlanId | None
+    generation: int
+    created_us: WallTime
+    inputs: Mapping[str, str]
+    """Digests of what was read: policies, facts, prices, intensities, specs."""
+    assignments: tuple[Assignment, ...]
+    """In instance id order."""
+    unplaced: tuple[Unplaced, ...]
+    explanations: Mapping[WorkloadId, Explanation]
+    objective_microeur: int
+    bound_microeur: int | None
+    """A lower bound on the objective of any legal plan; None where the solver gives none."""
+    trigger: str
+    """What made this plan necessary, for people and for the ledger."""

@@ -1,0 +1,1 @@
+"""What travels: messages, subjects, canonical bytes and signed envelopes."""

@@ -1,0 +1,203 @@
+"""Every message that crosses a process border, each with a version in its tag.
+
+A reader refuses unknown tags and unknown fields: an old node that meets a newer message says so instead of guessing.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from hanse.core.fabric import Node, Operator, Resources, Site
+from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, PlanId, WorkloadId
+from hanse.core.plan import Plan
+from hanse.core.ports import LogLine, RouteEntry, WorkloadStats
+from hanse.core.snapshot import Phase
+from hanse.core.time import WallTime
+from hanse.core.work import Workload
+
+
+class SpecRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="spec.v1", kw_only=True):
+    """An accepted manifest: exactly one body is set. `is_deleted` is a level, kept until its work is stopped."""
+
+    accepted_us: WallTime
+    accepted_by: str
+    workload: Workload | None = None
+    operator: Operator | None = None
+    site: Site | None = None
+    is_deleted: bool = False
+
+
+class NodeRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="node.v1", kw_only=True):
+    """One enrolled node, signed by the controller: facts, the node's receipt key, administrative state."""
+
+    node: Node
+    public_key: bytes
+    """Raw Ed25519 key that the node seals its messages with."""
+    enrolled_us: WallTime
+    spiffe_id: str
+    is_draining: bool = False
+    is_revoked: bool = False
+
+
+class Presence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="presence.v1", kw_only=True):
+    """What a node says when it starts: where it listens, and which start this is."""
+
+    node: NodeId
+    incarnation: int
+    """Grows by one at each start of the agent."""
+    front: str
+    mesh: str
+    version: str
+    started_us: WallTime
+
+
+class Heartbeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="heartbeat.v1", kw_only=True):
+    """One sign of life, every second on the bus."""
+
+    node: NodeId
+    incarnation: int
+    sequence: int
+    at_us: WallTime
+    used: Resources
+    power_mw: int
+    is_power_modelled: bool
+    rss_bytes: int
+    front: str
+    mesh: str
+
+
+class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="order.v1", kw_only=True):
+    """The desired state of one instance on one node: a level, complete in itself.
+
+    `generation` grows with each order for the same instance; a node refuses an older one than it holds. After
+    `expires_us` the order grants nothing: a node that hears nothing stops its work then, and not before.
+    """
+
+    node: NodeId
+    instance: InstanceId
+    generation: int
+    wanted: bool
+    workload: Workload
+    ordinal: int
+    plan: PlanId
+    reason: str
+    issued_us: WallTime
+    expires_us: WallTime
+
+
+class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="report.v1", kw_only=True):
+    """What a node did about an order: the receipt, signed by the node. Written when the phase changes, not in time."""
+
+    node: NodeId
+    instance: InstanceId
+    workload: WorkloadId
+    generation: int
+    """Of the order it answers."""
+    order_digest: str
+    phase: Phase
+    since_us: WallTime
+    code: str = ""
+    reason: str = ""
+    artifact: str = ""
+
+
+class RouteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="route.v1", kw_only=True):
+    """Where one workload answers. `generation` only grows."""
+
+    route: RouteEntry
+    generation: int
+    issued_us: WallTime
+
+
+class PlanRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="plan.v1", kw_only=True):
+    """The committed plan: its ancestry and the digest of its `PlanBody` in the blob store."""
+
+    plan: PlanId
+    parent: PlanId | None
+    generation: int
+    body: Digest
+    controller: ControllerId
+    committed_us: WallTime
+
+
+class PlanBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="plan-body.v1", kw_only=True):
+    """The whole plan; a blob of its own, because a large fabric's plan outgrows one message."""
+
+    plan: Plan
+
+
+class Lease(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lease.v1", kw_only=True):
+    """Who leads. Renewed by compare-and-swap; a holder that sees no renewal for the term may take it."""
+
+    holder: ControllerId
+    term: int
+    """Grows by one at each change of holder."""
+    renewals: int
+    api: str
+    """URL of the holder's API."""
+
+
+class Revocations(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="revocations.v1", kw_only=True):
+    """Nodes whose identity no longer counts."""
+
+    nodes: tuple[NodeId, ...]
+    generation: int
+
+
+class RenewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="renew.v1", kw_only=True):
+    """A node asks for a new SVID for a fresh key."""
+
+    node: NodeId
+    csr_pem: bytes
+    at_us: WallTime
+
+
+class Svid(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="svid.v1", kw_only=True):
+    """An issued X.509-SVID chain and the trust bundle."""
+
+    certificate_chain_pem: bytes
+    bundle_pem: bytes
+    not_after_us: WallTime
+
+
+class JoinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="join.v1", kw_only=True):
+    """A new node presents a one-time token, its facts and its keys."""
+
+    token: str
+    node: Node
+    csr_pem: bytes
+    public_key: bytes
+    nats_public_key: str
+
+
+class JoinResponse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="joined.v1", kw_only=True):
+    """What a node needs to take part: identity, credentials for the substrate, keys to trust."""
+
+    svid: Svid
+    nats_jwt: str
+    nats_urls: tuple[str, ...]
+    controller_keys: tuple[bytes, ...]
+    """Raw Ed25519 keys whose orders count."""
+    domain: str
+
+
+class LogsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="logs.v1", kw_only=True):
+    """Ask a node for lines of a workload."""
+
+    workload: WorkloadId
+    after: int
+    limit: int
+
+
+class LogsReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="logs-reply.v1", kw_only=True):
+    """The lines."""
+
+    node: NodeId
+    lines: tuple[LogLine, ...]
+
+
+class StatsReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="stats-reply.v1", kw_only=True):
+    """Counters of everything a node serves."""
+
+    node: NodeId
+    workloads: dict[WorkloadId, WorkloadStats]

@@ -1,0 +1,60 @@
+"""Names on the substrate: buckets, keys and subjects, in one place so that permissions can be read off.
+
+A node with id N may publish `hanse.v1.heartbeat.N` and `hanse.v1.ask.N.*`, answer `hanse.v1.tell.N.*`, write
+`reports`/`N.>` and `presence`/`N`, and read `orders`/`N.>`, `routes`/`>`, `trust`/`>` and artifacts: nothing else.
+"""
+
+from __future__ import annotations
+
+from hanse.core.ids import InstanceId, NodeId, WorkloadId
+
+SPECS = "specs"
+"""Accepted manifests: key ``<kind>.<namespace>.<name>``, sealed `SpecRecord`."""
+NODES = "nodes"
+"""Enrolled nodes: key node id, sealed `NodeRecord` (by the controller) ."""
+PRESENCE = "presence"
+"""What a node says of itself at start: key node id, sealed `Presence` (by the node)."""
+ORDERS = "orders"
+"""Desired state: key ``<node>.<instance>``, sealed `Order` (by the controller)."""
+REPORTS = "reports"
+"""Observed state: key ``<node>.<instance>``, sealed `Report` (by the node)."""
+ROUTES = "routes"
+"""Route table: key workload id, sealed `RouteRecord` (by the controller)."""
+PLANS = "plans"
+"""Key ``current``: sealed `PlanRecord`; history is in the ledger."""
+LEASES = "leases"
+"""Key ``controller``: `Lease`."""
+TRUST = "trust"
+"""Key ``revocations``: sealed `Revocations` (by the controller)."""
+
+BUCKETS = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST)
+ARTIFACTS = "artifacts"
+"""Object store of components, by digest."""
+
+HEARTBEATS = "hanse.v1.heartbeat.*"
+ASKS = "hanse.v1.ask.*.*"
+
+
+def heartbeat(node: NodeId) -> str:
+    """Subject of a node's heartbeats."""
+    return f"hanse.v1.heartbeat.{node}"
+
+
+def ask(node: NodeId, what: str) -> str:
+    """Subject of a node's requests to the controller, for example ``renew``."""
+    return f"hanse.v1.ask.{node}.{what}"
+
+
+def tell(node: NodeId, what: str) -> str:
+    """Subject of requests to a node, for example ``logs`` or ``stats``."""
+    return f"hanse.v1.tell.{node}.{what}"
+
+
+def instance_key(node: NodeId, instance: InstanceId) -> str:
+    """Key of an order or report."""
+    return f"{node}.{instance}"
+
+
+def spec_key(kind: str, workload: WorkloadId) -> str:
+    """Key of an accepted manifest."""
+    return f"{kind.lower()}.{workload}"
