@@ -246,7 +246,12 @@ class Meter(Protocol):
 
 
 class Signer(Protocol):
-    """Signs bytes with one private key that never leaves it (Ed25519)."""
+    """Signs bytes with one private key that never leaves it."""
+
+    @property
+    def algorithm(self) -> str:
+        """``ed25519`` (public key 32 bytes, signature 64) or ``ml-dsa-44`` (1,312 and 2,420)."""
+        ...
 
     @property
     def key_id(self) -> str:
@@ -255,11 +260,11 @@ class Signer(Protocol):
 
     @property
     def public_key(self) -> bytes:
-        """Raw Ed25519 public key, 32 bytes."""
+        """The raw public key."""
         ...
 
     def sign(self, message: bytes) -> bytes:
-        """Sign; 64 bytes."""
+        """Sign and return the raw signature."""
         ...
 
 
@@ -283,6 +288,9 @@ class ControlPorts:
     ledger: Store
     """Files of the transparency log: a store of its own, local to the domain's ledger."""
     signer: Signer
+    """Ed25519: seals orders, routes and records."""
+    ledger_signers: tuple[Signer, ...]
+    """Sign checkpoints, one line each: Ed25519 and ML-DSA-44."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

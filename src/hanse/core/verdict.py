@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from hanse.core.ids import NodeId, WorkloadId
 
@@ -52,3 +53,19 @@ class Verdict:
     """On a denial every rule that denies; on an allowance the rules that permit."""
     valid_until_us: int | None = None
     """Wall time at which a dated fact read here begins or ends, so the answer must be asked again."""
+
+
+class Verdicts(Protocol):
+    """Every verdict of one screening; workloads and nodes that are alike share one."""
+
+    def of(self, workload: WorkloadId, node: NodeId) -> Verdict:
+        """The verdict for one pair. Raises KeyError for a pair that was not screened."""
+        ...
+
+    def allowed(self, workload: WorkloadId) -> tuple[NodeId, ...]:
+        """Nodes where the workload may run, in id order."""
+        ...
+
+    def changes(self, workload: WorkloadId) -> tuple[Change, ...]:
+        """Nearest changes that would allow more nodes, nearest first; computed when asked."""
+        ...
