@@ -14,7 +14,8 @@ import structlog
 from hanse.core.errors import HanseError
 from hanse.core.ports import NodePorts
 from hanse.core.time import US_PER_S, WallTime
-from hanse.identity import SECRET_BYTES, key_from_secret, key_pem, make_csr
+from hanse.identity import key_from_secret, make_csr
+from hanse.identity.authority import SECRET_BYTES, key_pem
 from hanse.node.config import NodeConfig
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import RenewRequest, Svid

@@ -1,0 +1,139 @@
+"""One controller process: ports, the controller, its API.
+
+Started by `hanse up` and by `hanse controller run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from hanse import __version__, _engine
+from hanse.adapters.clock import SystemClock
+from hanse.adapters.disk_store import DiskStore
+from hanse.adapters.domain_files import Domain, issue_server, load_domain
+from hanse.adapters.entropy import SystemEntropy
+from hanse.adapters.gazetteer import read_gazetteer, read_intensity
+from hanse.adapters.nats_link import LinkConfig, NatsLink
+from hanse.adapters.nats_blobs import NatsBlobs
+from hanse.adapters.nats_bus import NatsBus
+from hanse.adapters.nats_store import NatsStore, ensure_buckets
+from hanse.adapters.package_data import read_packs
+from hanse.app.api import build_api
+from hanse.app.layout import Layout
+from hanse.app.serving import bound_socket, run_until_signalled
+from hanse.control import ControlConfig, build_control
+from hanse.core.errors import HanseError
+from hanse.core.ids import ControllerId
+from hanse.core.ports import ControlPorts
+from hanse.ledger import path_of
+from hanse.wire.subjects import BUCKETS
+
+
+class ComponentRefused(HanseError):
+    """Raised when uploaded bytes are not a component that hanse runs."""
+
+    code = "component.refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerOptions:
+    """What the command line says."""
+
+    state: Path
+    id: str
+    api_host: str
+    api_port: int
+    substrate_url: str
+    node_substrate_urls: tuple[str, ...]
+    latency_table: Path | None = None
+
+
+async def run_controller(options: ControllerOptions) -> None:
+    """Run one controller and its API until a signal comes."""
+    layout = Layout(options.state)
+    domain = load_domain(layout.root)
+    clock, entropy = SystemClock(), SystemEntropy()
+    link = NatsLink(
+        LinkConfig(
+            urls=(options.substrate_url,),
+            name=f"controller {options.id}",
+            credentials=domain.controller_credentials,
+            ca_pem=domain.bundle_pem,
+        )
+    )
+    await link.start()
+    try:
+        await ensure_buckets(link, BUCKETS)
+        ports = ControlPorts(
+            clock=clock,
+            entropy=entropy,
+            bus=NatsBus(link),
+            store=NatsStore(link),
+            blobs=NatsBlobs(link),
+            ledger=DiskStore(layout.ledger, path_of=path_of),
+            signer=domain.controller_signer,
+            ledger_signers=domain.ledger_signers,
+        )
+        await _serve(options, domain, ports)
+    finally:
+        await link.stop()
+
+
+async def _serve(options: ControllerOptions, domain: Domain, ports: ControlPorts) -> None:
+    listening = bound_socket(options.api_host, options.api_port)
+    url = f"https://{options.api_host}:{listening.getsockname()[1]}"
+    controller = build_control(ports, _config(options, domain, url), domain.authority)
+    api = build_api(
+        controller, ports, token=domain.api_token, version=__version__, inspect_component=inspect_component
+    )
+    server = uvicorn.Server(uvicorn.Config(api, log_config=None, access_log=False, lifespan="off"))
+    server.config.load()
+    server.config.ssl = _tls(domain, options, ports)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(controller.run(), name="controller")
+        serving = tasks.create_task(server.serve(sockets=[listening]), name="api")
+        await run_until_signalled()
+        server.should_exit = True
+        await serving
+        running.cancel()
+
+
+def _config(options: ControllerOptions, domain: Domain, url: str) -> ControlConfig:
+    return ControlConfig(
+        id=ControllerId(options.id),
+        domain=domain.name,
+        api_url=url,
+        nats_urls=options.node_substrate_urls,
+        packs=read_packs(),
+        intensity_g_per_kwh=read_intensity(),
+        gazetteer=read_gazetteer(),
+    )
+
+
+def _tls(domain: Domain, options: ControllerOptions, ports: ControlPorts) -> ssl.SSLContext:
+    """Server TLS with a certificate of the domain's own authority."""
+    chain, key = issue_server(
+        domain,
+        f"api-{options.id}",
+        now=ports.clock.wall(),
+        entropy=ports.entropy,
+        ip_addresses=(options.api_host,),
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    _load_chain(context, chain, key)
+    return context
+
+
+async def inspect_component(component: bytes) -> tuple[str, list[str]]:
+    """Judge uploaded bytes: (world, imports). Raises ComponentRefused with the engine's code."""
+    try:
+        info = await asyncio.to_thread(_engine.inspect, component)
+    except _engine.EngineError as error:
+        raise ComponentRefused(error.message, code=error.code, hint=error.hint) from error
+    return info.world, list(info.imports)
