@@ -4,8 +4,9 @@ from __future__ import annotations
 
 
 class NoEvidence:
-    """Offers no hardware evidence: kind ``none``. Facts about such a node keep the grade its operator's signature gives."""
+    """Offers no hardware evidence: kind ``none``. Facts about such a node keep the grade its operator's signature
+    gives."""
 
-    async def evidence(self, nonce: bytes) -> tuple[str, bytes]:  # noqa: ARG002 - the port's signature
+    async def evidence(self, nonce: bytes) -> tuple[str, bytes]:
         """Return kind ``none`` and no bytes."""
         return "none", b""

@@ -1,7 +1,7 @@
 """The Runtime port on the native engine: converts records, moves waiting calls off the event loop, maps errors.
 
-`Workload -> engine limits`. Compiling a component takes seconds the first time; it runs in a thread and the engine releases
-the interpreter lock meanwhile.
+`Workload -> engine limits`. Compiling a component takes seconds the first time; it runs in a thread and the engine
+releases the interpreter lock meanwhile.
 """
 
 from __future__ import annotations

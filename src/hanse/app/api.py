@@ -1,6 +1,7 @@
 """The HTTP API under ``/api/v1``: OpenAPI, bearer token, server-sent events. The CLI is its client.
 
-`FabricService -> FastAPI`. Errors are ``{"error": {"code", "message", "hint", "retry", "context", "details"}}`` with a status that fits.
+`FabricService -> FastAPI`. Errors are ``{"error": {"code", "message", "hint", "retry", "context", "details"}}`` with
+a status that fits.
 """
 
 from __future__ import annotations
@@ -251,7 +252,7 @@ def build_api(
     @app.get("/api/v1/receipts/{instance}", dependencies=secured)
     async def receipt(instance: str) -> Response:
         """The receipt of one placement: verifiable offline with `hanse audit verify`."""
-        data = await controller.journal.receipt(InstanceId(instance))
+        data = await controller.journal.receipt(InstanceId(instance), controller.state)
         return Response(data, media_type="application/json")
 
     @app.get("/api/v1/ledger/checkpoint", dependencies=secured)

@@ -18,11 +18,12 @@ from hanse.adapters.disk_store import DiskStore
 from hanse.adapters.domain_files import Domain, issue_server, load_domain
 from hanse.adapters.entropy import SystemEntropy
 from hanse.adapters.gazetteer import read_gazetteer, read_intensity
-from hanse.adapters.nats_link import LinkConfig, NatsLink
 from hanse.adapters.nats_blobs import NatsBlobs
 from hanse.adapters.nats_bus import NatsBus
+from hanse.adapters.nats_link import LinkConfig, NatsLink
 from hanse.adapters.nats_store import NatsStore, ensure_buckets
 from hanse.adapters.package_data import read_packs
+from hanse.adapters.tls import reload_chain, server_context
 from hanse.app.api import build_api
 from hanse.app.layout import Layout
 from hanse.app.serving import bound_socket, run_until_signalled
@@ -30,6 +31,7 @@ from hanse.control import ControlConfig, build_control
 from hanse.core.errors import HanseError
 from hanse.core.ids import ControllerId
 from hanse.core.ports import ControlPorts
+from hanse.core.time import HOUR_US
 from hanse.ledger import path_of
 from hanse.wire.subjects import BUCKETS
 
@@ -88,18 +90,19 @@ async def _serve(options: ControllerOptions, domain: Domain, ports: ControlPorts
     listening = bound_socket(options.api_host, options.api_port)
     url = f"https://{options.api_host}:{listening.getsockname()[1]}"
     controller = build_control(ports, _config(options, domain, url), domain.authority)
-    api = build_api(
-        controller, ports, token=domain.api_token, version=__version__, inspect_component=inspect_component
-    )
+    api = build_api(controller, ports, token=domain.api_token, version=__version__, inspect_component=inspect_component)
+    context = server_context(*_certificate(options, domain, ports))
     server = uvicorn.Server(uvicorn.Config(api, log_config=None, access_log=False, lifespan="off"))
     server.config.load()
-    server.config.ssl = _tls(domain, options, ports)
+    server.config.ssl = context
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(controller.run(), name="controller")
+        renewing = tasks.create_task(_renew_certificate(context, options, domain, ports), name="certificate")
         serving = tasks.create_task(server.serve(sockets=[listening]), name="api")
         await run_until_signalled()
         server.should_exit = True
         await serving
+        renewing.cancel()
         running.cancel()
 
 
@@ -115,19 +118,23 @@ def _config(options: ControllerOptions, domain: Domain, url: str) -> ControlConf
     )
 
 
-def _tls(domain: Domain, options: ControllerOptions, ports: ControlPorts) -> ssl.SSLContext:
-    """Server TLS with a certificate of the domain's own authority."""
-    chain, key = issue_server(
+def _certificate(options: ControllerOptions, domain: Domain, ports: ControlPorts) -> tuple[bytes, bytes]:
+    return issue_server(
         domain,
         f"api-{options.id}",
         now=ports.clock.wall(),
         entropy=ports.entropy,
         ip_addresses=(options.api_host,),
     )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    _load_chain(context, chain, key)
-    return context
+
+
+async def _renew_certificate(
+    context: ssl.SSLContext, options: ControllerOptions, domain: Domain, ports: ControlPorts
+) -> None:
+    """Swap the API's certificate at half of its hour, for as long as this process lives."""
+    while True:
+        await asyncio.sleep(HOUR_US / 2 / 1e6)
+        reload_chain(context, *_certificate(options, domain, ports))
 
 
 async def inspect_component(component: bytes) -> tuple[str, list[str]]:

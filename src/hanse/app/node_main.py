@@ -90,9 +90,7 @@ async def run_node(options: NodeOptions, join: JoinOptions | None) -> None:
     await _run_joined(options, joined, keys, disk, entropy)
 
 
-async def _join(
-    node: Node, keys: NodeKeys, join: JoinOptions, disk: Store, entropy: SystemEntropy
-) -> JoinResponse:
+async def _join(node: Node, keys: NodeKeys, join: JoinOptions, disk: Store, entropy: SystemEntropy) -> JoinResponse:
     svid_key = key_from_secret(entropy.secret(SECRET_BYTES))
     request = JoinRequest(
         token=join.token,

@@ -1,7 +1,7 @@
 """One controller: watches everything, answers the API, and acts while it holds the lease.
 
-All controllers keep the caches current, so that a standby that takes the lease over has nothing to catch up on. Only the
-leader plans, orders and writes the ledger.
+All controllers keep the caches current, so that a standby that takes the lease over has nothing to catch up on. Only
+the leader plans, orders and writes the ledger.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Who may take part: join tokens, enrolment of nodes, renewal of their SVIDs.
 
-`token + CSR + keys -> NodeRecord + JoinResponse`. A node is enrolled before it is answered, so a lost answer is asked for again with
-the same keys and the same token.
+`token + CSR + keys -> NodeRecord + JoinResponse`. A node is enrolled before it is answered, so a lost answer is asked
+for again with the same keys and the same token.
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ class Enrolment:
                 hint="deploy the Site and Operator manifests first",
             )
         entry = next(e for e, token in kept if token.token_hash == answer.token.token_hash)
-        await self._ports.store.put(
-            TOKENS, entry.key, envelope.seal(answer.token, self._ports.signer), entry.revision
-        )
+        await self._ports.store.put(TOKENS, entry.key, envelope.seal(answer.token, self._ports.signer), entry.revision)
         await self._enrol(request)
         log.info("node.enrolled", node=request.node.id, site=request.node.site, operator=request.node.operator)
         return answer_join(

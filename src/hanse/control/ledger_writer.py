@@ -41,7 +41,8 @@ from hanse.ledger.tiles import BUCKET, CHECKPOINT_KEY, WIDTH, TileName, frame
 MAX_WAITING_ENTRIES = 65_536
 """Entries that may wait for integration; beyond, an append is refused (`LedgerBusy`) and nothing of it is kept."""
 MAX_BATCH_ENTRIES = 4_096
-"""Entries integrated at once, so that a commit stays well under a second; a larger append is one commit all the same."""
+"""Entries integrated at once, so that a commit stays well under a second; a larger append is one commit all the
+same."""
 _SWAP_ATTEMPTS = 5
 
 

@@ -12,7 +12,9 @@ from hanse.rollout import Start, Stop
 from hanse.wire.messages import Order
 
 
-def order_to_start(step: Start, workload: Workload, plan: PlanId, last: Order | None, *, now: WallTime, lifetime_us: int) -> Order:
+def order_to_start(
+    step: Start, workload: Workload, plan: PlanId, last: Order | None, *, now: WallTime, lifetime_us: int
+) -> Order:
     """Order an instance to run."""
     return Order(
         node=step.assignment.node,

@@ -1,7 +1,7 @@
 """The way of one change, from what is known to signed orders: DESIGN section 4, line by line.
 
-`decide` is pure: snapshot in, decision out. `Pipeline` takes the snapshot, asks, and commits by compare-and-swap: between the
-snapshot and the finished decision nothing is awaited.
+`decide` is pure: snapshot in, decision out. `Pipeline` takes the snapshot, asks, and commits by compare-and-swap:
+between the snapshot and the finished decision nothing is awaited.
 """
 
 from __future__ import annotations
@@ -59,12 +59,8 @@ def decide(
     trigger: str,
 ) -> Decision:
     """Screen, plan and audit. The parent stands unless the new plan differs from it in what runs where."""
-    verdicts = screen(
-        tuple(at.workloads.values()), at.fabric, packs, now, guardrails=config.guardrails, cache=cache
-    )
-    fresh = plan(
-        at, verdicts, parent, now=now, rng=Rng(config.seed), trigger=trigger, settings=config.placement
-    )
+    verdicts = screen(tuple(at.workloads.values()), at.fabric, packs, now, guardrails=config.guardrails, cache=cache)
+    fresh = plan(at, verdicts, parent, now=now, rng=Rng(config.seed), trigger=trigger, settings=config.placement)
     is_new = parent is None or _substance(fresh) != _substance(parent)
     chosen = fresh if is_new or parent is None else parent
     findings = audit(chosen, at, verdicts) if is_new else ()
@@ -74,7 +70,9 @@ def decide(
 class Pipeline:
     """Carries decisions out, as the leader."""
 
-    def __init__(self, ports: ControlPorts, config: ControlConfig, state: FabricState, liveness: Liveness, packs: PackSet) -> None:
+    def __init__(
+        self, ports: ControlPorts, config: ControlConfig, state: FabricState, liveness: Liveness, packs: PackSet
+    ) -> None:
         self._ports = ports
         self._config = config
         self._state = state
@@ -98,9 +96,7 @@ class Pipeline:
     def snapshot(self) -> Snapshot:
         """Freeze what is known now."""
         clock = self._ports.clock
-        return snapshot(
-            self._state, self._liveness, self._config, now=clock.wall(), mono=clock.monotonic()
-        )
+        return snapshot(self._state, self._liveness, self._config, now=clock.wall(), mono=clock.monotonic())
 
     async def current_plan(self) -> Plan | None:
         """The committed plan, read from the blobs if this controller has not got it yet."""
@@ -119,9 +115,7 @@ class Pipeline:
         """
         parent = await self.current_plan()
         at = self.snapshot()
-        decision = decide(
-            at, parent, self._packs, self._cache, self._config, now=at.at_us, trigger=trigger
-        )
+        decision = decide(at, parent, self._packs, self._cache, self._config, now=at.at_us, trigger=trigger)
         if decision.findings:
             first = decision.findings[0]
             raise PlanRejected(
@@ -130,9 +124,7 @@ class Pipeline:
             )
         if decision.is_new:
             await self._commit(decision.plan)
-        steps = next_steps(
-            decision.plan, at, decision.verdicts, limits=self._config.rollout, now=at.at_us
-        )
+        steps = next_steps(decision.plan, at, decision.verdicts, limits=self._config.rollout, now=at.at_us)
         await self._order(steps, decision.plan, at)
         await self._publish_routes(at)
         await self._renew_orders(at.at_us)

@@ -1,7 +1,7 @@
 """The agent: one task per concern, levels everywhere, nothing deleted on silence.
 
-`orders on the store or on the disk -> verified -> screened by the owner's policy -> runtime -> reports`. It starts from its
-own disk before it looks for any network, so that a reboot with no uplink brings all its work back.
+`orders on the store or on the disk -> verified -> screened by the owner's policy -> runtime -> reports`. It starts
+from its own disk before it looks for any network, so that a reboot with no uplink brings all its work back.
 """
 
 from __future__ import annotations
