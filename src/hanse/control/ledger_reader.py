@@ -102,6 +102,15 @@ class LedgerReader:
             for at in range(len(entries) - 1, -1, -1):
                 yield name.index * WIDTH + at, entries[at]
 
+    async def entries_from(self, first: int, limit: int, size: int) -> tuple[bytes, ...]:
+        """At most `limit` entries from index `first` on, oldest first. Raises LedgerDamaged, StoreError."""
+        last = min(first + limit, size)
+        entries: list[bytes] = []
+        for index in range(first // WIDTH, -(-last // WIDTH)):
+            bundle = await self.bundle(bundle_at(index, size))
+            entries += bundle[max(first - index * WIDTH, 0) : last - index * WIDTH]
+        return tuple(entries)
+
     async def prove(self, index: int, head: Head) -> ProvenEntry:
         """An entry with the proof that it is under a checkpoint, verified before it is handed out.
 

@@ -36,13 +36,13 @@ from hanse.ledger.cosignature import log_key, sign_checkpoint
 from hanse.ledger.edge import Edge, grow
 from hanse.ledger.errors import LedgerBusy, LedgerDamaged
 from hanse.ledger.note import VerifierKey
+from hanse.ledger.quorum import policy_text
 from hanse.ledger.tiles import BUCKET, CHECKPOINT_KEY, WIDTH, TileName, frame
 
 MAX_WAITING_ENTRIES = 65_536
 """Entries that may wait for integration; beyond, an append is refused (`LedgerBusy`) and nothing of it is kept."""
 MAX_BATCH_ENTRIES = 4_096
-"""Entries integrated at once, so that a commit stays well under a second; a larger append is one commit all the
-same."""
+"""Entries integrated at once, so that a commit stays well under a second; a larger append is one commit still."""
 _SWAP_ATTEMPTS = 5
 
 
@@ -180,6 +180,15 @@ class LedgerWriter:
     def entries(self) -> AsyncIterator[tuple[int, bytes]]:
         """Every entry with its index, newest first."""
         return self._reader.entries(self.size)
+
+    async def entries_from(self, first: int, limit: int) -> tuple[bytes, ...]:
+        """At most `limit` entries from index `first` on; none beyond the end. Raises LedgerDamaged, StoreError."""
+        return await self._reader.entries_from(first, limit, self.size)
+
+    def policy_text(self, controllers: Sequence[bytes]) -> bytes:
+        """The tlog-policy file that demands every signer's line; `controllers` are raw Ed25519 keys."""
+        log, *cosigners = self._keys
+        return policy_text(log, cosigners, controllers)
 
     async def locate(self, instance: InstanceId) -> Located:
         """Find the entries that the receipt of an instance is made of. Raises EntryNotFound, LedgerDamaged."""
