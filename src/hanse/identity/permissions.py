@@ -8,8 +8,13 @@ What follows from the lists, and binds the store adapter:
   restricted (``$JS.API.CONSUMER.CREATE.<stream>.<name>.<filter>``). The unnamed form would let a node read a whole
   stream; it is not granted. Names must be unguessable, as their holders may inspect and delete them.
 * ``STREAM.INFO`` is granted for streams that every node may read anyway, because it lists keys on request.
-* A node cannot read back what it wrote. A reader of its own words could have the server repeat them to any subject of
-  the account (a reply subject is not checked against permissions); see docs/security.md.
+* A node cannot read back what it wrote. The server does not check reply subjects against permissions, so a reader of
+  its own words could have them repeated to any subject of the account.
+
+Known limit, from the same cause: a stolen credential can have the server send what the node may *read* (its signed
+orders, routes, acknowledgements) to a subject it may not write, and so displace a value in a bucket. Nothing false is
+believed, because readers check the seal, the name and the generation inside; the level must be written again. Closing
+it takes an account of their own for nodes, with the API imported as services.
 """
 
 from __future__ import annotations
@@ -68,13 +73,19 @@ def _read(bucket: str, keys: str, *, is_shared: bool) -> tuple[str, ...]:
 
 
 def _read_artifacts() -> tuple[str, ...]:
-    """Subjects to fetch any object: every node may read every artifact, what it may *run* is in its orders."""
+    """Subjects to fetch any object: every node may read every artifact, what it may *run* is in its orders.
+
+    The unnamed consumer and ``STREAM.NAMES`` (which tells constants of this package) are what object stores of the
+    official clients use; they open nothing that is not open here.
+    """
     stream = f"OBJ_{subjects.ARTIFACTS}"
     return (
+        f"{API}.STREAM.NAMES",
         f"{API}.STREAM.INFO.{stream}",
         f"{API}.STREAM.MSG.GET.{stream}",
         f"{API}.DIRECT.GET.{stream}",
         f"{API}.DIRECT.GET.{stream}.>",
+        f"{API}.CONSUMER.CREATE.{stream}",
         f"{API}.CONSUMER.CREATE.{stream}.*.>",
         *_consume(stream),
     )
