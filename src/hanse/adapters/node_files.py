@@ -1,12 +1,8 @@
-"""A node's own identity on its own disk: lasting keys, what it got when it joined, and its current SVID.
+"""A node's own identity on its own disk: lasting keys, and what it got when it joined.
 
-`node state directory -> NodeKeys, JoinResponse | None, SVID | None`. Lasting: the Ed25519 key that seals its messages
-and the nkey it proves itself to the substrate with; both are made here and never leave.
-
-The SVID and its key would best live in memory only. A node that restarts while cut off must serve mesh traffic again
-without asking anyone, so by default (`keep_svid_on_disk`) they are kept too, mode 0600. The price: who copies the disk
-can speak as the node until that SVID ends, an hour at most. Set it to False where an attacker at the site is likelier
-than a reboot without an uplink.
+`node state directory -> NodeKeys, JoinResponse | None`. Lasting: the Ed25519 key that seals its messages and the nkey
+it proves itself to the substrate with; both are made here and never leave. The SVID is the agent's business
+(`hanse.node.svid`).
 """
 
 from __future__ import annotations
@@ -14,15 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from hanse.adapters.keys import (
     PRIVATE_FOLDER_MODE,
     SEED_BYTES,
     KeySigner,
     create_private,
     ed25519_signer,
-    parse_p256,
     read_private,
     write_private,
 )
@@ -30,19 +23,11 @@ from hanse.core.ports import Entropy
 from hanse.identity import IdentityError, Nkey, nkey_from_secret
 from hanse.identity.nats_jwt import credentials, nkey_from_seed
 from hanse.wire import canonical
-from hanse.wire.messages import JoinResponse, Svid
+from hanse.wire.messages import JoinResponse
 
 NODE_KEY = "node.key"
 NATS_KEY = "nats.nk"
 ENROLMENT = "enrolment.json"
-SVID = "svid.json"
-
-
-class HeldSvid(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="held-svid.v1", kw_only=True):
-    """An SVID with its private key, in one file so that they never part."""
-
-    svid: Svid
-    key_pem: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +41,8 @@ class NodeKeys:
 class NodeFiles:
     """The identity folder of one node. All files are 0600 and written whole."""
 
-    def __init__(self, folder: Path, *, keep_svid_on_disk: bool = True) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._keep_svid_on_disk = keep_svid_on_disk
 
     def keys(self, entropy: Entropy) -> NodeKeys:
         """Load the lasting keys, or make them on the first start.
@@ -83,25 +67,6 @@ class NodeFiles:
     def save_enrolment(self, response: JoinResponse) -> None:
         """Keep the domain's answer."""
         write_private(self._folder / ENROLMENT, canonical.encode(response))
-
-    def svid(self) -> HeldSvid | None:
-        """The SVID of before the restart, expired or not; None if there is none to be had.
-
-        Raises WireError or IdentityError ``identity.bad_key_file`` if the file is damaged.
-        """
-        path = self._folder / SVID
-        if not self._keep_svid_on_disk or not path.exists():
-            return None
-        held = canonical.decode(read_private(path), HeldSvid)
-        parse_p256(path, held.key_pem)
-        return held
-
-    def save_svid(self, held: HeldSvid) -> None:
-        """Keep the current SVID with its key, or see that none is kept if the setting says so."""
-        if self._keep_svid_on_disk:
-            write_private(self._folder / SVID, canonical.encode(held))
-        else:
-            (self._folder / SVID).unlink(missing_ok=True)
 
 
 def nats_credentials(keys: NodeKeys, response: JoinResponse) -> str:

@@ -20,6 +20,7 @@ from hanse.core.ids import Digest, InstanceId
 from hanse.core.plan import Plan
 from hanse.core.ports import ControlPorts
 from hanse.core.snapshot import Phase
+from hanse.core.time import WallTime
 from hanse.ledger import EntryNotFound, log_key, peek_statement, policy_text
 from hanse.ledger import statement as state_that
 from hanse.ledger.statement import Decision, FactChange, OrderIssued, ReceiptTaken, SpecChange, expect
@@ -164,7 +165,7 @@ class Journal:
         )
         return state_that.spec_change(change, self._ports.signer)
 
-    def _fact_entry(self, subject: str, after: Digest | None, grade: int, at_us: int) -> bytes:
+    def _fact_entry(self, subject: str, after: Digest | None, grade: int, at_us: WallTime) -> bytes:
         change = FactChange(
             subject=subject, before=self._latest.get(subject), after=after, grade=int(grade), effective_us=at_us
         )

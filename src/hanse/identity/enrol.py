@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from hanse.core.fabric import Operator, Site
 from hanse.core.ids import NodeId
 from hanse.core.time import WallTime
 from hanse.identity.authority import SVID_LIFETIME_US, issue_svid
@@ -68,6 +69,8 @@ def answer_join(
     *,
     nats_urls: Sequence[str],
     controller_keys: Sequence[bytes],
+    site: Site,
+    operator: Operator,
 ) -> JoinResponse:
     """Make what an admitted node needs. The substrate credential has no end: it is ended by revocation.
 
@@ -81,4 +84,6 @@ def answer_join(
         nats_urls=tuple(nats_urls),
         controller_keys=tuple(controller_keys),
         domain=authority.domain,
+        site=site,
+        operator=operator,
     )

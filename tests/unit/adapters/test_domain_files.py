@@ -19,13 +19,13 @@ from hanse.adapters.domain_files import (
     write_context,
 )
 from hanse.adapters.keys import ecdsa_key, ed25519_signer, mldsa44_signer
-from hanse.adapters.node_files import HeldSvid, NodeFiles, nats_credentials
-from hanse.core.fabric import Node, Power, Price, Resources, Tier
-from hanse.core.ids import NodeId, OperatorId, SiteId
+from hanse.adapters.node_files import NodeFiles, nats_credentials
+from hanse.core.fabric import Node, Operator, Power, Price, Resources, Site, Tier
+from hanse.core.geo import Place
+from hanse.core.ids import CountryCode, NodeId, OperatorId, SiteId
 from hanse.core.rng import Rng
 from hanse.core.time import WallTime
 from hanse.identity import IdentityError, key_from_secret, make_csr, verify_svid
-from hanse.identity.authority import key_pem
 from hanse.identity.enrol import answer_join
 from hanse.wire.envelope import open_sealed, seal
 from hanse.wire.messages import JoinRequest, Revocations
@@ -196,7 +196,16 @@ def test_servers_get_svids_for_their_host_names(tmp_path: Path) -> None:
     assert key.startswith(b"-----BEGIN PRIVATE KEY-----")
 
 
-def _join(tmp_path: Path, files: NodeFiles) -> tuple[JoinRequest, HeldSvid]:
+SITE = Site(
+    id=SiteId("berlin"),
+    country=CountryCode("DE"),
+    place=Place(city="Berlin", latitude_deg=52.5, longitude_deg=13.4),
+    grid_zone="DE",
+)
+OPERATOR = Operator(id=OperatorId("acme"), name="Acme", seat=CountryCode("DE"))
+
+
+def _join(tmp_path: Path, files: NodeFiles) -> JoinRequest:
     domain = init_domain(tmp_path / "domain-state", "hanse.local", NOW, SeededEntropy())
     keys, svid_key = files.keys(SeededEntropy(4)), key_from_secret(b"\x02" * 48)
     node = Node(
@@ -215,33 +224,30 @@ def _join(tmp_path: Path, files: NodeFiles) -> tuple[JoinRequest, HeldSvid]:
         public_key=keys.signer.public_key,
         nats_public_key=keys.nats_user.public,
     )
-    response = answer_join(domain.authority, request, NOW, 5, nats_urls=["tls://h:1"], controller_keys=[b"k" * 32])
+    response = answer_join(
+        domain.authority,
+        request,
+        NOW,
+        5,
+        nats_urls=["tls://h:1"],
+        controller_keys=[b"k" * 32],
+        site=SITE,
+        operator=OPERATOR,
+    )
     files.save_enrolment(response)
-    return request, HeldSvid(svid=response.svid, key_pem=key_pem(svid_key))
+    return request
 
 
 def test_a_node_restarts_with_its_identity_and_no_uplink(tmp_path: Path) -> None:
     files = NodeFiles(tmp_path / "node")
     assert files.enrolment() is None
-    assert files.svid() is None
-    request, held = _join(tmp_path, files)
-    files.save_svid(held)
+    request = _join(tmp_path, files)
     restarted = NodeFiles(tmp_path / "node")
     keys, enrolment = restarted.keys(SeededEntropy(99)), restarted.enrolment()
     assert enrolment is not None
     assert keys.signer.public_key == request.public_key
-    assert restarted.svid() == held
     assert enrolment.nats_jwt in nats_credentials(keys, enrolment)
-    name = verify_svid(held.svid.certificate_chain_pem, enrolment.svid.bundle_pem, NOW, domain=enrolment.domain)
+    svid = enrolment.svid
+    name = verify_svid(svid.certificate_chain_pem, svid.bundle_pem, NOW, domain=enrolment.domain)
     assert name.path == "/node/berlin-1"
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "node").iterdir()} == {0o600}
-
-
-def test_an_svid_kept_in_memory_only_never_reaches_the_disk(tmp_path: Path) -> None:
-    _, held = _join(tmp_path, NodeFiles(tmp_path / "node"))
-    NodeFiles(tmp_path / "node").save_svid(held)
-    strict = NodeFiles(tmp_path / "node", keep_svid_on_disk=False)
-    assert strict.svid() is None
-    strict.save_svid(held)
-    assert not any(held.key_pem[40:80] in path.read_bytes() for path in (tmp_path / "node").iterdir())
-    assert NodeFiles(tmp_path / "node").svid() is None

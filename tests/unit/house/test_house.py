@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from house_rules import check_source
 
 ROOT = Path(__file__).parents[3]
