@@ -97,7 +97,7 @@ class EngineRuntime:
         """Counters per workload."""
         stats = self._engine.stats()
         return {
-            WorkloadId(name): WorkloadStats(
+            WorkloadId(one.workload): WorkloadStats(
                 requests=one.requests,
                 errors=sum(one.errors.values()),
                 in_flight=one.in_flight,
@@ -108,7 +108,7 @@ class EngineRuntime:
                 cpu_us=one.cpu_us,
                 peak_memory_bytes=one.peak_memory_bytes,
             )
-            for name, one in sorted(stats.workloads.items())
+            for one in stats.workloads
         }
 
     async def logs(self, workload: WorkloadId, after: int, limit: int) -> Sequence[LogLine]:
