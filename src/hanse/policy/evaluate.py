@@ -8,7 +8,7 @@ off by default.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cedarpy
@@ -32,6 +32,15 @@ class Answer:
     is_allowed: bool
     rules: tuple[str, ...]
     errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What Cedar said of one request: which policies decided, by its own ids, and which errors made it a denial."""
+
+    is_allowed: bool
+    policies: tuple[str, ...]
+    errors: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +84,8 @@ class Cedar:
         for places in _without_collisions(pairs):
             entities = self._law.with_added_json_str(json.dumps(_entities([pairs[at] for at in places])), SCHEMA)
             requests = [_request(*pairs[at]) for at in places]
-            results = cedarpy.is_authorized_batch(requests, ruleset.handle, entities, SCHEMA)
-            answers.update((at, _answer(r, ruleset)) for at, r in zip(places, results, strict=True))
+            decided = decide(requests, ruleset.handle, entities, SCHEMA)
+            answers.update((at, _answer(d, ruleset)) for at, d in zip(places, decided, strict=True))
         return [answers[at] for at in range(len(pairs))]
 
     def _ruleset(self, names: tuple[str, ...]) -> Ruleset:
@@ -93,13 +102,31 @@ def ruleset(rules: Sequence[Rule]) -> Ruleset:
     return Ruleset(handle, tuple(rule.id for rule in rules))
 
 
-def _answer(result: cedarpy.AuthzResult, rules: Ruleset) -> Answer:
+def decide(
+    requests: Sequence[Mapping[str, object]],
+    policies: cedarpy.PolicySet,
+    entities: cedarpy.Entities,
+    schema: cedarpy.Schema | None,
+) -> list[Decided]:
+    """Ask Cedar a batch, closing what it leaves open: any error, and no decision at all, is a denial."""
+    results = cedarpy.is_authorized_batch(list(requests), policies, entities, schema)
+    return [_closed(result) for result in results]
+
+
+def _closed(result: cedarpy.AuthzResult) -> Decided:
     errors = tuple(result.diagnostics.errors)
-    decided = tuple(sorted(rules.ids[int(policy.removeprefix("policy"))] for policy in result.diagnostics.reasons))
-    if errors or result.decision is cedarpy.Decision.NoDecision:
-        forbids = () if result.allowed else decided
-        return Answer(is_allowed=False, rules=(*forbids, ERROR_RULE), errors=errors or ("Cedar gave no decision",))
-    return Answer(is_allowed=result.allowed, rules=decided or (DEFAULT_DENY,))
+    if result.decision is cedarpy.Decision.NoDecision:
+        return Decided(is_allowed=False, policies=(), errors=errors or ("Cedar gave no decision",))
+    forbids_fired = not result.allowed
+    policies = tuple(result.diagnostics.reasons) if forbids_fired or not errors else ()
+    return Decided(is_allowed=result.allowed and not errors, policies=policies, errors=errors)
+
+
+def _answer(decided: Decided, rules: Ruleset) -> Answer:
+    ids = tuple(sorted(rules.ids[int(policy.removeprefix("policy"))] for policy in decided.policies))
+    if decided.errors:
+        return Answer(is_allowed=False, rules=(*ids, ERROR_RULE), errors=decided.errors)
+    return Answer(is_allowed=decided.is_allowed, rules=ids or (DEFAULT_DENY,))
 
 
 def _request(subject: Subject, obj: Object) -> dict[str, object]:
