@@ -35,7 +35,7 @@ input{width:7rem}output{display:block;margin-top:1rem;font-weight:600}</style>
 f.onsubmit = async (event) => {
   event.preventDefault();
   const vitals = {alert: f.alert.checked, supplemental_oxygen: false};
-  for (const name of ['respiration', 'oxygen', 'systolic', 'pulse', 'temperature']) vitals[name] = Number(f[name].value);
+  for (const input of f.querySelectorAll('input[value]')) vitals[input.name] = Number(input.value);
   const answer = await (await fetch(location.href, {method: 'POST', body: JSON.stringify(vitals)})).json();
   o.textContent = answer.error ?? `${answer.priority} (score ${answer.score}): ${answer.response}`;
 };

@@ -60,7 +60,9 @@ class Quantity:
                 details = {"problem": f"{value} has no unit", "fix": f"{fix}; units: {self.unit}"}
                 raise PydanticCustomError("unit", "{problem}", details)
             case _:
-                raise PydanticCustomError("unit", "{problem}", {"problem": f"not a {self.name}", "fix": fix})
+                article = "an" if self.name[0] in "aeiou" else "a"
+                details = {"problem": f"not {article} {self.name}", "fix": fix}
+                raise PydanticCustomError("unit", "{problem}", details)
         try:
             number = self.read(text)
         except UnitError as error:
