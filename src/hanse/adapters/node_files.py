@@ -28,7 +28,7 @@ from hanse.adapters.keys import (
 )
 from hanse.core.ports import Entropy
 from hanse.identity import IdentityError, Nkey, nkey_from_secret
-from hanse.identity.nats_jwt import credentials, nkey_from_seed
+from hanse.identity.nats_jwt import nkey_from_seed
 from hanse.wire import canonical
 from hanse.wire.messages import JoinResponse, Svid
 
@@ -102,8 +102,3 @@ class NodeFiles:
             write_private(self._folder / SVID, canonical.encode(held))
         else:
             (self._folder / SVID).unlink(missing_ok=True)
-
-
-def nats_credentials(keys: NodeKeys, response: JoinResponse) -> str:
-    """Substrate credentials of a node as NATS clients read them (secret)."""
-    return credentials(response.nats_jwt, keys.nats_user)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -32,6 +32,15 @@ MAX_SERIAL_BITS = 159
 """RFC 5280 section 4.1.2.2: at most 20 octets, positive."""
 SECRET_BYTES = 48
 """Entropy for one P-256 key: 128 bits more than the order, so the bias is below 2^-128 (FIPS 186-5 A.2.1)."""
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""All that pyca/cryptography raises on foreign bytes; some of these are no ValueError."""
 
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
@@ -153,7 +162,7 @@ def requested_key(csr_pem: bytes) -> ec.EllipticCurvePublicKey:
     try:
         request = x509.load_pem_x509_csr(csr_pem)
         public, is_signed = request.public_key(), request.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except UNREADABLE as error:
         raise _bad_request(f"not a certificate request: {error}") from error
     if not is_signed:
         raise _bad_request("the certificate request is not signed by its own key")

@@ -14,6 +14,7 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from hanse.core.time import WallTime, rfc3339, to_datetime
 from hanse.identity import spiffe
+from hanse.identity.authority import UNREADABLE
 from hanse.identity.errors import IdentityError
 from hanse.identity.spiffe import SpiffeId, domain_id
 
@@ -135,7 +136,7 @@ def _parse_pem(pem: bytes) -> list[x509.Certificate]:
         for certificate in certificates:
             # Extensions and keys are parsed lazily: read them now, so that every later read is safe.
             _ = (certificate.extensions, certificate.subject, certificate.issuer, certificate.public_key())
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except UNREADABLE as error:
         raise _refused("malformed_chain", f"not a certificate chain: {error}") from error
     return certificates
 
