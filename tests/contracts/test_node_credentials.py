@@ -7,10 +7,12 @@ someone who holds everything that stands on one node's disk.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import random
 import re
+import secrets
 import signal
 import ssl
 import subprocess
@@ -25,14 +27,15 @@ from pathlib import Path
 import nats
 import pytest
 from nats.aio.client import Client, RawCredentials
-from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig
 
 from hanse.adapters.domain_files import Domain, init_domain, issue_server
 from hanse.core.ids import NodeId
 from hanse.core.rng import Rng
 from hanse.core.time import WallTime
 from hanse.identity import ServerTls, inbox_prefix, nats_auth_config, nkey_from_secret, node_permissions
-from hanse.identity.nats_jwt import credentials, user_jwt
+from hanse.identity.nats_jwt import Nkey, user_jwt
 from hanse.wire import subjects
 
 pytestmark = pytest.mark.substrate
@@ -134,7 +137,10 @@ class Substrate:
         return self.client(credentials(jwt, USERS[node]), self.tls(node), inbox_prefix(node))
 
     def controller(self) -> AbstractAsyncContextManager[Session]:
-        return self.client(self.domain.controller_credentials, self.tls("controller"))
+        return self.client(self.controller_credentials(), self.tls("controller"))
+
+    def controller_credentials(self) -> str:
+        return credentials(self.domain.controller_jwt, self.domain.controller_user)
 
     def _follow(self, ready: threading.Event) -> None:
         assert self.process is not None
@@ -159,8 +165,35 @@ class Session:
             return " ".join([await self.refusals.get() for _ in range(count)])
 
 
+def credentials(jwt: str, user: Nkey) -> str:
+    """A credentials file as NATS clients read it."""
+    return (
+        f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
+        f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n"
+    )
+
+
 def now() -> WallTime:
     return WallTime(time.time_ns() // 1_000)
+
+
+async def chunks_of(js: JetStreamContext, name: str) -> str:
+    """Subject of an object's chunks, from its meta message (ADR-20)."""
+    meta = f"$O.artifacts.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
+    found = await js.get_msg("OBJ_artifacts", subject=meta, direct=True)
+    return f"$O.artifacts.C.{json.loads(found.data or b'')['nuid']}"
+
+
+async def read_all(js: JetStreamContext, stream: str, keys: str, size: int) -> bytes:
+    """Read `size` bytes through a named consumer with one filter, as the store and blob adapters do."""
+    reading = await js.subscribe(
+        keys, stream=stream, ordered_consumer=True, config=ConsumerConfig(name=secrets.token_hex(11))
+    )
+    data = b""
+    while len(data) < size:
+        data += (await reading.next_msg(WAIT_S)).data
+    await reading.unsubscribe()
+    return data
 
 
 @pytest.fixture(scope="module")
@@ -235,22 +268,20 @@ def test_a_node_reads_its_orders_and_what_is_shared(substrate: Substrate) -> Non
             ):
                 read = await js.get_msg(f"KV_{bucket}", subject=f"$KV.{bucket}.{key}", direct=True)
                 assert read.data == value
-            for bucket, keys, value in (
-                (subjects.ORDERS, f"{BERLIN}.>", b"order of berlin"),
-                (subjects.ROUTES, ">", b"route"),
-                (subjects.TRUST, ">", b"none"),
+            for stream, keys, value in (
+                ("KV_orders", f"$KV.orders.{BERLIN}.>", b"order of berlin"),
+                ("KV_routes", "$KV.routes.>", b"route"),
+                ("KV_trust", "$KV.trust.>", b"none"),
+                ("OBJ_artifacts", await chunks_of(js, "sha256-abc"), b"x" * 300_000),
             ):
-                watching = await js.subscribe(
-                    f"$KV.{bucket}.{keys}",
-                    stream=f"KV_{bucket}",
-                    ordered_consumer=True,
-                    deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
-                    config=ConsumerConfig(name=f"watch-{bucket}"),
-                )
-                assert (await watching.next_msg(WAIT_S)).data == value
-                await watching.unsubscribe()
-            artifacts = await js.object_store(subjects.ARTIFACTS)
-            assert (await artifacts.get("sha256-abc")).data == b"x" * 300_000
+                assert await read_all(js, stream, keys, len(value)) == value
+            # A store lists a prefix as the key itself and what is below it.
+            created = await js.add_consumer(
+                "KV_orders", ConsumerConfig(name="c", filter_subject=f"$KV.orders.{BERLIN}")
+            )
+            await node.nc.request(f"$JS.API.CONSUMER.DELETE.KV_orders.{created.name}", b"", timeout=WAIT_S)
+            await node.nc.publish("$JS.FC.KV_orders.c.1", b"")
+            await node.nc.flush(WAIT_S)
             assert node.refusals.empty()
 
     asyncio.run(scenario())
@@ -289,6 +320,10 @@ FORBIDDEN_PUBLISHES = (
     "$JS.API.CONSUMER.CREATE.KV_orders.c.$KV.orders.>",
     "$JS.API.CONSUMER.CREATE.KV_orders.c",
     "$JS.API.CONSUMER.CREATE.KV_orders",
+    "$JS.API.STREAM.NAMES",
+    "$JS.API.CONSUMER.INFO.KV_orders.c",
+    "$JS.API.CONSUMER.MSG.NEXT.KV_orders.c",
+    "$JS.API.CONSUMER.CREATE.OBJ_artifacts",
     "$JS.API.CONSUMER.DURABLE.CREATE.KV_orders.c",
     *(
         f"$JS.API.DIRECT.GET.KV_{bucket}.$KV.{bucket}.>"
@@ -442,7 +477,7 @@ def test_no_certificate_no_talk(substrate: Substrate) -> None:
     async def scenario() -> None:
         bare = ssl.create_default_context(cafile=str(substrate.folder / "nats.bundle"))
         with pytest.raises(Exception, match=r"(?i)tls|ssl|EOF|closed|reset|lost|certificate"):
-            async with substrate.client(substrate.domain.controller_credentials, bare):
+            async with substrate.client(substrate.controller_credentials(), bare):
                 pass
 
     asyncio.run(scenario())

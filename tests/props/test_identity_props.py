@@ -23,6 +23,7 @@ from hanse.identity import (
     node_permissions,
     verify_svid,
 )
+from hanse.identity.authority import requested_key
 from hanse.identity.spiffe import parse
 
 NOW = WallTime(1_795_000_000_000_000)
@@ -31,6 +32,7 @@ CA = make_root(CA_KEY, "hanse.local", NOW, 1)
 BUNDLE = CA.public_bytes(serialization.Encoding.PEM)
 NAME = node_id("hanse.local", NodeId("berlin-1"))
 CHAIN = issue_svid(make_csr(key_from_secret(b"\x02" * 48)), NAME, ca_key=CA_KEY, ca_cert=CA, now=NOW, serial=7)
+CSR = x509.load_pem_x509_csr(make_csr(key_from_secret(b"\x02" * 48))).public_bytes(serialization.Encoding.DER)
 DER = x509.load_pem_x509_certificate(CHAIN).public_bytes(serialization.Encoding.DER)
 
 domains = st.text(string.ascii_lowercase + string.digits + "._-", min_size=1, max_size=255)
@@ -59,6 +61,9 @@ def test_reading_never_repairs(text: str) -> None:
 
 
 @given(st.integers(0, len(DER) - 1), st.integers(1, 255))
+@example(12, 1)  # version 4 is not a ValueError
+@example(14, 7)  # serial number 0 is a warning
+@example(377, 1)  # unused bits of the signature, which nothing signs
 def test_a_changed_certificate_never_verifies(position: int, change: int) -> None:
     changed = bytearray(DER)
     changed[position] ^= change
@@ -68,6 +73,23 @@ def test_a_changed_certificate_never_verifies(position: int, change: int) -> Non
     except IdentityError:
         return
     raise AssertionError(f"byte {position} changed by {change:#x} was believed")
+
+
+@given(st.integers(0, len(CSR) - 1), st.integers(1, 255))
+@example(117, 1)  # unused bits of the signature
+def test_a_changed_request_is_never_granted(position: int, change: int) -> None:
+    changed = bytearray(CSR)
+    changed[position] ^= change
+    pem = (
+        b"-----BEGIN CERTIFICATE REQUEST-----\n"
+        + _base64_lines(bytes(changed))
+        + b"-----END CERTIFICATE REQUEST-----\n"
+    )
+    try:
+        requested_key(pem)
+    except IdentityError:
+        return
+    raise AssertionError(f"byte {position} changed by {change:#x} was granted")
 
 
 @given(st.binary(max_size=400))

@@ -52,7 +52,7 @@ from hanse.identity import (
 )
 from hanse.identity.authority import SECRET_BYTES, key_pem
 from hanse.identity.enrol import Authority
-from hanse.identity.nats_jwt import account_jwt, credentials, nkey_from_seed, operator_jwt, user_jwt
+from hanse.identity.nats_jwt import account_jwt, nkey_from_seed, operator_jwt, user_jwt
 from hanse.wire import canonical
 
 FOLDER = "domain"
@@ -124,12 +124,10 @@ class Domain:
         return self.authority.bundle_pem
 
     @property
-    def controller_credentials(self) -> str:
-        """Substrate credentials of the controller: the whole account (secret)."""
-        jwt = user_jwt(
-            self.authority.account, self.controller_user.public, "controller", self.created_us, permissions=None
-        )
-        return credentials(jwt, self.controller_user)
+    def controller_jwt(self) -> str:
+        """The controller's claim on the substrate, proved by `controller_user`: the whole account."""
+        account, user = self.authority.account, self.controller_user.public
+        return user_jwt(account, user, "controller", self.created_us, permissions=None)
 
     def nats_trust(self, revoked: Mapping[str, WallTime] | None = None) -> NatsTrust:
         """What the substrate's servers need; `revoked` maps public nkeys of users to the time of revocation."""

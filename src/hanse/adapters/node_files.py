@@ -21,7 +21,7 @@ from hanse.adapters.keys import (
 )
 from hanse.core.ports import Entropy
 from hanse.identity import IdentityError, Nkey, nkey_from_secret
-from hanse.identity.nats_jwt import credentials, nkey_from_seed
+from hanse.identity.nats_jwt import nkey_from_seed
 from hanse.wire import canonical
 from hanse.wire.messages import JoinResponse
 
@@ -67,8 +67,3 @@ class NodeFiles:
     def save_enrolment(self, response: JoinResponse) -> None:
         """Keep the domain's answer."""
         write_private(self._folder / ENROLMENT, canonical.encode(response))
-
-
-def nats_credentials(keys: NodeKeys, response: JoinResponse) -> str:
-    """Substrate credentials of a node as NATS clients read them (secret)."""
-    return credentials(response.nats_jwt, keys.nats_user)

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from hanse.core.errors import invariant
@@ -32,6 +33,17 @@ MAX_SERIAL_BITS = 159
 """RFC 5280 section 4.1.2.2: at most 20 octets, positive."""
 SECRET_BYTES = 48
 """Entropy for one P-256 key: 128 bits more than the order, so the bias is below 2^-128 (FIPS 186-5 A.2.1)."""
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    # What is deprecated (a serial number that is not positive) is an error where warnings are.
+    CryptographyDeprecationWarning,
+)
+"""All that pyca/cryptography raises on foreign bytes; some of these are no ValueError."""
 
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
@@ -153,13 +165,22 @@ def requested_key(csr_pem: bytes) -> ec.EllipticCurvePublicKey:
     try:
         request = x509.load_pem_x509_csr(csr_pem)
         public, is_signed = request.public_key(), request.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+        der = request.public_bytes(serialization.Encoding.DER)
+    except UNREADABLE as error:
         raise _bad_request(f"not a certificate request: {error}") from error
-    if not is_signed:
+    if not is_signed or not is_signature_canonical(der, request.signature):
         raise _bad_request("the certificate request is not signed by its own key")
     if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
         raise _bad_request("the key of a certificate request must be ECDSA P-256")
     return public
+
+
+def is_signature_canonical(der: bytes, signature: bytes) -> bool:
+    """Tell whether the signature at the end of a certificate or request is a bit string with no unused bits.
+
+    pyca/cryptography does not look at that byte, which no signature covers.
+    """
+    return der[-len(signature) - 1] == 0
 
 
 def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:

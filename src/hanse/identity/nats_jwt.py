@@ -175,14 +175,6 @@ def decode(jwt: str, issuer: str, kind: str) -> dict[str, object]:
     return claims
 
 
-def credentials(jwt: str, user: Nkey) -> str:
-    """A credentials file as NATS clients read it (secret)."""
-    return (
-        f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
-        f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n"
-    )
-
-
 def nats_auth_config(trust: NatsTrust, tls: ServerTls) -> str:
     """The security block of a nats-server configuration file: who is known, and mutual TLS for all.
 

@@ -1,13 +1,12 @@
 """Which subjects of the substrate a node may use: its own, and nothing else.
 
-`node id -> allow lists`, read off `hanse.wire.subjects`. The server denies what is not listed.
-
-What follows from the lists, and binds the store adapter:
+`node id -> allow lists`, read off `hanse.wire.subjects`. The server denies what is not listed. The lists are what the
+store, blob and bus adapters use, to the letter:
 
 * A consumer is created under a *name* and *one filter*: only then does the filter stand in the subject, where it can be
-  restricted (``$JS.API.CONSUMER.CREATE.<stream>.<name>.<filter>``). The unnamed form would let a node read a whole
-  stream; it is not granted. Names must be unguessable, as their holders may inspect and delete them.
-* ``STREAM.INFO`` is granted for streams that every node may read anyway, because it lists keys on request.
+  restricted (``$JS.API.CONSUMER.CREATE.<stream>.<name>.<filter>``); the server compares it with the request's body. The
+  unnamed form would let a node read a whole stream. Names are unguessable, as whoever knows one may delete it.
+* ``STREAM.INFO`` and ``CONSUMER.LIST`` are not granted: they tell the keys and names of others.
 * A node cannot read back what it wrote. The server does not check reply subjects against permissions, so a reader of
   its own words could have them repeated to any subject of the account.
 
@@ -48,57 +47,42 @@ def node_permissions(node: NodeId) -> Permissions:
     artifacts; answer what it is told. `node` must be a label, so that it is one token and no wildcard.
     """
     invariant(is_label(node), f"not a node id: {node!r}")
-    publish = [
+    publish = (
         subjects.heartbeat(node),
         subjects.ask(node, "*"),
         _key(subjects.REPORTS, f"{node}.>"),
         _key(subjects.PRESENCE, node),
-        *_read(subjects.ORDERS, f"{node}.>", is_shared=False),
-        *_read(subjects.ROUTES, ">", is_shared=True),
-        *_read(subjects.TRUST, ">", is_shared=True),
+        *_read_keys(subjects.ORDERS, node, f"{node}.>"),
+        *_read_keys(subjects.ROUTES, ">"),
+        *_read_keys(subjects.TRUST, ">"),
         *_read_artifacts(),
-    ]
-    return Permissions(publish=tuple(publish), subscribe=(f"{inbox_prefix(node)}.>", subjects.tell(node, "*")))
+    )
+    return Permissions(publish=publish, subscribe=(f"{inbox_prefix(node)}.>", subjects.tell(node, "*")))
 
 
-def _read(bucket: str, keys: str, *, is_shared: bool) -> tuple[str, ...]:
-    """Subjects to get, list and watch `keys` of one bucket."""
-    stream, filter_subject = f"KV_{bucket}", _key(bucket, keys)
-    granted = (
-        f"{API}.DIRECT.GET.{stream}.{filter_subject}",
-        f"{API}.CONSUMER.CREATE.{stream}.*.{filter_subject}",
+def _read_keys(bucket: str, *patterns: str) -> tuple[str, ...]:
+    """Subjects to get, list and watch the keys of one bucket that match `patterns`."""
+    stream, keys = f"KV_{bucket}", [_key(bucket, pattern) for pattern in patterns]
+    return (
+        *(f"{API}.DIRECT.GET.{stream}.{key}" for key in keys),
+        *(f"{API}.CONSUMER.CREATE.{stream}.*.{key}" for key in keys),
         *_consume(stream),
     )
-    return (*granted, f"{API}.STREAM.INFO.{stream}") if is_shared else granted
 
 
 def _read_artifacts() -> tuple[str, ...]:
-    """Subjects to fetch any object: every node may read every artifact, what it may *run* is in its orders.
-
-    The unnamed consumer and ``STREAM.NAMES`` (which tells constants of this package) are what object stores of the
-    official clients use; they open nothing that is not open here.
-    """
-    stream = f"OBJ_{subjects.ARTIFACTS}"
+    """Subjects to fetch any artifact: what a node may *run* is in its orders."""
+    stream, objects = f"OBJ_{subjects.ARTIFACTS}", f"$O.{subjects.ARTIFACTS}"
     return (
-        f"{API}.STREAM.NAMES",
-        f"{API}.STREAM.INFO.{stream}",
-        f"{API}.STREAM.MSG.GET.{stream}",
-        f"{API}.DIRECT.GET.{stream}",
-        f"{API}.DIRECT.GET.{stream}.>",
-        f"{API}.CONSUMER.CREATE.{stream}",
-        f"{API}.CONSUMER.CREATE.{stream}.*.>",
+        f"{API}.DIRECT.GET.{stream}.{objects}.M.*",
+        f"{API}.CONSUMER.CREATE.{stream}.*.{objects}.C.*",
         *_consume(stream),
     )
 
 
 def _consume(stream: str) -> tuple[str, ...]:
-    """Subjects to use a consumer whose name one knows: look, pull, answer flow control, remove."""
-    return (
-        f"{API}.CONSUMER.INFO.{stream}.*",
-        f"{API}.CONSUMER.MSG.NEXT.{stream}.*",
-        f"{API}.CONSUMER.DELETE.{stream}.*",
-        f"$JS.FC.{stream}.>",
-    )
+    """Subjects to answer a consumer's flow control and to remove it."""
+    return f"$JS.FC.{stream}.>", f"{API}.CONSUMER.DELETE.{stream}.*"
 
 
 def _key(bucket: str, key: str) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from hanse.core.time import WallTime, rfc3339, to_datetime
 from hanse.identity import spiffe
+from hanse.identity.authority import UNREADABLE, is_signature_canonical
 from hanse.identity.errors import IdentityError
 from hanse.identity.spiffe import SpiffeId, domain_id
 
@@ -135,8 +137,12 @@ def _parse_pem(pem: bytes) -> list[x509.Certificate]:
         for certificate in certificates:
             # Extensions and keys are parsed lazily: read them now, so that every later read is safe.
             _ = (certificate.extensions, certificate.subject, certificate.issuer, certificate.public_key())
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except UNREADABLE as error:
         raise _refused("malformed_chain", f"not a certificate chain: {error}") from error
+    for certificate in certificates:
+        der = certificate.public_bytes(serialization.Encoding.DER)
+        if certificate.serial_number <= 0 or not is_signature_canonical(der, certificate.signature):
+            raise _refused("malformed_chain", "a serial number or signature is not spelled as RFC 5280 asks")
     return certificates
 
 

@@ -19,7 +19,7 @@ from hanse.adapters.domain_files import (
     write_context,
 )
 from hanse.adapters.keys import ecdsa_key, ed25519_signer, mldsa44_signer
-from hanse.adapters.node_files import NodeFiles, nats_credentials
+from hanse.adapters.node_files import NodeFiles
 from hanse.core.fabric import Node, Operator, Power, Price, Resources, Site, Tier
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, NodeId, OperatorId, SiteId
@@ -27,6 +27,7 @@ from hanse.core.rng import Rng
 from hanse.core.time import WallTime
 from hanse.identity import IdentityError, key_from_secret, make_csr, verify_svid
 from hanse.identity.enrol import answer_join
+from hanse.identity.nats_jwt import decode
 from hanse.wire.envelope import open_sealed, seal
 from hanse.wire.messages import JoinRequest, Revocations
 
@@ -103,7 +104,7 @@ def test_the_domain_is_made_once_and_loaded_ever_after(tmp_path: Path) -> None:
     assert again.controller_signer.key_id == made.controller_signer.key_id
     assert [s.algorithm for s in again.ledger_signers] == ["ed25519", "ml-dsa-44"]
     assert again.nats_trust() == made.nats_trust()
-    assert again.controller_credentials == made.controller_credentials
+    assert again.controller_jwt == made.controller_jwt
     sealed = seal(Revocations(nodes=(), generation=1), made.controller_signer)
     trusted = {again.controller_signer.key_id: again.controller_signer.public_key}
     assert open_sealed(sealed, Revocations, trusted).key_id == made.controller_signer.key_id
@@ -242,11 +243,12 @@ def test_a_node_restarts_with_its_identity_and_no_uplink(tmp_path: Path) -> None
     files = NodeFiles(tmp_path / "node")
     assert files.enrolment() is None
     request = _join(tmp_path, files)
+    account = load_domain(tmp_path / "domain-state").authority.account.public
     restarted = NodeFiles(tmp_path / "node")
     keys, enrolment = restarted.keys(SeededEntropy(99)), restarted.enrolment()
     assert enrolment is not None
     assert keys.signer.public_key == request.public_key
-    assert enrolment.nats_jwt in nats_credentials(keys, enrolment)
+    assert decode(enrolment.nats_jwt, account, "account")["sub"] == keys.nats_user.public
     svid = enrolment.svid
     name = verify_svid(svid.certificate_chain_pem, svid.bundle_pem, NOW, domain=enrolment.domain)
     assert name.path == "/node/berlin-1"

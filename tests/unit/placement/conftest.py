@@ -11,7 +11,7 @@ import pytest
 
 from hanse.core.fabric import Fabric, Node, Operator, Parent, Power, Price, Resources, Site, Tier
 from hanse.core.geo import Place
-from hanse.core.ids import CountryCode, Digest, InstanceId, NodeId, OperatorId, SiteId, WorkloadId, workload_id
+from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.plan import Plan
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import WallTime
