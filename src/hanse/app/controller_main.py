@@ -20,10 +20,11 @@ from hanse.adapters.entropy import SystemEntropy
 from hanse.adapters.gazetteer import read_gazetteer, read_intensity
 from hanse.adapters.nats_blobs import NatsBlobs
 from hanse.adapters.nats_bus import NatsBus
-from hanse.adapters.nats_link import LinkConfig, NatsLink
-from hanse.adapters.nats_store import NatsStore, ensure_buckets
+from hanse.adapters.nats_buckets import ensure_buckets
+from hanse.adapters.nats_link import LinkConfig, NatsCredentials, NatsLink
+from hanse.adapters.nats_store import NatsStore
 from hanse.adapters.package_data import read_packs
-from hanse.adapters.tls import reload_chain, server_context
+from hanse.adapters.tls import client_context, reload_chain, server_context
 from hanse.app.api import build_api
 from hanse.app.layout import Layout
 from hanse.app.serving import bound_socket, run_until_signalled
@@ -33,7 +34,10 @@ from hanse.core.ids import ControllerId
 from hanse.core.ports import ControlPorts
 from hanse.core.time import HOUR_US
 from hanse.ledger import path_of
-from hanse.wire.subjects import BUCKETS
+from hanse.wire.subjects import ARTIFACTS, BUCKETS
+
+SUBSTRATE_WAIT_US = 30_000_000
+"""How long a starting controller waits for the substrate before it gives up and is started again."""
 
 
 class ComponentRefused(HanseError):
@@ -61,16 +65,15 @@ async def run_controller(options: ControllerOptions) -> None:
     domain = load_domain(layout.root)
     clock, entropy = SystemClock(), SystemEntropy()
     link = NatsLink(
-        LinkConfig(
-            urls=(options.substrate_url,),
-            name=f"controller {options.id}",
-            credentials=domain.controller_credentials,
-            ca_pem=domain.bundle_pem,
-        )
+        LinkConfig(urls=(options.substrate_url,), name=f"controller {options.id}"),
+        rng=entropy.stream("link", options.id),
+        credentials=lambda: NatsCredentials(jwt=domain.controller_jwt, seed=domain.controller_user.seed),
+        tls=lambda: client_context(domain.bundle_pem),
     )
     await link.start()
     try:
-        await ensure_buckets(link, BUCKETS)
+        await link.wait_connected(SUBSTRATE_WAIT_US)
+        await ensure_buckets(link, BUCKETS, artifacts=(ARTIFACTS,), replicas=1)
         ports = ControlPorts(
             clock=clock,
             entropy=entropy,

@@ -22,16 +22,16 @@ from hanse.adapters.entropy import SystemEntropy
 from hanse.adapters.meter import ProcessMeter
 from hanse.adapters.nats_blobs import NatsBlobs
 from hanse.adapters.nats_bus import NatsBus
-from hanse.adapters.nats_link import LinkConfig, NatsLink
+from hanse.adapters.nats_link import LinkConfig, NatsCredentials, NatsLink
 from hanse.adapters.nats_store import NatsStore
-from hanse.adapters.node_files import NodeFiles, NodeKeys, nats_credentials
+from hanse.adapters.node_files import NodeFiles, NodeKeys
 from hanse.adapters.package_data import read_packs
 from hanse.adapters.tls import client_context
 from hanse.app.serving import run_until_signalled
 from hanse.core.errors import HanseError, WireError
 from hanse.core.fabric import Node
 from hanse.core.ports import NodePorts, Store
-from hanse.identity import key_from_secret, make_csr
+from hanse.identity import inbox_prefix, key_from_secret, make_csr
 from hanse.identity.authority import SECRET_BYTES, key_pem
 from hanse.node import NodeConfig, build_node
 from hanse.node.svid import BUCKET, KEY, StoredSvid
@@ -145,10 +145,11 @@ async def _run_joined(
         LinkConfig(
             urls=(options.substrate_url,) if options.substrate_url else joined.nats_urls,
             name=f"node {options.node.id}",
-            credentials=nats_credentials(keys, joined),
-            ca_pem=joined.svid.bundle_pem,
-            inbox_prefix=f"_INBOX.{options.node.id}",
-        )
+            inbox_prefix=inbox_prefix(options.node.id),
+        ),
+        rng=entropy.stream("link", options.node.id),
+        credentials=lambda: NatsCredentials(jwt=joined.nats_jwt, seed=keys.nats_user.seed),
+        tls=lambda: client_context(joined.svid.bundle_pem),
     )
     ports = NodePorts(
         clock=SystemClock(),

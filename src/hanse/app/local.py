@@ -1,0 +1,374 @@
+"""A whole fabric on one machine, as real processes: what `hanse up`, the tour, the tests and the benches start.
+
+`fabric file, state directory -> nats-server, controllers, nodes`, each in its own process with its own identity and state.
+Between each node and the substrate lies a relay whose cable can be pulled. Everything started here is stopped here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from hanse.adapters.clock import SystemClock
+from hanse.adapters.domain_files import Domain, init_domain, issue_server, write_context
+from hanse.adapters.entropy import SystemEntropy
+from hanse.adapters.files import write_text_atomically
+from hanse.adapters.nats_server import NatsServer, server_config
+from hanse.adapters.processes import Child
+from hanse.adapters.tls import client_context
+from hanse.adapters.uplink import Uplink
+from hanse.app.layout import Layout
+from hanse.app.serving import bound_socket
+from hanse.core.errors import HanseError
+from hanse.core.fabric import Node
+from hanse.core.ids import NodeId
+from hanse.core.time import DAY_US
+from hanse.identity import ServerTls, nats_auth_config
+from hanse.manifest import Manifests, load
+from hanse.wire import canonical
+
+HOST = "127.0.0.1"
+READY_S = 30.0
+"""How long one process may take to be ready; a cold start of an engine takes under one second."""
+Say = Callable[[str], None]
+
+
+class FabricError(HanseError):
+    """Raised when a local fabric cannot start or a process of it does not become ready."""
+
+    code = "fabric.failed"
+
+
+@dataclass(slots=True)
+class NodeProcess:
+    """One node of the local fabric."""
+
+    node: Node
+    child: Child
+    uplink: Uplink
+    front: str
+    mesh: str
+
+    @property
+    def url(self) -> str:
+        """Base URL of the node's own front."""
+        return f"http://{self.front}"
+
+
+@dataclass(slots=True)
+class LocalFabric:
+    """A running fabric. Use `LocalFabric.running(...)`."""
+
+    layout: Layout
+    domain: Domain
+    say: Say
+    is_restarting_nodes: bool
+    server: NatsServer | None = None
+    api_urls: tuple[str, ...] = ()
+    controllers: dict[str, Child] = field(default_factory=dict)
+    nodes: dict[NodeId, NodeProcess] = field(default_factory=dict)
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def running(
+        cls,
+        state: Path,
+        fabric_file: Path,
+        *,
+        domain_name: str = "europe.hanse",
+        controllers: int = 1,
+        is_restarting_nodes: bool = True,
+        say: Say = lambda _: None,
+    ) -> AsyncIterator[LocalFabric]:
+        """Start everything, yield when every node is ready, stop everything however the block ends.
+
+        Raises FabricError, SubstrateError, DomainError, ManifestError.
+        """
+        layout = Layout(state.resolve())
+        layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _only_one(layout.lock):
+            domain = init_domain(layout.root, domain_name, SystemClock().wall(), SystemEntropy())
+            fabric = cls(layout=layout, domain=domain, say=say, is_restarting_nodes=is_restarting_nodes)
+            try:
+                await fabric._start(fabric_file, controllers)
+                yield fabric
+            finally:
+                await fabric._stop()
+
+    # --- faults and repairs, by name ---
+
+    async def kill(self, node: NodeId) -> None:
+        """End a node's process as ``kill -9`` does."""
+        await self.nodes[node].child.kill()
+
+    async def restart(self, node: NodeId) -> None:
+        """Start a node's process again and wait until its front is bound."""
+        process = self.nodes[node]
+        await process.child.stop()
+        await self._start_node_process(process)
+
+    def cut(self, node: NodeId) -> None:
+        """Pull the cable between a node and the substrate."""
+        self.nodes[node].uplink.cut()
+
+    def link(self, node: NodeId) -> None:
+        """Plug the cable in again."""
+        self.nodes[node].uplink.restore()
+
+    def client(self) -> httpx.AsyncClient:
+        """An HTTP client for the first controller's API, authenticated."""
+        return httpx.AsyncClient(
+            base_url=self.api_urls[0],
+            verify=client_context(self.domain.bundle_pem),
+            headers={"authorization": f"Bearer {self.domain.api_token}"},
+            timeout=30.0,
+        )
+
+    # --- starting ---
+
+    async def _start(self, fabric_file: Path, controllers: int) -> None:
+        manifests = load([(fabric_file.name, fabric_file.read_text())])
+        ports = _Ports(self.layout.ports)
+        await self._start_substrate(ports)
+        relays = {node.id: await self._start_uplink(node, ports) for node in manifests.nodes}
+        await self._start_controllers(controllers, ports)
+        await self._submit_places(fabric_file, manifests)
+        for node in manifests.nodes:
+            await self._start_node(node, relays[node.id], ports)
+        ports.save()
+        await self._wait_ready()
+        self._write_run()
+
+    async def _start_substrate(self, ports: _Ports) -> None:
+        self.say("starting the substrate (nats-server with JetStream)")
+        folder = self.layout.substrate
+        folder.mkdir(exist_ok=True, mode=0o700)
+        chain, key = issue_server(
+            self.domain, "nats", now=SystemClock().wall(), entropy=SystemEntropy(), lifetime_us=90 * DAY_US
+        )
+        files = ServerTls(
+            certificate=str(folder / "server.pem"), key=str(folder / "server.key"), bundle=str(folder / "bundle.pem")
+        )
+        for path, data in ((files.certificate, chain), (files.key, key), (files.bundle, self.domain.bundle_pem)):
+            _write_secret(Path(path), data)
+        self.server = NatsServer(
+            config=server_config(
+                server_name=f"{self.domain.name}-1",
+                host=HOST,
+                port=ports.take("nats"),
+                store_dir=str(folder / "jetstream"),
+                run_dir=str(folder / "run"),
+                security=nats_auth_config(self.domain.nats_trust(), files),
+            ),
+            run_dir=folder / "run",
+        )
+        await self.server.start()
+
+    async def _start_uplink(self, node: Node, ports: _Ports) -> Uplink:
+        state = self.layout.node(node.id)
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.server is None:
+            raise FabricError("the substrate was not started")
+        return await Uplink.start(
+            (HOST, self.server.port), listen=(HOST, ports.take(f"uplink/{node.id}")), control=state / "uplink.sock"
+        )
+
+    async def _start_controllers(self, count: int, ports: _Ports) -> None:
+        self.say(f"starting {count} controller{'s' if count > 1 else ''}")
+        names = [f"controller-{number}" for number in range(1, count + 1)]
+        addresses = [ports.take(f"api/{name}") for name in names]
+        self.api_urls = tuple(f"https://{HOST}:{port}" for port in addresses)
+        for name, port in zip(names, addresses, strict=True):
+            self.controllers[name] = await self._spawn(
+                name,
+                "controller", "run", "--state", str(self.layout.root), "--id", name, "--port", str(port),
+                "--substrate", self._substrate_url(), is_restarting=True,
+            )  # fmt: skip
+        write_context(self.layout.root, self.api_urls)
+        async with self.client() as api:
+            await self._until(lambda: _is_caught_up(api), "the controller's API")
+
+    async def _submit_places(self, fabric_file: Path, manifests: Manifests) -> None:
+        """Make the fabric's sites and operators known once; later changes to them are the users', not this file's."""
+        async with self.client() as api:
+            known = {row["id"] for kind in ("sites", "operators") for row in (await api.get(f"/api/v1/{kind}")).json()}
+            wanted = {*(site.id for site in manifests.sites), *(operator.id for operator in manifests.operators)}
+            if wanted <= known:
+                return
+            text = fabric_file.read_text()
+            answer = await api.post("/api/v1/submissions", json={"files": [{"name": fabric_file.name, "text": text}]})
+            if answer.is_error:
+                raise FabricError(f"the fabric's sites and operators were refused: {answer.text}")
+
+    async def _start_node(self, node: Node, uplink: Uplink, ports: _Ports) -> None:
+        self.say(f"starting node {node.id}")
+        state = self.layout.node(node.id)
+        _write_secret(state / "node.json", canonical.encode(node))
+        if not (state / "identity" / "enrolment.json").exists():
+            _write_secret(state / "join.token", (await self._token(node)).encode())
+        host, port = uplink.address
+        process = NodeProcess(
+            node=node,
+            child=self._child(
+                node.id,
+                "node", "run", "--state", str(state), "--front", f"{HOST}:{ports.take(f'front/{node.id}')}",
+                "--mesh", f"{HOST}:{ports.take(f'mesh/{node.id}')}", "--compiled", str(self.layout.compiled),
+                "--substrate", f"nats://{host}:{port}", "--context", str(self.layout.root),
+                is_restarting=self.is_restarting_nodes,
+            ),
+            uplink=uplink,
+            front=f"{HOST}:{ports.take(f'front/{node.id}')}",
+            mesh=f"{HOST}:{ports.take(f'mesh/{node.id}')}",
+        )  # fmt: skip
+        self.nodes[node.id] = process
+        await self._start_node_process(process)
+
+    async def _start_node_process(self, process: NodeProcess) -> None:
+        ready = self.layout.node(process.node.id) / "ready"
+        ready.unlink(missing_ok=True)
+        await process.child.start()
+        await self._until(lambda: _exists(ready), f"node {process.node.id}", process.child)
+
+    async def _token(self, node: Node) -> str:
+        async with self.client() as api:
+            body = {"site": node.site, "operator": node.operator, "tier": node.tier.value, "node": node.id}
+            answer = await api.post("/api/v1/tokens", json=body)
+            if answer.is_error:
+                raise FabricError(f"no join token for {node.id}: {answer.text}")
+            return str(answer.json()["token"])
+
+    async def _wait_ready(self) -> None:
+        """Wait until the controller hears every node."""
+        self.say("waiting until every node is heard")
+        async with self.client() as api:
+            await self._until(lambda: _all_ready(api, set(self.nodes)), "the nodes' heartbeats")
+
+    def _child(self, name: str, *arguments: str, is_restarting: bool) -> Child:
+        return Child(
+            name,
+            [sys.executable, "-m", "hanse", *arguments],
+            env=dict(os.environ),
+            log_path=self.layout.logs / f"{name}.log",
+            is_restarting=is_restarting,
+        )
+
+    async def _spawn(self, name: str, *arguments: str, is_restarting: bool) -> Child:
+        child = self._child(name, *arguments, is_restarting=is_restarting)
+        await child.start()
+        return child
+
+    async def _until(
+        self, is_so: Callable[[], AsyncIterator[bool] | object], what: str, child: Child | None = None
+    ) -> None:
+        try:
+            async with asyncio.timeout(READY_S):
+                while not await is_so():  # type: ignore[misc]
+                    if child is not None and not child.is_running:
+                        raise FabricError(f"{what} ended at once; see {child.log_path}", hint=child.last_lines())
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise FabricError(f"{what} was not ready within {READY_S:.0f} s", hint=f"see {self.layout.logs}") from None
+
+    def _substrate_url(self) -> str:
+        if self.server is None:
+            raise FabricError("the substrate was not started")
+        return f"nats://{HOST}:{self.server.port}"
+
+    def _write_run(self) -> None:
+        """Say what runs, for `hanse` in another terminal."""
+        run = {
+            "pid": os.getpid(),
+            "substrate": {"url": self._substrate_url(), "pid": self.server.pid if self.server else 0},
+            "controllers": {name: child.pid for name, child in self.controllers.items()},
+            "api": list(self.api_urls),
+            "nodes": {
+                name: {"pid": process.child.pid, "front": process.url, "mesh": process.mesh}
+                for name, process in self.nodes.items()
+            },
+        }
+        write_text_atomically(self.layout.run, json.dumps(run, indent=1))
+
+    # --- stopping ---
+
+    async def _stop(self) -> None:
+        """Nodes first, so that they may report; then controllers, relays, the substrate."""
+        await asyncio.gather(*(process.child.stop() for process in self.nodes.values()))
+        await asyncio.gather(*(child.stop() for child in self.controllers.values()))
+        for process in self.nodes.values():
+            await process.uplink.close()
+        if self.server is not None:
+            await self.server.stop()
+        self.layout.run.unlink(missing_ok=True)
+
+
+class _Ports:
+    """Ports of this state directory: the same as last time where they are still free."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+        self._taken: dict[str, int] = {}
+
+    def take(self, name: str) -> int:
+        if name not in self._taken:
+            self._taken[name] = self._free(self._last.get(name, 0))
+        return self._taken[name]
+
+    def save(self) -> None:
+        write_text_atomically(self._path, json.dumps(self._taken, indent=1))
+
+    def _free(self, wanted: int) -> int:
+        for port in (wanted, 0):
+            try:
+                listening = bound_socket(HOST, port)
+            except HanseError:
+                continue
+            with listening:
+                found: int = listening.getsockname()[1]
+                if found not in self._taken.values():
+                    return found
+        raise FabricError("no free port on this machine")
+
+
+@contextlib.contextmanager
+def _only_one(lock: Path):  # type: ignore[no-untyped-def]
+    with lock.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise FabricError(
+                f"another fabric runs in {lock.parent}",
+                code="fabric.running",
+                hint="stop it, or choose another directory with --state",
+            ) from None
+        yield
+
+
+def _write_secret(path: Path, data: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(data)
+
+
+async def _exists(path: Path) -> bool:
+    return path.exists()
+
+
+async def _is_caught_up(api: httpx.AsyncClient) -> bool:
+    try:
+        return bool((await api.get("/api/v1/health")).json()["is_caught_up"])
+    except httpx.TransportError:
+        return False
+
+
+async def _all_ready(api: httpx.AsyncClient, wanted: Mapping[NodeId, object] | set[NodeId]) -> bool:
+    rows = (await api.get("/api/v1/nodes")).json()
+    return {row["id"] for row in rows if row["reach"] in ("ready", "draining")} >= set(wanted)
