@@ -13,19 +13,9 @@ class Layout:
     root: Path
 
     @property
-    def lock(self) -> Path:
-        """Held by the one `hanse up` that runs here."""
-        return self.root / "up.lock"
-
-    @property
     def ports(self) -> Path:
         """Ports of the last run, taken again if they are free."""
         return self.root / "ports.json"
-
-    @property
-    def run(self) -> Path:
-        """What runs now: process ids and addresses."""
-        return self.root / "run.json"
 
     @property
     def substrate(self) -> Path:
@@ -46,11 +36,6 @@ class Layout:
     def logs(self) -> Path:
         """Output of every process."""
         return self.root / "logs"
-
-    @property
-    def control(self) -> Path:
-        """Socket through which `hanse node cut|link` speaks to the running `hanse up`."""
-        return self.root / "up.sock"
 
     def node(self, node: str) -> Path:
         """One node's own state: identity, orders, artifacts."""

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,9 +20,10 @@ import httpx
 from hanse.adapters.clock import SystemClock
 from hanse.adapters.domain_files import Domain, init_domain, issue_server, write_context
 from hanse.adapters.entropy import SystemEntropy
-from hanse.adapters.files import write_text_atomically
+from hanse.adapters.keys import write_private
 from hanse.adapters.nats_server import NatsServer, server_config
-from hanse.adapters.processes import Child
+from hanse.adapters.processes import Child, ChildEvent, ChildSpec, RestartPolicy
+from hanse.adapters.supervisor import Supervisor
 from hanse.adapters.tls import client_context
 from hanse.adapters.uplink import Uplink
 from hanse.app.layout import Layout
@@ -39,6 +39,7 @@ from hanse.wire import canonical
 HOST = "127.0.0.1"
 READY_S = 30.0
 """How long one process may take to be ready; a cold start of an engine takes under one second."""
+LOOK_S = 0.02
 Say = Callable[[str], None]
 
 
@@ -66,55 +67,34 @@ class NodeProcess:
 
 @dataclass(slots=True)
 class LocalFabric:
-    """A running fabric. Use `LocalFabric.running(...)`."""
+    """A running fabric. Make it with `running_fabric`."""
 
     layout: Layout
     domain: Domain
+    supervisor: Supervisor
     say: Say
     is_restarting_nodes: bool
     server: NatsServer | None = None
     api_urls: tuple[str, ...] = ()
     controllers: dict[str, Child] = field(default_factory=dict)
     nodes: dict[NodeId, NodeProcess] = field(default_factory=dict)
-
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def running(
-        cls,
-        state: Path,
-        fabric_file: Path,
-        *,
-        domain_name: str = "europe.hanse",
-        controllers: int = 1,
-        is_restarting_nodes: bool = True,
-        say: Say = lambda _: None,
-    ) -> AsyncIterator[LocalFabric]:
-        """Start everything, yield when every node is ready, stop everything however the block ends.
-
-        Raises FabricError, SubstrateError, DomainError, ManifestError.
-        """
-        layout = Layout(state.resolve())
-        layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _only_one(layout.lock):
-            domain = init_domain(layout.root, domain_name, SystemClock().wall(), SystemEntropy())
-            fabric = cls(layout=layout, domain=domain, say=say, is_restarting_nodes=is_restarting_nodes)
-            try:
-                await fabric._start(fabric_file, controllers)
-                yield fabric
-            finally:
-                await fabric._stop()
+    _keeper: asyncio.Task[None] | None = None
 
     # --- faults and repairs, by name ---
 
     async def kill(self, node: NodeId) -> None:
-        """End a node's process as ``kill -9`` does."""
-        await self.nodes[node].child.kill()
+        """End a node's process as ``kill -9`` does, and wait until it is gone."""
+        self.nodes[node].child.kill()
+        await self.nodes[node].child.wait_down()
 
     async def restart(self, node: NodeId) -> None:
         """Start a node's process again and wait until its front is bound."""
-        process = self.nodes[node]
-        await process.child.stop()
-        await self._start_node_process(process)
+        self.nodes[node].child = await self.supervisor.replace(node)
+
+    async def kill_controller(self, name: str) -> None:
+        """End a controller's process as ``kill -9`` does, and wait until it is gone."""
+        self.controllers[name].kill()
+        await self.controllers[name].wait_down()
 
     def cut(self, node: NodeId) -> None:
         """Pull the cable between a node and the substrate."""
@@ -124,10 +104,10 @@ class LocalFabric:
         """Plug the cable in again."""
         self.nodes[node].uplink.restore()
 
-    def client(self) -> httpx.AsyncClient:
-        """An HTTP client for the first controller's API, authenticated."""
+    def client(self, number: int = 0) -> httpx.AsyncClient:
+        """An HTTP client for one controller's API, authenticated."""
         return httpx.AsyncClient(
-            base_url=self.api_urls[0],
+            base_url=self.api_urls[number],
             verify=client_context(self.domain.bundle_pem),
             headers={"authorization": f"Bearer {self.domain.api_token}"},
             timeout=30.0,
@@ -146,7 +126,7 @@ class LocalFabric:
             await self._start_node(node, relays[node.id], ports)
         ports.save()
         await self._wait_ready()
-        self._write_run()
+        self.supervisor.note_ports(ports.taken)
 
     async def _start_substrate(self, ports: _Ports) -> None:
         self.say("starting the substrate (nats-server with JetStream)")
@@ -159,7 +139,7 @@ class LocalFabric:
             certificate=str(folder / "server.pem"), key=str(folder / "server.key"), bundle=str(folder / "bundle.pem")
         )
         for path, data in ((files.certificate, chain), (files.key, key), (files.bundle, self.domain.bundle_pem)):
-            _write_secret(Path(path), data)
+            write_private(Path(path), data)
         self.server = NatsServer(
             config=server_config(
                 server_name=f"{self.domain.name}-1",
@@ -172,6 +152,20 @@ class LocalFabric:
             run_dir=folder / "run",
         )
         await self.server.start()
+        self._keeper = asyncio.create_task(self._keep_substrate(self.server), name="keep nats-server")
+
+    async def _keep_substrate(self, server: NatsServer) -> None:
+        """Start nats-server again whenever it dies: what it acknowledged is on disk."""
+        policy = RestartPolicy()
+        failures = 0
+        while True:
+            code = await server.wait()
+            failures += 1
+            self.say(f"nats-server ended with code {code}; starting it again")
+            await asyncio.sleep(policy.backoff_us(failures) / 1e6)
+            with contextlib.suppress(HanseError):
+                await server.start()
+                failures = 0
 
     async def _start_uplink(self, node: Node, ports: _Ports) -> Uplink:
         state = self.layout.node(node.id)
@@ -188,11 +182,13 @@ class LocalFabric:
         addresses = [ports.take(f"api/{name}") for name in names]
         self.api_urls = tuple(f"https://{HOST}:{port}" for port in addresses)
         for name, port in zip(names, addresses, strict=True):
-            self.controllers[name] = await self._spawn(
+            spec = self._spec(
                 name,
                 "controller", "run", "--state", str(self.layout.root), "--id", name, "--port", str(port),
-                "--substrate", self._substrate_url(), is_restarting=True,
+                "--substrate", self._substrate_url(),
+                restart=RestartPolicy(),
             )  # fmt: skip
+            self.controllers[name] = await self.supervisor.start(spec)
         write_context(self.layout.root, self.api_urls)
         async with self.client() as api:
             await self._until(lambda: _is_caught_up(api), "the controller's API")
@@ -210,33 +206,23 @@ class LocalFabric:
                 raise FabricError(f"the fabric's sites and operators were refused: {answer.text}")
 
     async def _start_node(self, node: Node, uplink: Uplink, ports: _Ports) -> None:
-        self.say(f"starting node {node.id}")
+        self.say(f"starting node {node.id} ({node.site}, {node.operator})")
         state = self.layout.node(node.id)
-        _write_secret(state / "node.json", canonical.encode(node))
+        front, mesh = (f"{HOST}:{ports.take(f'{what}/{node.id}')}" for what in ("front", "mesh"))
+        write_private(state / "node.json", canonical.encode(node))
         if not (state / "identity" / "enrolment.json").exists():
-            _write_secret(state / "join.token", (await self._token(node)).encode())
+            write_private(state / "join.token", (await self._token(node)).encode())
         host, port = uplink.address
-        process = NodeProcess(
-            node=node,
-            child=self._child(
-                node.id,
-                "node", "run", "--state", str(state), "--front", f"{HOST}:{ports.take(f'front/{node.id}')}",
-                "--mesh", f"{HOST}:{ports.take(f'mesh/{node.id}')}", "--compiled", str(self.layout.compiled),
-                "--substrate", f"nats://{host}:{port}", "--context", str(self.layout.root),
-                is_restarting=self.is_restarting_nodes,
-            ),
-            uplink=uplink,
-            front=f"{HOST}:{ports.take(f'front/{node.id}')}",
-            mesh=f"{HOST}:{ports.take(f'mesh/{node.id}')}",
+        spec = self._spec(
+            node.id,
+            "node", "run", "--state", str(state), "--front", front, "--mesh", mesh,
+            "--compiled", str(self.layout.compiled), "--substrate", f"nats://{host}:{port}",
+            "--domain-state", str(self.layout.root),
+            restart=RestartPolicy() if self.is_restarting_nodes else None,
+            ready_file=state / "ready",
         )  # fmt: skip
-        self.nodes[node.id] = process
-        await self._start_node_process(process)
-
-    async def _start_node_process(self, process: NodeProcess) -> None:
-        ready = self.layout.node(process.node.id) / "ready"
-        ready.unlink(missing_ok=True)
-        await process.child.start()
-        await self._until(lambda: _exists(ready), f"node {process.node.id}", process.child)
+        child = await self.supervisor.start(spec)
+        self.nodes[node.id] = NodeProcess(node=node, child=child, uplink=uplink, front=front, mesh=mesh)
 
     async def _token(self, node: Node) -> str:
         async with self.client() as api:
@@ -252,29 +238,23 @@ class LocalFabric:
         async with self.client() as api:
             await self._until(lambda: _all_ready(api, set(self.nodes)), "the nodes' heartbeats")
 
-    def _child(self, name: str, *arguments: str, is_restarting: bool) -> Child:
-        return Child(
-            name,
-            [sys.executable, "-m", "hanse", *arguments],
+    def _spec(
+        self, name: str, *arguments: str, restart: RestartPolicy | None, ready_file: Path | None = None
+    ) -> ChildSpec:
+        return ChildSpec(
+            name=name,
+            argv=(sys.executable, "-m", "hanse", *arguments),
             env=dict(os.environ),
             log_path=self.layout.logs / f"{name}.log",
-            is_restarting=is_restarting,
+            restart=restart,
+            ready_file=ready_file,
         )
 
-    async def _spawn(self, name: str, *arguments: str, is_restarting: bool) -> Child:
-        child = self._child(name, *arguments, is_restarting=is_restarting)
-        await child.start()
-        return child
-
-    async def _until(
-        self, is_so: Callable[[], AsyncIterator[bool] | object], what: str, child: Child | None = None
-    ) -> None:
+    async def _until(self, is_so: Callable[[], Awaitable[bool]], what: str) -> None:
         try:
             async with asyncio.timeout(READY_S):
-                while not await is_so():  # type: ignore[misc]
-                    if child is not None and not child.is_running:
-                        raise FabricError(f"{what} ended at once; see {child.log_path}", hint=child.last_lines())
-                    await asyncio.sleep(0.02)
+                while not await is_so():
+                    await asyncio.sleep(LOOK_S)
         except TimeoutError:
             raise FabricError(f"{what} was not ready within {READY_S:.0f} s", hint=f"see {self.layout.logs}") from None
 
@@ -283,31 +263,55 @@ class LocalFabric:
             raise FabricError("the substrate was not started")
         return f"nats://{HOST}:{self.server.port}"
 
-    def _write_run(self) -> None:
-        """Say what runs, for `hanse` in another terminal."""
-        run = {
-            "pid": os.getpid(),
-            "substrate": {"url": self._substrate_url(), "pid": self.server.pid if self.server else 0},
-            "controllers": {name: child.pid for name, child in self.controllers.items()},
-            "api": list(self.api_urls),
-            "nodes": {
-                name: {"pid": process.child.pid, "front": process.url, "mesh": process.mesh}
-                for name, process in self.nodes.items()
-            },
-        }
-        write_text_atomically(self.layout.run, json.dumps(run, indent=1))
-
-    # --- stopping ---
-
     async def _stop(self) -> None:
-        """Nodes first, so that they may report; then controllers, relays, the substrate."""
-        await asyncio.gather(*(process.child.stop() for process in self.nodes.values()))
-        await asyncio.gather(*(child.stop() for child in self.controllers.values()))
+        """What the supervisor does not own: the substrate and the relays. Nodes and controllers have ended before."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
         for process in self.nodes.values():
             await process.uplink.close()
         if self.server is not None:
             await self.server.stop()
-        self.layout.run.unlink(missing_ok=True)
+
+
+@contextlib.asynccontextmanager
+async def running_fabric(
+    state: Path,
+    fabric_file: Path,
+    *,
+    domain_name: str = "europe.hanse",
+    controllers: int = 1,
+    is_restarting_nodes: bool = True,
+    say: Say = lambda _: None,
+) -> AsyncIterator[LocalFabric]:
+    """Start everything, yield when every node is heard, stop everything however the block ends.
+
+    `is_restarting_nodes` False leaves a dead node dead until `LocalFabric.restart`. Raises FabricError, SubstrateError,
+    ProcessError, DomainError, ManifestError.
+    """
+    layout = Layout(state.resolve())
+    layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with contextlib.AsyncExitStack() as stack:
+        last: list[LocalFabric] = []
+        stack.push_async_callback(_stop_last, last)
+        supervisor = await stack.enter_async_context(Supervisor(layout.root, lambda event: _tell(say, event)))
+        domain = init_domain(layout.root, domain_name, SystemClock().wall(), SystemEntropy())
+        fabric = LocalFabric(
+            layout=layout, domain=domain, supervisor=supervisor, say=say, is_restarting_nodes=is_restarting_nodes
+        )
+        last.append(fabric)
+        await fabric._start(fabric_file, controllers)
+        yield fabric
+
+
+async def _stop_last(fabrics: list[LocalFabric]) -> None:
+    for fabric in fabrics:
+        await fabric._stop()
+
+
+def _tell(say: Say, event: ChildEvent) -> None:
+    if event.kind in ("ended", "gave_up"):
+        say(f"{event.name} {event.kind.replace('_', ' ')}: {event.detail}")
 
 
 class _Ports:
@@ -316,15 +320,15 @@ class _Ports:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._last: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
-        self._taken: dict[str, int] = {}
+        self.taken: dict[str, int] = {}
 
     def take(self, name: str) -> int:
-        if name not in self._taken:
-            self._taken[name] = self._free(self._last.get(name, 0))
-        return self._taken[name]
+        if name not in self.taken:
+            self.taken[name] = self._free(self._last.get(name, 0))
+        return self.taken[name]
 
     def save(self) -> None:
-        write_text_atomically(self._path, json.dumps(self._taken, indent=1))
+        write_private(self._path, json.dumps(self.taken, indent=1).encode())
 
     def _free(self, wanted: int) -> int:
         for port in (wanted, 0):
@@ -334,32 +338,9 @@ class _Ports:
                 continue
             with listening:
                 found: int = listening.getsockname()[1]
-                if found not in self._taken.values():
+                if found not in self.taken.values():
                     return found
         raise FabricError("no free port on this machine")
-
-
-@contextlib.contextmanager
-def _only_one(lock: Path):  # type: ignore[no-untyped-def]
-    with lock.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise FabricError(
-                f"another fabric runs in {lock.parent}",
-                code="fabric.running",
-                hint="stop it, or choose another directory with --state",
-            ) from None
-        yield
-
-
-def _write_secret(path: Path, data: bytes) -> None:
-    path.touch(mode=0o600)
-    path.write_bytes(data)
-
-
-async def _exists(path: Path) -> bool:
-    return path.exists()
 
 
 async def _is_caught_up(api: httpx.AsyncClient) -> bool:
@@ -369,6 +350,6 @@ async def _is_caught_up(api: httpx.AsyncClient) -> bool:
         return False
 
 
-async def _all_ready(api: httpx.AsyncClient, wanted: Mapping[NodeId, object] | set[NodeId]) -> bool:
+async def _all_ready(api: httpx.AsyncClient, wanted: Collection[NodeId]) -> bool:
     rows = (await api.get("/api/v1/nodes")).json()
     return {row["id"] for row in rows if row["reach"] in ("ready", "draining")} >= set(wanted)
