@@ -98,7 +98,7 @@ def _fill(problem: Problem, chosen: list[int], *, among: Flags) -> None:
 
 def _improve(problem: Problem, chosen: list[int]) -> None:
     """Swap one replica at a time while that is better; each swap lowers a bounded rank, so this ends."""
-    if len(chosen) <= 1 or _is_cheapest(problem, chosen):
+    if not chosen or _is_cheapest(problem, chosen):
         return
     improved = True
     while improved:

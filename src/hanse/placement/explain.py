@@ -36,7 +36,9 @@ def explanation(placing: Placing, outcome: Outcome, world: World) -> Explanation
         workload=placing.workload.id,
         replicas_wanted=outcome.wanted,
         replicas_why=_why(placing, outcome, world),
-        candidates=tuple(_candidate(placing, outcome, world, row=row, limit=limit, moving=cost) for (row, limit), cost in pairs),
+        candidates=tuple(
+            _candidate(placing, outcome, world, row=row, limit=limit, moving=cost) for (row, limit), cost in pairs
+        ),
     )
 
 

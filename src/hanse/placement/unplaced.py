@@ -47,7 +47,7 @@ def unplaced(placing: Placing, outcome: Outcome, world: World) -> Unplaced:
 def _reasons(placing: Placing, outcome: Outcome, codes: Codes, world: World) -> Iterator[Reason]:
     workload, feasibility = placing.workload, placing.feasibility
     open_origins = [name for bit, name in enumerate(feasibility.origins) if outcome.uncovered >> bit & 1]
-    if open_origins:
+    if open_origins and len(outcome.rows):
         yield Reason(
             rule="placement.cover",
             cite=f"latency SLO of {workload.id}",

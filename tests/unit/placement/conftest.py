@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -197,19 +197,18 @@ def nodes_of(made: Plan, workload: str = "clinic.triage") -> list[str]:
     return sorted(a.node for a in made.assignments if a.workload == workload)
 
 
-@dataclass(frozen=True)
 class Europe:
     """Everything above, by name, for tests."""
 
-    NOW: WallTime = NOW
-    function: Callable[..., Workload] = staticmethod(function)
-    triage: Callable[..., Workload] = staticmethod(triage)
-    fabric: Callable[[], Fabric] = staticmethod(europe)
-    snapshot: Callable[..., Snapshot] = staticmethod(snapshot)
-    verdicts: Callable[..., TableVerdicts] = staticmethod(verdicts)
-    decide: Callable[..., Plan] = staticmethod(decide)
-    runs: Callable[..., tuple[Running, ...]] = staticmethod(runs)
-    nodes_of: Callable[..., list[str]] = staticmethod(nodes_of)
+    now = NOW
+    function = staticmethod(function)
+    triage = staticmethod(triage)
+    fabric = staticmethod(europe)
+    snapshot = staticmethod(snapshot)
+    verdicts = staticmethod(verdicts)
+    decide = staticmethod(decide)
+    runs = staticmethod(runs)
+    nodes_of = staticmethod(nodes_of)
 
 
 @pytest.fixture
