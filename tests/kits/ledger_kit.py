@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import os
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -241,6 +242,7 @@ def bundle(entries: Sequence[bytes], *, order: bytes | None = None, is_whole: bo
     )
 
 
+@functools.cache
 def sample() -> bytes:
-    """A complete, true receipt."""
+    """A complete, true receipt; the same bytes at each call (ML-DSA signatures are randomised)."""
     return bundle(story())

@@ -99,30 +99,58 @@ async def read_partial_bundle(reader: LedgerReader, size: int, leaf_hashes: Sequ
 
 
 async def _read_edge(reader: LedgerReader, head: Head) -> tuple[Edge, list[Finding]]:
-    """The partial tiles, which together hash to the checkpoint's root; dropped where they do not."""
-    size = head.checkpoint.size
+    """The partial tiles, which together hash to the checkpoint's root; rebuilt from below, or dropped, if they do not."""
+    size, wanted = head.checkpoint.size, head.checkpoint.root
     rows: list[bytes] = []
-    paths: list[str] = []
     findings: list[Finding] = []
     level = 0
     while count := size >> (8 * level):
         row = b""
         if count % WIDTH:
-            name = tile_at(level, count // WIDTH, size)
-            paths.append(name.path)
             try:
-                row = await reader.tile(name)
+                row = await reader.tile(tile_at(level, count // WIDTH, size))
             except LedgerDamaged as error:
                 findings.append(_finding(error))
         rows.append(row)
         level += 1
     edge = Edge(size=size, rows=tuple(rows))
-    if not findings and edge.root != head.checkpoint.root:
-        message = f"{' + '.join(paths) or 'no tile'} do not hash to the checkpoint's root"
-        findings.append(Finding(path=paths[0] if len(paths) == 1 else CHECKPOINT_KEY, message=message))
-    if findings:
-        edge = Edge(size=size, rows=tuple(b"" for _ in rows))
+    if findings or edge.root != wanted:
+        return await _rebuild_edge(reader, edge, wanted, findings)
     return edge, findings
+
+
+async def _rebuild_edge(
+    reader: LedgerReader, edge: Edge, wanted: bytes, findings: list[Finding]
+) -> tuple[Edge, list[Finding]]:
+    """Find the damaged partial tiles: those that differ from what lies below them, if that leads to the root."""
+    size = edge.size
+    below = [await _row_from_below(reader, level, size) for level in range(len(edge.rows))]
+    rebuilt = Edge(size=size, rows=tuple(below))
+    named = {finding.path for finding in findings}
+    for level, row in enumerate(below):
+        name = tile_at(level, (size >> (8 * level)) // WIDTH, size) if row else None
+        if name is not None and row != edge.rows[level] and rebuilt.root == wanted and name.path not in named:
+            findings.append(Finding(path=name.path, message="changed after it was written: the tree below it differs"))
+    if rebuilt.root == wanted:
+        return rebuilt, findings
+    if not findings:
+        message = "the tiles do not hash to its root: it belongs to another tree, or several files were changed"
+        findings.append(Finding(path=CHECKPOINT_KEY, message=message))
+    return Edge(size=size, rows=tuple(b"" for _ in edge.rows)), findings
+
+
+async def _row_from_below(reader: LedgerReader, level: int, size: int) -> bytes:
+    """What a level's partial tile must hold, from the entries or from the full tiles below; empty if unreadable."""
+    index, width = divmod(size >> (8 * level), WIDTH)
+    if width == 0:
+        return b""
+    try:
+        if level == 0:
+            return b"".join([hash_leaf(entry) for entry in await reader.bundle(bundle_at(index, size))])
+        tiles = [await reader.tile(tile_at(level - 1, index * WIDTH + at, size)) for at in range(width)]
+        return b"".join(root_of(hashes_of(data)) for data in tiles)
+    except LedgerDamaged:
+        return b""
 
 
 async def _full_tile(

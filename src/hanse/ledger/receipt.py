@@ -106,7 +106,7 @@ def read_receipt(data: bytes) -> Receipt:
     try:
         receipt = canonical.decode(data, Receipt)
     except WireError as error:
-        raise LedgerFormatError(f"not a receipt: {error.message}") from error
+        raise LedgerFormatError(error.message) from error
     if _spell(receipt) != data:
         raise LedgerFormatError("the receipt is not in its canonical spelling: it was edited or reformatted")
     return receipt

@@ -284,7 +284,8 @@ def expect(entry: StatementEntry, kind: type[P]) -> P:
     """The predicate, if it is of this kind. Raises LedgerFormatError."""
     if not isinstance(entry.predicate, kind):
         found = PREDICATE_TYPES[type(entry.predicate)].removeprefix(PREDICATE_PREFIX)
-        raise LedgerFormatError(f"the entry is a {found}, not a {PREDICATE_TYPES[kind].removeprefix(PREDICATE_PREFIX)}")
+        wanted = PREDICATE_TYPES[kind].removeprefix(PREDICATE_PREFIX)
+        raise LedgerFormatError(f"the entry is of kind {found}, not {wanted}")
     return entry.predicate
 
 

@@ -156,12 +156,12 @@ def verify_inclusion(index: int, size: int, leaf_hash: bytes, proof: Sequence[by
 
 def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes) -> None:
     """Check a consistency proof (RFC 9162 section 2.1.4.2). Raises ProofError that says what does not hold."""
-    _check_shapes((old_root, new_root), proof)
     if not 0 < old <= new:
         raise ProofError(f"no consistency proof leads from {old} to {new} entries")
     if old == new:
         _check_same(proof, old_root, new_root)
         return
+    _check_shapes((old_root, new_root), proof)
     path = list(proof) if old & (old - 1) else [old_root, *proof]
     if not path or not proof:
         raise ProofError("the consistency proof is empty")
