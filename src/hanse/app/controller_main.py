@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -17,16 +16,18 @@ from hanse.adapters.clock import SystemClock
 from hanse.adapters.disk_store import DiskStore
 from hanse.adapters.domain_files import Domain, issue_server, load_domain
 from hanse.adapters.entropy import SystemEntropy
-from hanse.adapters.gazetteer import read_gazetteer, read_intensity
+from hanse.adapters.gazetteer import read_gazetteer
+from hanse.adapters.intensity import read_intensities
 from hanse.adapters.nats_blobs import NatsBlobs
-from hanse.adapters.nats_bus import NatsBus
 from hanse.adapters.nats_buckets import ensure_buckets
+from hanse.adapters.nats_bus import NatsBus
 from hanse.adapters.nats_link import LinkConfig, NatsCredentials, NatsLink
 from hanse.adapters.nats_store import NatsStore
 from hanse.adapters.package_data import read_packs
 from hanse.adapters.tls import client_context, reload_chain, server_context
 from hanse.app.api import build_api
 from hanse.app.layout import Layout
+from hanse.app.options import ControllerOptions
 from hanse.app.serving import bound_socket, run_until_signalled
 from hanse.control import ControlConfig, build_control
 from hanse.core.errors import HanseError
@@ -46,22 +47,9 @@ class ComponentRefused(HanseError):
     code = "component.refused"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControllerOptions:
-    """What the command line says."""
-
-    state: Path
-    id: str
-    api_host: str
-    api_port: int
-    substrate_url: str
-    node_substrate_urls: tuple[str, ...]
-    latency_table: Path | None = None
-
-
 async def run_controller(options: ControllerOptions) -> None:
     """Run one controller and its API until a signal comes."""
-    layout = Layout(options.state)
+    layout = Layout(Path(options.state))
     domain = load_domain(layout.root)
     clock, entropy = SystemClock(), SystemEntropy()
     link = NatsLink(
@@ -80,7 +68,7 @@ async def run_controller(options: ControllerOptions) -> None:
             bus=NatsBus(link),
             store=NatsStore(link),
             blobs=NatsBlobs(link),
-            ledger=DiskStore(layout.ledger, path_of=path_of),
+            ledger=DiskStore(layout.ledger, path_of=lambda _, key: path_of(key)),
             signer=domain.controller_signer,
             ledger_signers=domain.ledger_signers,
         )
@@ -116,7 +104,7 @@ def _config(options: ControllerOptions, domain: Domain, url: str) -> ControlConf
         api_url=url,
         nats_urls=options.node_substrate_urls,
         packs=read_packs(),
-        intensity_g_per_kwh=read_intensity(),
+        intensity_g_per_kwh=read_intensities(),
         gazetteer=read_gazetteer(),
     )
 

@@ -1,7 +1,8 @@
 """A whole fabric on one machine, as real processes: what `hanse up`, the tour, the tests and the benches start.
 
-`fabric file, state directory -> nats-server, controllers, nodes`, each in its own process with its own identity and state.
-Between each node and the substrate lies a relay whose cable can be pulled. Everything started here is stopped here.
+`fabric file, state directory -> nats-server, controllers, nodes`, each in its own process with its own identity and
+state. Between each node and the substrate lies a relay whose cable can be pulled. Everything started here is stopped
+here.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ from hanse.adapters.domain_files import Domain, init_domain, issue_server, write
 from hanse.adapters.entropy import SystemEntropy
 from hanse.adapters.keys import write_private
 from hanse.adapters.nats_server import NatsServer, server_config
+from hanse.adapters.node_files import NodeFiles
 from hanse.adapters.processes import Child, ChildEvent, ChildSpec, RestartPolicy
 from hanse.adapters.supervisor import Supervisor
 from hanse.adapters.tls import client_context
 from hanse.adapters.uplink import Uplink
+from hanse.app.launch import LaunchController, LaunchNode
 from hanse.app.layout import Layout
+from hanse.app.options import ControllerOptions, JoinOptions, NodeOptions
 from hanse.app.serving import bound_socket
 from hanse.core.errors import HanseError
 from hanse.core.fabric import Node
@@ -74,6 +78,7 @@ class LocalFabric:
     supervisor: Supervisor
     say: Say
     is_restarting_nodes: bool
+    latency_table: str | None = None
     server: NatsServer | None = None
     api_urls: tuple[str, ...] = ()
     controllers: dict[str, Child] = field(default_factory=dict)
@@ -182,13 +187,19 @@ class LocalFabric:
         addresses = [ports.take(f"api/{name}") for name in names]
         self.api_urls = tuple(f"https://{HOST}:{port}" for port in addresses)
         for name, port in zip(names, addresses, strict=True):
-            spec = self._spec(
-                name,
-                "controller", "run", "--state", str(self.layout.root), "--id", name, "--port", str(port),
-                "--substrate", self._substrate_url(),
-                restart=RestartPolicy(),
-            )  # fmt: skip
-            self.controllers[name] = await self.supervisor.start(spec)
+            options = ControllerOptions(
+                state=str(self.layout.root),
+                id=name,
+                api_host=HOST,
+                api_port=port,
+                substrate_url=self._substrate_url(),
+                node_substrate_urls=(self._substrate_url(),),
+                latency_table=self.latency_table,
+            )
+            launch = self.layout.root / f"{name}.launch.json"
+            write_private(launch, canonical.encode(LaunchController(options=options)))
+            restart = RestartPolicy()
+            self.controllers[name] = await self.supervisor.start(self._spec(name, launch, restart=restart))
         write_context(self.layout.root, self.api_urls)
         async with self.client() as api:
             await self._until(lambda: _is_caught_up(api), "the controller's API")
@@ -209,19 +220,22 @@ class LocalFabric:
         self.say(f"starting node {node.id} ({node.site}, {node.operator})")
         state = self.layout.node(node.id)
         front, mesh = (f"{HOST}:{ports.take(f'{what}/{node.id}')}" for what in ("front", "mesh"))
-        write_private(state / "node.json", canonical.encode(node))
-        if not (state / "identity" / "enrolment.json").exists():
-            write_private(state / "join.token", (await self._token(node)).encode())
         host, port = uplink.address
-        spec = self._spec(
-            node.id,
-            "node", "run", "--state", str(state), "--front", front, "--mesh", mesh,
-            "--compiled", str(self.layout.compiled), "--substrate", f"nats://{host}:{port}",
-            "--domain-state", str(self.layout.root),
-            restart=RestartPolicy() if self.is_restarting_nodes else None,
-            ready_file=state / "ready",
-        )  # fmt: skip
-        child = await self.supervisor.start(spec)
+        options = NodeOptions(
+            state=str(state),
+            node=node,
+            front=front,
+            mesh=mesh,
+            compiled=str(self.layout.compiled),
+            substrate_url=f"nats://{host}:{port}",
+        )
+        join = None
+        if NodeFiles(state / "identity").enrolment() is None:
+            join = JoinOptions(api_urls=self.api_urls, ca_pem=self.domain.bundle_pem, token=await self._token(node))
+        launch = state / "launch.json"
+        write_private(launch, canonical.encode(LaunchNode(options=options, join=join)))
+        restart = RestartPolicy() if self.is_restarting_nodes else None
+        child = await self.supervisor.start(self._spec(node.id, launch, restart=restart, ready_file=state / "ready"))
         self.nodes[node.id] = NodeProcess(node=node, child=child, uplink=uplink, front=front, mesh=mesh)
 
     async def _token(self, node: Node) -> str:
@@ -239,11 +253,11 @@ class LocalFabric:
             await self._until(lambda: _all_ready(api, set(self.nodes)), "the nodes' heartbeats")
 
     def _spec(
-        self, name: str, *arguments: str, restart: RestartPolicy | None, ready_file: Path | None = None
+        self, name: str, launch: Path, *, restart: RestartPolicy | None, ready_file: Path | None = None
     ) -> ChildSpec:
         return ChildSpec(
             name=name,
-            argv=(sys.executable, "-m", "hanse", *arguments),
+            argv=(sys.executable, "-m", "hanse.app.launch", str(launch)),
             env=dict(os.environ),
             log_path=self.layout.logs / f"{name}.log",
             restart=restart,
@@ -282,6 +296,7 @@ async def running_fabric(
     domain_name: str = "europe.hanse",
     controllers: int = 1,
     is_restarting_nodes: bool = True,
+    latency_table: Path | None = None,
     say: Say = lambda _: None,
 ) -> AsyncIterator[LocalFabric]:
     """Start everything, yield when every node is heard, stop everything however the block ends.
@@ -297,7 +312,12 @@ async def running_fabric(
         supervisor = await stack.enter_async_context(Supervisor(layout.root, lambda event: _tell(say, event)))
         domain = init_domain(layout.root, domain_name, SystemClock().wall(), SystemEntropy())
         fabric = LocalFabric(
-            layout=layout, domain=domain, supervisor=supervisor, say=say, is_restarting_nodes=is_restarting_nodes
+            layout=layout,
+            domain=domain,
+            supervisor=supervisor,
+            say=say,
+            is_restarting_nodes=is_restarting_nodes,
+            latency_table=None if latency_table is None else str(latency_table.resolve()),
         )
         last.append(fabric)
         await fabric._start(fabric_file, controllers)

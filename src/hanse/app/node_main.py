@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -16,7 +15,8 @@ import httpx
 from hanse import __version__, _engine
 from hanse.adapters.attestor import NoEvidence
 from hanse.adapters.clock import SystemClock
-from hanse.adapters.disk_store import DiskBlobs, DiskStore
+from hanse.adapters.disk_blobs import DiskBlobs
+from hanse.adapters.disk_store import DiskStore
 from hanse.adapters.engine_runtime import EngineRuntime
 from hanse.adapters.entropy import SystemEntropy
 from hanse.adapters.meter import ProcessMeter
@@ -27,6 +27,7 @@ from hanse.adapters.nats_store import NatsStore
 from hanse.adapters.node_files import NodeFiles, NodeKeys
 from hanse.adapters.package_data import read_packs
 from hanse.adapters.tls import client_context
+from hanse.app.options import JoinOptions, NodeOptions
 from hanse.app.serving import run_until_signalled
 from hanse.core.errors import HanseError, WireError
 from hanse.core.fabric import Node
@@ -47,36 +48,13 @@ class JoinFailed(HanseError):
     code = "join.failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeOptions:
-    """What the command line says."""
-
-    state: Path
-    node: Node
-    front: str = "127.0.0.1:0"
-    mesh: str = "127.0.0.1:0"
-    compiled: Path | None = None
-    """Cache of compiled components; the node's own if None."""
-    substrate_url: str | None = None
-    """Overrides where the join answer says the substrate is: a relay, a leaf server."""
-    owner_policy: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JoinOptions:
-    """Where and with what a node joins."""
-
-    api_urls: tuple[str, ...]
-    ca_pem: bytes
-    token: str
-
-
 async def run_node(options: NodeOptions, join: JoinOptions | None) -> None:
     """Run one node until a signal comes. Raises JoinFailed, RuntimeFailure ``engine.address_in_use``."""
     entropy = SystemEntropy()
-    files = NodeFiles(options.state / "identity")
+    state = Path(options.state)
+    files = NodeFiles(state / "identity")
     keys = files.keys(entropy)
-    disk = DiskStore(options.state / "disk")
+    disk = DiskStore(state / "disk")
     joined = files.enrolment()
     if joined is None:
         if join is None:
@@ -131,13 +109,14 @@ def _refusal(response: httpx.Response) -> HanseError:
 async def _run_joined(
     options: NodeOptions, joined: JoinResponse, keys: NodeKeys, disk: DiskStore, entropy: SystemEntropy
 ) -> None:
+    state = Path(options.state)
     runtime = EngineRuntime(
         _engine.EngineConfig(
             node=options.node.id,
             trust_domain=joined.domain,
             front_bind=options.front,
             mesh_bind=options.mesh,
-            cache_dir=str(options.compiled or options.state / "compiled"),
+            cache_dir=options.compiled or str(state / "compiled"),
         )
     )
     addresses = runtime.start()
@@ -158,7 +137,7 @@ async def _run_joined(
         store=NatsStore(link),
         blobs=NatsBlobs(link),
         disk=disk,
-        cache=DiskBlobs(options.state / "artifacts"),
+        cache=DiskBlobs(state / "artifacts"),
         runtime=runtime,
         meter=ProcessMeter(),
         signer=keys.signer,
@@ -178,7 +157,7 @@ async def _run_joined(
             owner_policy=options.owner_policy,
         ),
     )
-    _say_ready(options.state, addresses.front)
+    _say_ready(state, addresses.front)
     try:
         await link.start()
         async with asyncio.TaskGroup() as tasks:

@@ -59,7 +59,15 @@ def decide(
 ) -> Decision:
     """Screen, plan and audit. The parent stands unless the new plan differs from it in what runs where."""
     verdicts = screen(at.workloads, at.fabric, packs, now, cache, guardrails=config.guardrails)
-    fresh = plan(at, verdicts, parent, now=now, rng=Rng(config.seed), trigger=trigger, settings=config.placement)
+    fresh = plan(
+        at,
+        verdicts,
+        parent,
+        now=now,
+        rng=Rng(config.seed).stream("placement"),
+        trigger=trigger,
+        settings=config.placement,
+    )
     is_new = parent is None or _substance(fresh) != _substance(parent)
     chosen = fresh if is_new or parent is None else parent
     findings = audit(chosen, at, verdicts) if is_new else ()
@@ -119,7 +127,7 @@ class Pipeline:
             )
         if decision.is_new:
             await self._commit(decision.plan)
-        steps = next_steps(decision.plan, at, decision.verdicts, limits=self._config.rollout, now=at.at_us)
+        steps = next_steps(decision.plan, at, at.workloads, limits=self._config.rollout, now=at.at_us)
         await self._order(steps, decision.plan, at)
         await self._publish_routes(at)
         await self._renew_orders(at.at_us)
