@@ -8,8 +8,9 @@ quick.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 from itertools import combinations
 
 from hanse.core.fabric import Fabric, Node
@@ -17,7 +18,7 @@ from hanse.core.ids import NodeId
 from hanse.core.verdict import Change
 from hanse.core.work import Workload
 from hanse.policy.edits import TARGETS, Case, Edit, edits_for
-from hanse.policy.entities import Object, Subject, object_of, subject_of
+from hanse.policy.entities import Object, Subject, kind_of_node, kind_of_work, object_of, subject_of
 from hanse.policy.evaluate import Answer, Cedar
 from hanse.policy.explain import Question
 from hanse.policy.facts import Adequacy, FactsNow, facts_at
@@ -48,7 +49,9 @@ class _World:
 
     def __init__(self, fabric: Fabric, packs: PackSet, facts: FactsNow) -> None:
         self.fabric, self.packs, self.facts = fabric, packs, facts
+        self.rules = packs.rules_of(tuple(packs.packs))
         self._cedar = Cedar(packs, facts)
+        self._subjects: dict[tuple[object, ...], Subject] = {}
         self._with: dict[tuple[Adequacy, ...], FactsNow] = {(): facts}
 
     def ask(self, cases: Sequence[Case]) -> list[Answer]:
@@ -61,10 +64,12 @@ class _World:
         )  # fmt: skip
 
     def _classes(self, case: Case) -> tuple[Subject, Object]:
-        facts = self._facts(case.decisions)
+        reads, facts = self.packs.reads, self._facts(case.decisions)
+        kind = (kind_of_work(case.workload, reads), case.guardrails, case.decisions)
+        if kind not in self._subjects:
+            self._subjects[kind] = subject_of(case.workload, self.packs, facts, case.guardrails, reads)
         operators = {**self.fabric.operators, case.operator.id: case.operator}
-        subject = subject_of(case.workload, self.packs, facts, case.guardrails, self.packs.reads)
-        return subject, object_of(case.node, case.site, case.operator, operators, facts=facts, reads=self.packs.reads)
+        return self._subjects[kind], object_of(case.node, case.site, case.operator, operators, facts=facts, reads=reads)
 
     def _facts(self, decisions: tuple[Adequacy, ...]) -> FactsNow:
         if decisions not in self._with:
@@ -104,8 +109,8 @@ def _classes(
 ) -> tuple[_Denied, ...]:
     alike: dict[tuple[object, ...], list[Node]] = {}
     for node in denied:
-        key = (world.fabric.site_of(node).country, node.operator, node.tier, node.grade)
-        alike.setdefault((node.id,) if _is_named(world) else key, []).append(node)
+        kind = kind_of_node(node, world.fabric.site_of(node), world.packs.reads)
+        alike.setdefault(kind, []).append(node)
     cases = [
         Case(
             workload=workload, node=nodes[0], site=world.fabric.site_of(nodes[0]),
@@ -113,47 +118,44 @@ def _classes(
         )
         for nodes in alike.values()
     ]  # fmt: skip
+    answers = world.ask(cases)
+    edits = [_edits(case, answer, world) for case, answer in zip(cases, answers, strict=True)]
+    # One batch for all classes: Cedar's entities are then built once.
+    tried = iter(world.ask([edit.apply(case) for case, some in zip(cases, edits, strict=True) for edit in some]))
     return tuple(
         _Denied(
-            case=case,
-            nodes=tuple(n.id for n in nodes),
-            rules=frozenset(answer.rules),
-            alone=_alone(case, answer, world),
+            case=case, nodes=tuple(n.id for n in nodes), rules=frozenset(answer.rules),
+            alone=tuple((edit, next(tried)) for edit in some),
         )
-        for case, nodes, answer in zip(cases, alike.values(), world.ask(cases), strict=True)
-    )
+        for case, nodes, answer, some in zip(cases, alike.values(), answers, edits, strict=True)
+    )  # fmt: skip
 
 
-def _is_named(world: _World) -> bool:
-    return world.packs.reads.names_type("Node") or world.packs.reads.names_type("Site")
-
-
-def _alone(case: Case, answer: Answer, world: _World) -> tuple[tuple[Edit, Answer], ...]:
-    known = world.packs.rules_of(tuple(world.packs.packs))
-    denying = tuple(rule for rule in known if rule.id in answer.rules)
-    edits = tuple({e.what: e for e in edits_for(case, world.question(case), denying, world.packs)}.values())
-    return tuple(zip(edits, world.ask([edit.apply(case) for edit in edits]), strict=True))
+def _edits(case: Case, answer: Answer, world: _World) -> tuple[Edit, ...]:
+    denying = tuple(rule for rule in world.rules if rule.id in answer.rules)
+    return tuple({e.what: e for e in edits_for(case, world.question(case), denying, world.packs)}.values())
 
 
 def _least_sets(one: _Denied, world: _World) -> list[EditSet]:
     alone: list[EditSet] = [(edit,) for edit, answer in one.alone if answer.is_allowed]
     if alone:
         return alone
-    helpful = [(edit, one.rules - set(answer.rules)) for edit, answer in one.alone if one.rules - set(answer.rules)]
+    cleared = {edit.what: one.rules - set(answer.rules) for edit, answer in one.alone}
     for size in range(2, EDITS_MAX + 1):
-        sets = [
-            tuple(edit for edit, _ in chosen)
-            for chosen in combinations(helpful, size)
-            if one.rules <= frozenset().union(*(cleared for _, cleared in chosen))
-        ]
-        # Rules joined by `or` clear only together, so sets whose single effects do not add up come after those that do.
-        rest = [] if sets else [tuple(edit for edit, _ in c) for c in combinations(one.alone, size)]
-        tried = sorted([*sets, *rest], key=_nearness)[:SETS_PER_CLASS_MAX]
+        sets = combinations([edit for edit, _ in one.alone], size)
+        tried = nsmallest(SETS_PER_CLASS_MAX, sets, key=lambda edits: _promise(edits, cleared))
         answers = world.ask([_applied(edits, one.case) for edits in tried])
         allowed = [edits for edits, answer in zip(tried, answers, strict=True) if answer.is_allowed]
         if allowed:
             return allowed
     return []
+
+
+def _promise(edits: EditSet, cleared: Mapping[str, frozenset[str]]) -> tuple[object, ...]:
+    """Order sets by what their single effects add up to; a rule of two conditions clears only when both are met."""
+    alone = [cleared[edit.what] for edit in edits]
+    idle = sum(not some for some in alone)
+    return -len(frozenset().union(*alone)), idle, _nearness(edits)
 
 
 def _nearness(edits: EditSet) -> tuple[int, int, tuple[str, ...]]:

@@ -114,6 +114,21 @@ def operator_entity(
     return {"uid": _ref("Operator", identity), "attrs": attrs, "parents": []}
 
 
+def kind_of_work(work: Workload, reads: Reads) -> tuple[object, ...]:
+    """Sort workloads into kinds that surely are one subject: cheaper than describing each."""
+    own = work.sovereignty
+    demands = own.packs, own.control_exclude, own.location_only, own.grade, *sorted(own.seal.items())
+    identity = work.id if reads.names_type("Workload") else ""
+    return identity, work.namespace, work.data.classes, work.data.subjects, *demands
+
+
+def kind_of_node(node: Node, site: Site, reads: Reads) -> tuple[object, ...]:
+    """Sort nodes into kinds that surely are one object, as long as each operator is one operator."""
+    if reads.names_type("Node") or reads.names_type("Site"):
+        return (node.id,)
+    return site.country, node.operator, node.tier, node.grade
+
+
 def law_entities(facts: FactsNow) -> list[Entity]:
     """Every country within its blocs and the world, every bloc, every class of data: what holds for all requests."""
     world = {"uid": _ref("Jurisdiction", WORLD), "attrs": {}, "parents": []}

@@ -8,7 +8,7 @@ off by default.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cedarpy
@@ -57,36 +57,39 @@ class Cedar:
     Holds only what is derived from its arguments: equal arguments give equal answers, in whatever order they are asked.
     """
 
-    __slots__ = ("_law", "_packs", "_rulesets")
+    __slots__ = ("_facts", "_law", "_packs", "_rulesets")
 
     def __init__(self, packs: PackSet, facts: FactsNow) -> None:
         self._packs = packs
-        self._law = cedarpy.Entities.from_json_str(json.dumps(law_entities(facts)), SCHEMA)
+        self._facts = facts
+        self._law: cedarpy.Entities | None = None
         self._rulesets: dict[tuple[str, ...], Ruleset] = {}
 
     def ask(self, pairs: Sequence[tuple[Subject, Object]]) -> list[Answer]:
-        """Answer each pair under the packs in force for its subject."""
+        """Answer each pair under the packs in force for its subject; a pack that nobody ships denies by itself."""
         answers: dict[int, Answer] = {}
         by_packs: dict[tuple[str, ...], list[int]] = {}
         for at, (subject, _) in enumerate(pairs):
-            if subject.unknown:
-                answers[at] = Answer(is_allowed=False, rules=(UNKNOWN_PACK,))
-            else:
-                by_packs.setdefault(subject.packs, []).append(at)
+            by_packs.setdefault(subject.packs, []).append(at)
         for names, places in by_packs.items():
             found = self.ask_rules(self._ruleset(names), [pairs[at] for at in places])
             answers.update(zip(places, found, strict=True))
-        return [answers[at] for at in range(len(pairs))]
+        return [_with_unknown(answers[at], subject) for at, (subject, _) in enumerate(pairs)]
 
     def ask_rules(self, ruleset: Ruleset, pairs: Sequence[tuple[Subject, Object]]) -> list[Answer]:
         """Answer each pair under one set of rules."""
         answers: dict[int, Answer] = {}
         for places in _without_collisions(pairs):
-            entities = self._law.with_added_json_str(json.dumps(_entities([pairs[at] for at in places])), SCHEMA)
+            entities = self._entities([pairs[at] for at in places])
             requests = [_request(*pairs[at]) for at in places]
             decided = decide(requests, ruleset.handle, entities, SCHEMA)
             answers.update((at, _answer(d, ruleset)) for at, d in zip(places, decided, strict=True))
         return [answers[at] for at in range(len(pairs))]
+
+    def _entities(self, pairs: Sequence[tuple[Subject, Object]]) -> cedarpy.Entities:
+        if self._law is None:
+            self._law = cedarpy.Entities.from_json_str(json.dumps(law_entities(self._facts)), SCHEMA)
+        return self._law.with_added_json_str(json.dumps(_entities(pairs)), SCHEMA)
 
     def _ruleset(self, names: tuple[str, ...]) -> Ruleset:
         if names not in self._rulesets:
@@ -103,7 +106,7 @@ def ruleset(rules: Sequence[Rule]) -> Ruleset:
 
 
 def decide(
-    requests: Sequence[Mapping[str, object]],
+    requests: Sequence[dict[str, object]],
     policies: cedarpy.PolicySet,
     entities: cedarpy.Entities,
     schema: cedarpy.Schema | None,
@@ -111,6 +114,13 @@ def decide(
     """Ask Cedar a batch, closing what it leaves open: any error, and no decision at all, is a denial."""
     results = cedarpy.is_authorized_batch(list(requests), policies, entities, schema)
     return [_closed(result) for result in results]
+
+
+def _with_unknown(answer: Answer, subject: Subject) -> Answer:
+    if not subject.unknown:
+        return answer
+    denying = () if answer.is_allowed else answer.rules
+    return Answer(is_allowed=False, rules=(*denying, UNKNOWN_PACK), errors=answer.errors)
 
 
 def _closed(result: cedarpy.AuthzResult) -> Decided:

@@ -122,8 +122,8 @@ class FactsNow:
         """Countries to which data of *all* these exporters may flow within a scope, in order."""
         if not exporters:
             return ()
-        first = self.covered.get((exporters[0], scope), {})
-        return tuple(c for c in first if all(c in self.covered.get((e, scope), {}) for e in exporters[1:]))
+        first, *rest = (self.covered.get((exporter, scope), {}) for exporter in exporters)
+        return tuple(sorted(set(first).intersection(*rest)))
 
     @property
     def scopes(self) -> tuple[str, ...]:

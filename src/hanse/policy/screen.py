@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from hanse.core.fabric import Fabric, Node
-from hanse.core.ids import CountryCode, Digest, NodeId, WorkloadId
+from hanse.core.fabric import Fabric
+from hanse.core.ids import Digest, NodeId, WorkloadId
 from hanse.core.time import WallTime
 from hanse.core.verdict import Change, Verdict
 from hanse.core.work import Workload
 from hanse.policy.changes import nearest_changes
 from hanse.policy.control import control_reach
-from hanse.policy.entities import Object, Subject, object_of, split_certificate, subject_of
+from hanse.policy.entities import Object, Subject, kind_of_node, kind_of_work, object_of, split_certificate, subject_of
 from hanse.policy.errors import PolicyError
 from hanse.policy.evaluate import Answer, Cedar
 from hanse.policy.explain import Question, reasons_for
@@ -113,10 +113,7 @@ def screen(
     """
     check_guardrails(packs, guardrails)
     facts = facts_at(packs.facts, now)
-    subjects = {
-        id_: subject_of(w, packs, facts, guardrails_for(guardrails, w.namespace), packs.reads)
-        for id_, w in sorted(workloads.items())
-    }
+    subjects = _subjects(workloads, packs, facts, guardrails)
     objects = _objects(fabric, packs, facts)
     key = digest_of([packs.digest, facts.digest])
     known = cache.answers if cache is not None and cache.key == key else {}
@@ -157,24 +154,34 @@ def valid_until(facts: FactsNow, question: Question) -> WallTime | None:
     return min((at for at in (*ahead, *expiries) if at is not None and at > facts.now), default=None)
 
 
+def _subjects(
+    workloads: Mapping[WorkloadId, Workload], packs: PackSet, facts: FactsNow, guardrails: tuple[str, ...]
+) -> dict[WorkloadId, Subject]:
+    """Describe each workload; workloads with equal namespace, data and demands are described once."""
+    alike: dict[tuple[object, ...], Subject] = {}
+    found: dict[WorkloadId, Subject] = {}
+    for id_, work in sorted(workloads.items()):
+        kind = kind_of_work(work, packs.reads)
+        if kind not in alike:
+            bound = guardrails_for(guardrails, work.namespace)
+            alike[kind] = subject_of(work, packs, facts, bound, packs.reads)
+        found[id_] = alike[kind]
+    return found
+
+
 def _objects(fabric: Fabric, packs: PackSet, facts: FactsNow) -> dict[NodeId, Object]:
     """Describe each node; nodes with equal country, operator, tier and grade are described once."""
     alike: dict[tuple[object, ...], Object] = {}
-    is_own = packs.reads.names_type("Node") or packs.reads.names_type("Site")
     found: dict[NodeId, Object] = {}
     for id_, node in sorted(fabric.nodes.items()):
         site = fabric.site_of(node)
-        kind = _kind(node, site.country) if not is_own else (id_,)
+        kind = kind_of_node(node, site, packs.reads)
         if kind not in alike:
             alike[kind] = object_of(
                 node, site, fabric.operator_of(node), fabric.operators, facts=facts, reads=packs.reads
             )
         found[id_] = alike[kind]
     return found
-
-
-def _kind(node: Node, country: CountryCode) -> tuple[object, ...]:
-    return country, node.operator, node.tier, node.grade
 
 
 def _answers(
