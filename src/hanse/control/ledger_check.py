@@ -99,8 +99,7 @@ async def read_partial_bundle(reader: LedgerReader, size: int, leaf_hashes: Sequ
 
 
 async def _read_edge(reader: LedgerReader, head: Head) -> tuple[Edge, list[Finding]]:
-    """The partial tiles, which together hash to the checkpoint's root; rebuilt from below, or dropped, if they do
-    not."""
+    """The partial tiles, which together hash to the checkpoint's root; rebuilt from below where they do not."""
     size, wanted = head.checkpoint.size, head.checkpoint.root
     rows: list[bytes] = []
     findings: list[Finding] = []

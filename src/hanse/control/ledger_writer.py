@@ -249,6 +249,10 @@ class LedgerWriter:
         """Publish the empty tree before any file is written, so that tiles without a checkpoint mean it was lost."""
         strays = await self._store.entries(BUCKET, "tile")
         if strays:
+            # Another writer may have begun between our two reads.
+            begun = await self._reader.head()
+            if begun is not None:
+                return begun
             raise LedgerDamaged(
                 f"{CHECKPOINT_KEY}: the file is missing, but {len(strays)} tiles are there",
                 hint="restore the checkpoint from a mirror or a backup; beginning anew would fork the log",
