@@ -51,7 +51,7 @@ def check_component(name: str, data: bytes) -> None:
             code="build.not_component",
             hint="build it with tools for the component model of WASI 0.2",
         )
-    if not any(_HANDLER in payload for kind, payload in _sections(name, data) if kind == _EXPORT_SECTION):
+    if not any(_HANDLER in payload for kind, payload in sections(name, data) if kind == _EXPORT_SECTION):
         raise BuildError(
             f"{name} does not export {_HANDLER.decode()}x",
             code="build.not_http",
@@ -59,8 +59,11 @@ def check_component(name: str, data: bytes) -> None:
         )
 
 
-def _sections(name: str, data: bytes) -> list[tuple[int, bytes]]:
-    """Split the outer level into (section id, payload)."""
+def sections(name: str, data: bytes) -> list[tuple[int, bytes]]:
+    """Split the outer level into (section id, payload), leaving out the payload of what it only wraps.
+
+    Raises BuildError (``build.truncated``) where a length does not fit.
+    """
     sections: list[tuple[int, bytes]] = []
     at = 8
     while at < len(data):

@@ -87,15 +87,15 @@ def transport(request: Request) -> Response:
         with future.subscribe() as ready:
             ready.block()
         outcome = future.get()
+        # What `get` returns is nested: ok, because it is asked once, of ok(response) or err(code).
+        inner = outcome.value if isinstance(outcome, Ok) else outcome
+        if not isinstance(inner, Ok):
+            raise FetchError(_why(getattr(inner, "value", inner)))
+        incoming = inner.value
+        headers = _headers(incoming.headers())
+        return Response(status=incoming.status(), headers=headers, body=_read(incoming.consume()))
     except Err as error:
         raise FetchError(_why(error.value)) from None
-    # future.get: absent, or ok(once) of ok(response) or err(code).
-    inner = outcome.value if isinstance(outcome, Ok) else outcome
-    if not isinstance(inner, Ok):
-        raise FetchError(_why(getattr(inner, "value", inner)))
-    incoming = inner.value
-    headers = _headers(incoming.headers())
-    return Response(status=incoming.status(), headers=headers, body=_read(incoming.consume()))
 
 
 def _incoming(request) -> Request:
@@ -151,4 +151,6 @@ def _fields(headers: hanse_guest.Headers):
 
 
 def _why(code: object) -> str:
-    return type(code).__name__.removeprefix("ErrorCode_") if code is not None else "no response"
+    if code is None:
+        return "no response"
+    return type(code).__name__.removeprefix("ErrorCode_").removeprefix("StreamError_")
