@@ -25,6 +25,7 @@ from hanse.control.views import (
     InstanceView,
     NodeView,
     OperatorView,
+    PlanView,
     SiteView,
     StatusView,
     Submission,
@@ -225,6 +226,11 @@ def build_api(
     async def sites() -> tuple[SiteView, ...]:
         """Every site."""
         return inspect.sites(controller)
+
+    @app.get("/api/v1/plans", dependencies=secured)
+    async def plans() -> tuple[PlanView, ...]:
+        """The committed plan in brief."""
+        return inspect.plans(await controller.pipeline.current_plan())
 
     @app.get("/api/v1/top", dependencies=secured)
     async def top() -> tuple[TopRow, ...]:

@@ -10,6 +10,7 @@ from hanse.control.views import (
     InstanceView,
     NodeView,
     OperatorView,
+    PlanView,
     SiteView,
     StatusView,
     TopRow,
@@ -136,6 +137,27 @@ def explain(workload: WorkloadId, plan: Plan | None) -> ExplainView:
         unplaced=unplaced,
         changes=() if unplaced is None else unplaced.changes,
     )
+
+
+def plans(plan: Plan | None) -> tuple[PlanView, ...]:
+    """The committed plan in brief; empty before the first one."""
+    if plan is None:
+        return ()
+    view = PlanView(
+        id=plan.id,
+        parent=plan.parent,
+        generation=plan.generation,
+        created_us=plan.created_us,
+        trigger=plan.trigger,
+        replicas=len(plan.assignments),
+        missing=sum(one.missing for one in plan.unplaced),
+        workloads=len(plan.explanations),
+        nodes=len({a.node for a in plan.assignments}),
+        objective_microeur=plan.objective_microeur,
+        bound_microeur=plan.bound_microeur,
+        inputs=plan.inputs,
+    )
+    return (view,)
 
 
 def operators(controller: Controller) -> tuple[OperatorView, ...]:

@@ -135,6 +135,26 @@ class SiteView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanView:
+    """A committed plan in brief."""
+
+    id: str
+    parent: str | None
+    generation: int
+    created_us: int
+    trigger: str
+    replicas: int
+    missing: int
+    """Replicas that have no place."""
+    workloads: int
+    nodes: int
+    """Nodes that it uses."""
+    objective_microeur: int
+    bound_microeur: int | None
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatusView:
     """The fabric at a glance."""
 
