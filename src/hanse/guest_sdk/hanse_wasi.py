@@ -5,6 +5,7 @@ It runs only inside a component: the modules `wit_world` and `componentize_py_ty
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sys
@@ -83,7 +84,9 @@ def transport(request: Request) -> Response:
     try:
         body = outgoing.body()
         future = outgoing_handler.handle(outgoing, None)
-        _write(body, request.body)
+        # A host that refuses the call closes the body at once; the future then says why.
+        with contextlib.suppress(Err):
+            _write(body, request.body)
         with future.subscribe() as ready:
             ready.block()
         outcome = future.get()
