@@ -39,8 +39,8 @@ class DiskStore:
     """Key-value state under `root`.
 
     `path_of(bucket, key)` gives the file's path relative to ``root/bucket``; it must be injective, and no key's path
-    may be a directory of another's. `damaged(path, why)` hears of every bad file. Several processes may share a root: each
-    operation holds the bucket's file lock. Watchers hear of this process's own writes only.
+    may be a directory of another's. `damaged(path, why)` hears of every bad file. Several processes may share a root:
+    each operation holds the bucket's file lock. Watchers hear of this process's own writes only.
     """
 
     def __init__(self, root: Path, *, path_of: PathOf = default_path, damaged: Damaged | None = None) -> None:
