@@ -155,7 +155,11 @@ def user_jwt(
 
 
 def nats_auth_config(trust: NatsTrust, tls: ServerTls) -> str:
-    """The security block of a nats-server configuration file: who is known, and mutual TLS for all.
+    """The security block of a nats-server configuration file: TLS, and who is known.
+
+    The server proves itself by its certificate, every client by an nkey signature over the server's nonce and the
+    account's JWT about that nkey. No client certificate is asked for: a node that was cut off for longer than its
+    one-hour SVID lives must be able to come back and renew it (docs/decisions/0002).
 
     Goes at the top level beside ``listen`` and ``jetstream``. A changed block takes effect on SIGHUP.
     """
@@ -172,7 +176,6 @@ def nats_auth_config(trust: NatsTrust, tls: ServerTls) -> str:
             f"  cert_file: {json.dumps(tls.certificate)}",
             f"  key_file: {json.dumps(tls.key)}",
             f"  ca_file: {json.dumps(tls.bundle)}",
-            "  verify: true",
             '  min_version: "1.3"',
             "  timeout: 5",
             "}",

@@ -103,7 +103,6 @@ def test_the_configuration_block_can_be_read() -> None:
         '  cert_file: "/d/server.pem"\n'
         '  key_file: "/d/server.key"\n'
         '  ca_file: "/d/root.pem"\n'
-        "  verify: true\n"
         '  min_version: "1.3"\n'
         "  timeout: 5\n"
         "}\n"
