@@ -1,6 +1,6 @@
 """A node's credential against a real substrate: what it can do, and that it can do nothing else.
 
-The server runs as in production: operator mode, memory resolver, mutual TLS 1.3, JetStream. The attacks are those of
+The server runs as in production: operator mode, memory resolver, TLS 1.3, JetStream. The attacks are those of
 someone who holds everything that stands on one node's disk.
 """
 
@@ -102,11 +102,8 @@ class Substrate:
         for part, data in {"certificate": chain, "key": key, "bundle": self.domain.bundle_pem}.items():
             (self.folder / f"{name}.{part}").write_bytes(data)
 
-    def tls(self, name: str) -> ssl.SSLContext:
-        self.issue(name)
-        context = ssl.create_default_context(cafile=str(self.folder / f"{name}.bundle"))
-        context.load_cert_chain(self.folder / f"{name}.certificate", self.folder / f"{name}.key")
-        return context
+    def tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cadata=self.domain.bundle_pem.decode())
 
     @asynccontextmanager
     async def client(self, creds: str, tls: ssl.SSLContext, inbox: str = "_INBOX") -> AsyncIterator[Session]:
@@ -134,10 +131,10 @@ class Substrate:
         jwt = user_jwt(
             self.domain.authority.account, USERS[node].public, node, now(), permissions=node_permissions(node)
         )
-        return self.client(credentials(jwt, USERS[node]), self.tls(node), inbox_prefix(node))
+        return self.client(credentials(jwt, USERS[node]), self.tls(), inbox_prefix(node))
 
     def controller(self) -> AbstractAsyncContextManager[Session]:
-        return self.client(self.controller_credentials(), self.tls("controller"))
+        return self.client(self.controller_credentials(), self.tls())
 
     def controller_credentials(self) -> str:
         return credentials(self.domain.controller_jwt, self.domain.controller_user)
@@ -466,21 +463,37 @@ def test_strangers_are_turned_away(substrate: Substrate) -> None:
 
     async def scenario(creds: str) -> None:
         with pytest.raises(Exception, match=r"(?i)authorization violation|authentication|EOF|lost"):
-            async with substrate.client(creds, substrate.tls("stranger")):
+            async with substrate.client(creds, substrate.tls()):
                 pass
 
     for creds in made.values():
         asyncio.run(scenario(creds))
 
 
-def test_no_certificate_no_talk(substrate: Substrate) -> None:
+def test_a_client_of_another_domain_does_not_take_this_server_for_its_own(substrate: Substrate, tmp_path: Path) -> None:
+    other = init_domain(tmp_path, "other.example", now(), OsEntropy())
+    trusting = ssl.create_default_context(cadata=other.bundle_pem.decode())
+
     async def scenario() -> None:
-        bare = ssl.create_default_context(cafile=str(substrate.folder / "nats.bundle"))
-        with pytest.raises(Exception, match=r"(?i)tls|ssl|EOF|closed|reset|lost|certificate"):
-            async with substrate.client(substrate.controller_credentials(), bare):
+        with pytest.raises(ssl.SSLCertVerificationError):
+            async with substrate.client(substrate.controller_credentials(), trusting):
                 pass
 
     asyncio.run(scenario())
+
+
+def test_nobody_is_known_without_credentials(substrate: Substrate) -> None:
+    async def scenario() -> None:
+        with pytest.raises(Exception, match=r"(?i)authorization violation|authentication|EOF|lost"):
+            await nats.connect(
+                substrate.url, tls=substrate.tls(), tls_hostname="localhost", allow_reconnect=False, error_cb=ignore
+            )
+
+    asyncio.run(scenario())
+
+
+async def ignore(_: Exception) -> None:
+    """The connection's failure is what counts."""
 
 
 def test_a_revoked_user_is_out_after_a_reload(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A node's credential through the real adapters and a cuttable uplink: what the ports need is granted, no more.
 
-Operator mode, memory resolver and mutual TLS as in production; certificates rotate under a running server.
+Operator mode, memory resolver and TLS as in production; the certificate rotates under a running server.
 """
 
 from __future__ import annotations
@@ -74,8 +74,6 @@ async def fabric(folder: Path) -> AsyncIterator[Fabric]:
             link("controller", server.port, domain.controller_jwt, domain.controller_user.seed, folder) as control,
             link(BERLIN, uplink.address[1], node_jwt, user.seed, folder, inbox_prefix(BERLIN)) as node,
         ):
-            issue(folder, domain, "controller")
-            issue(folder, domain, BERLIN)
             await control.wait_connected(WAIT_S * US_PER_S)
             await ensure_buckets(control, subjects.BUCKETS, artifacts=[subjects.ARTIFACTS], replicas=1)
             await node.wait_connected(WAIT_S * US_PER_S)
@@ -94,14 +92,13 @@ def issue(folder: Path, domain: Domain, name: str) -> ServerTls:
 
 
 def link(name: str, port: int, jwt: str, seed: str, folder: Path, inbox: str = "_INBOX") -> NatsLink:
-    def tls() -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=str(folder / f"{name}.bundle"))
-        context.load_cert_chain(folder / f"{name}.certificate", folder / f"{name}.key")
-        return context
-
     config = LinkConfig(urls=(f"nats://127.0.0.1:{port}",), name=name, inbox_prefix=inbox, server_name="localhost")
     credentials = NatsCredentials(jwt=jwt, seed=seed)
-    return NatsLink(config, rng=random.Random(1), credentials=lambda: credentials, tls=tls)
+    return NatsLink(config, rng=random.Random(1), credentials=lambda: credentials, tls=lambda: trusting(folder))
+
+
+def trusting(folder: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(folder / "nats.bundle"))
 
 
 def run(folder: Path, scenario: Callable[[Fabric], object]) -> None:
@@ -189,9 +186,7 @@ def test_the_server_takes_a_renewed_certificate_without_a_restart(tmp_path: Path
 async def served_serial(fabric: Fabric) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", fabric.server.port)
     await reader.readline()  # INFO comes in the clear, then TLS begins
-    context = ssl.create_default_context(cafile=str(fabric.folder / "nats.bundle"))
-    context.load_cert_chain(fabric.folder / f"{BERLIN}.certificate", fabric.folder / f"{BERLIN}.key")
-    await writer.start_tls(context, server_hostname="localhost")
+    await writer.start_tls(trusting(fabric.folder), server_hostname="localhost")
     der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()
     return x509.load_der_x509_certificate(der).serial_number
