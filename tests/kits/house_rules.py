@@ -27,6 +27,7 @@ WORLD = {
 WORLD_EXCEPTIONS = {
     ("core/rng.py", "random"): "seeded streams are made here",
     ("core/ports.py", "random"): "the type of a stream",
+    ("placement/planner.py", "random"): "the type of a stream",
 }
 ASYNC_EXCEPTIONS = {"core/ports.py": "ports are protocols of the shell"}
 WORLD_CALLS = {"open", "input", "print", "breakpoint", "exec", "eval"}
@@ -150,6 +151,8 @@ def sizes(path: str, tree: ast.Module, source: str) -> Iterator[Offence]:
                 )
 
 
+MUTABLE = {"Room", "Screen", "Feasibility", "OriginTable"}
+"""Arrays and memos of one planning run: they never leave it."""
 REGISTRIES = {"build_api"}
 """Functions that only register one small function after another."""
 
@@ -167,7 +170,7 @@ def records(path: str, tree: ast.Module, _: str) -> Iterator[Offence]:
             if not (isinstance(name, ast.Name) and name.id == "dataclass"):
                 continue
             given = {k.arg for k in call.keywords} if call is not None else set()
-            if not {"frozen", "slots"} <= given:
+            if not {"frozen", "slots"} <= given and not node.name.startswith("_") and node.name not in MUTABLE:
                 yield _offence(path, node, "record", f"{node.name}: @dataclass(frozen=True, slots=True, kw_only=True)")
 
 

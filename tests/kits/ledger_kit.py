@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from hanse.core.errors import ConflictError
-from hanse.core.fabric import Resources
-from hanse.core.ids import Digest, InstanceId, NodeId, PlanId, instance_id, workload_id
+from hanse.core.fabric import Operator, Resources, Site
+from hanse.core.geo import Place
+from hanse.core.ids import CountryCode, Digest, InstanceId, NodeId, OperatorId, PlanId, SiteId, instance_id, workload_id
 from hanse.core.plan import Assignment, Candidate, Explanation, Plan, Score
 from hanse.core.ports import Entry
 from hanse.core.snapshot import Phase
@@ -178,6 +179,15 @@ def plan(replicas: int = 3) -> Plan:
     )
 
 
+SITE = Site(
+    id=SiteId("berlin"),
+    country=CountryCode("DE"),
+    place=Place(city="Berlin", latitude_deg=52.5, longitude_deg=13.4),
+    grid_zone="DE",
+)
+OPERATOR = Operator(id=OperatorId("acme"), name="Acme", seat=CountryCode("DE"))
+
+
 def sealed_order(**changes: Any) -> bytes:
     fields: dict[str, Any] = {
         "node": NodeId("berlin-0"),
@@ -185,6 +195,8 @@ def sealed_order(**changes: Any) -> bytes:
         "generation": 1,
         "wanted": True,
         "workload": workload(),
+        "site": SITE,
+        "operators": (OPERATOR,),
         "ordinal": 0,
         "plan": PlanId("plan-7"),
         "reason": "placed by plan-7",

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from hanse.core.errors import HanseError, invariant
+from hanse.core.errors import HanseError, invariant, present
 from hanse.core.time import US_PER_S
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -122,9 +122,7 @@ class NatsServer:
     @property
     def pid(self) -> int:
         """Process id of the child."""
-        invariant(self._process is not None, "the server was not started")
-        assert self._process is not None  # noqa: S101 - for the type checker; the line above stays on
-        return self._process.pid
+        return present(self._process, "the server was not started").pid
 
     async def start(self) -> None:
         """Start and wait until clients are served, JetStream's recovery included.
@@ -163,9 +161,7 @@ class NatsServer:
 
     async def wait(self) -> int:
         """Wait until the child ends and return its exit code (negative: killed by that signal)."""
-        invariant(self._process is not None, "the server was not started")
-        assert self._process is not None  # noqa: S101 - for the type checker
-        return await self._process.wait()
+        return await present(self._process, "the server was not started").wait()
 
     async def stop(self, timeout_us: int = 10 * US_PER_S) -> None:
         """Ask it to end, wait, and kill it after `timeout_us`. Stopping what is not running is fine."""
@@ -198,8 +194,7 @@ class NatsServer:
 
     async def _ready(self, log: Path, log_start: int) -> int:
         """Wait for the ports file, which the server writes when it accepts clients, and for an open port."""
-        process = self._process
-        assert process is not None  # noqa: S101 - for the type checker
+        process = present(self._process, "the server was not started")
         ports = self._run_dir / f"nats-server_{process.pid}.ports"
         while True:
             if process.returncode is not None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from hanse.core.errors import HanseError, invariant
+from hanse.core.errors import HanseError, invariant, present
 from hanse.core.time import US_PER_MS, US_PER_S
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -264,9 +264,7 @@ class Child:
             log.close()
 
     def _running(self) -> asyncio.subprocess.Process:
-        invariant(self._process is not None, "the child was not started")
-        assert self._process is not None  # noqa: S101 - for the type checker; the line above stays on
-        return self._process
+        return present(self._process, "the child was not started")
 
     def _healthy_us(self) -> int:
         return self.spec.restart.healthy_us if self.spec.restart is not None else 0

@@ -15,7 +15,7 @@ import os
 import socket
 from pathlib import Path
 
-from hanse.core.errors import HanseError, invariant
+from hanse.core.errors import HanseError, present
 
 CHUNK_BYTES = 65_536
 MAX_LINE_BYTES = 64
@@ -65,9 +65,7 @@ class Uplink:
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that the relay listens on."""
-        invariant(self._relay is not None, "the relay is closed")
-        assert self._relay is not None  # noqa: S101 - for the type checker; the line above stays on
-        host, port = self._relay.sockets[0].getsockname()[:2]
+        host, port = present(self._relay, "the relay is closed").sockets[0].getsockname()[:2]
         return host, port
 
     @property
@@ -105,8 +103,7 @@ class Uplink:
         if self._is_cut:
             _reset(writer)
             return
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - asyncio serves each connection in a task
+        task = present(asyncio.current_task(), "asyncio serves each connection in a task")
         self._relaying[task] = writer
         try:
             with contextlib.suppress(OSError):

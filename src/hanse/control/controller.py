@@ -51,7 +51,7 @@ class Controller:
         self.pipeline = Pipeline(ports, config, self.state, self.liveness, parse_packs(config.packs))
         self.enrolment = Enrolment(ports, config, self.state, authority)
         self.lease = LeaseKeeper(
-            ports.store, ports.clock, me=config.id, api=config.api_url, term_us=config.lease_term_us
+            ports.store, ports.clock, ports.signer, me=config.id, api=config.api_url, term_us=config.lease_term_us
         )
         self.journal = Journal(ports, config)
         self.changed = asyncio.Condition()

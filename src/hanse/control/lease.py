@@ -1,18 +1,19 @@
 """Who leads: a lease in the key-value store, renewed by compare-and-swap.
 
 A standby measures the silence of the holder on its own monotonic clock, from when it last saw the lease change: no
-clock of another machine is ever compared. The term grows by one at each change of holder.
+clock of another machine is ever compared. The term grows by one at each change of holder. Leases
+are sealed: one that no controller of the domain signed is treated as absent and written over.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hanse.core.errors import ConflictError
+from hanse.core.errors import ConflictError, SignatureError, WireError
 from hanse.core.ids import ControllerId
-from hanse.core.ports import Clock, Store
+from hanse.core.ports import Clock, Signer, Store
 from hanse.core.time import MonoTime
-from hanse.wire import canonical
+from hanse.wire import envelope
 from hanse.wire.messages import Lease
 from hanse.wire.subjects import LEASES
 
@@ -33,9 +34,10 @@ class Held:
 class LeaseKeeper:
     """Takes, renews and gives up the lease; holds no task of its own: the controller calls `step`."""
 
-    def __init__(self, store: Store, clock: Clock, *, me: ControllerId, api: str, term_us: int) -> None:
+    def __init__(self, store: Store, clock: Clock, signer: Signer, *, me: ControllerId, api: str, term_us: int) -> None:
         self._store = store
         self._clock = clock
+        self._signer = signer
         self._me = me
         self._api = api
         self._term_us = term_us
@@ -61,7 +63,9 @@ class LeaseKeeper:
         entry = await self._store.get(LEASES, KEY)
         if entry is None or entry.value is None:
             return await self._write(self._next(None), 0)
-        lease = canonical.decode(entry.value, Lease)
+        lease = self._read(entry.value)
+        if lease is None:
+            return await self._write(self._next(self.holder), entry.revision)
         if self._held is None or self._held.revision != entry.revision:
             self._held = Held(lease=lease, revision=entry.revision, seen_at=self._clock.monotonic())
         if lease.holder == self._me:
@@ -79,9 +83,16 @@ class LeaseKeeper:
         self._renewed_at = None
         given_up = Lease(holder=NOBODY, term=self._held.lease.term, renewals=0, api="")
         try:
-            await self._store.put(LEASES, KEY, canonical.encode(given_up), self._held.revision)
+            await self._store.put(LEASES, KEY, envelope.seal(given_up, self._signer), self._held.revision)
         except ConflictError:
             return
+
+    def _read(self, data: bytes) -> Lease | None:
+        """The lease, if a controller of this domain sealed it: all of them share one key."""
+        try:
+            return envelope.open_sealed(data, Lease, {self._signer.key_id: self._signer.public_key}).message
+        except (WireError, SignatureError):
+            return None
 
     def _next(self, last: Lease | None) -> Lease:
         if last is not None and last.holder == self._me:
@@ -91,7 +102,7 @@ class LeaseKeeper:
     async def _write(self, lease: Lease, expected: int) -> bool:
         asked_at = self._clock.monotonic()
         try:
-            revision = await self._store.put(LEASES, KEY, canonical.encode(lease), expected)
+            revision = await self._store.put(LEASES, KEY, envelope.seal(lease, self._signer), expected)
         except ConflictError:
             self._renewed_at = None
             return False

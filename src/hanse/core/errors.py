@@ -7,6 +7,9 @@ An operating failure raises a `HanseError` with a stable code. A programmer's er
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 
 class HanseError(Exception):
@@ -47,6 +50,13 @@ def invariant(holds: bool, message: str) -> None:
     """Fail with `InvariantBroken` unless `holds`. Stays on in production."""
     if not holds:
         raise InvariantBroken(message)
+
+
+def present(value: _T | None, message: str) -> _T:
+    """Return `value`, which must be there; fail like `invariant` if it is None."""
+    if value is None:
+        raise InvariantBroken(message)
+    return value
 
 
 class UnitError(HanseError):

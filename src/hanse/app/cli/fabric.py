@@ -70,7 +70,8 @@ def demo(
         Path | None, typer.Option("--state", help="State directory; a fresh one, removed at the end, if not given.")
     ] = None,
 ) -> None:
-    """Take the tour: a fabric of six nodes starts, is put under load, cut, killed and audited, and stops. Under a minute."""
+    """Take the tour: a fabric of six nodes starts, is put under load, cut, killed and audited, and stops. Under a
+    minute."""
     from hanse.app.tour import run_tour
 
     raise typer.Exit(run_tour(state=state, keep=keep, pause=pause, only=tuple(step or ())))

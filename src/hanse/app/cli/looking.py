@@ -201,7 +201,8 @@ def _poll(
 
 
 def _show_each(session: Session, stream: Any, render: Callable[[Sequence[Any]], RenderableType]) -> None:
-    """On a terminal in place; in a pipe one table after the other; as JSON one line each. What is unchanged is left out."""
+    """On a terminal in place; in a pipe one table after the other; as JSON one line each. What is unchanged is left
+    out."""
     from rich.live import Live
 
     last: Sequence[Any] | None = None

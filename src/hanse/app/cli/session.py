@@ -1,7 +1,7 @@
 """What every command shares: where the fabric is, how to answer, and how to say that something takes time.
 
-stdout carries the answer and nothing else: tables, or with ``--output json`` exactly one JSON document (JSON lines where the
-answer is a stream). Progress, hints and errors go to stderr.
+stdout carries the answer and nothing else: tables, or with ``--output json`` exactly one JSON document (JSON lines
+where the answer is a stream). Progress, hints and errors go to stderr.
 """
 
 from __future__ import annotations

@@ -164,7 +164,8 @@ def invoke(
             sys.stdout.write("\n")
     failed = f" [{answer.error_code}]" if answer.error_code else ""
     session.note(
-        f"{answer.status}{failed} through {answer.through}, served by {answer.served_by or 'nobody'}, {latency(answer.took_us)}"
+        f"{answer.status}{failed} through {answer.through}, served by {answer.served_by or 'nobody'},
+        {latency(answer.took_us)}"
     )
     if not answer.is_ok:
         raise typer.Exit(Exit.UNAVAILABLE if answer.status in (502, 503, 504) else Exit.FAILED)

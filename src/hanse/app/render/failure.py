@@ -1,4 +1,5 @@
-"""An error as one block: what happened, why, what to do, the code to look up. `HanseError -> text`; never a traceback."""
+"""An error as one block: what happened, why, what to do, the code to look up. `HanseError -> text`; never a
+traceback."""
 
 from __future__ import annotations
 

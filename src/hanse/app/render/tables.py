@@ -1,4 +1,5 @@
-"""Lists of the fabric's things as tables: nodes, workloads, instances, operators, sites, plans, traffic. `views -> Table`."""
+"""Lists of the fabric's things as tables: nodes, workloads, instances, operators, sites, plans, traffic. `views ->
+Table`."""
 
 from __future__ import annotations
 
