@@ -14,10 +14,10 @@ from heapq import nsmallest
 from itertools import combinations
 
 from hanse.core.fabric import Fabric, Node
-from hanse.core.ids import NodeId
+from hanse.core.ids import Digest, NodeId
 from hanse.core.verdict import Change
 from hanse.core.work import Workload
-from hanse.policy.edits import TARGETS, Case, Edit, edits_for
+from hanse.policy.edits import TARGETS, Case, Edit, Who, edits_for
 from hanse.policy.entities import Object, Subject, kind_of_node, kind_of_work, object_of, subject_of
 from hanse.policy.evaluate import Answer, Cedar
 from hanse.policy.explain import Question
@@ -26,7 +26,7 @@ from hanse.policy.packs import PackSet
 
 EDITS_MAX = 3
 """More edits than this are no advice any more."""
-SETS_PER_CLASS_MAX = 24
+SETS_PER_CLASS_MAX = 16
 """Sets of one size tried per class of nodes."""
 CHANGES_MAX = 12
 """Changes reported; the nearest ones."""
@@ -51,11 +51,15 @@ class _World:
         self.fabric, self.packs, self.facts = fabric, packs, facts
         self.rules = packs.rules_of(tuple(packs.packs))
         self._cedar = Cedar(packs, facts)
+        self._known: dict[tuple[Digest, Digest], Answer] = {}
         self._subjects: dict[tuple[object, ...], Subject] = {}
         self._with: dict[tuple[Adequacy, ...], FactsNow] = {(): facts}
 
     def ask(self, cases: Sequence[Case]) -> list[Answer]:
-        return self._cedar.ask([self._classes(case) for case in cases])
+        pairs = [self._classes(case) for case in cases]
+        fresh = {(s.key, o.key): (s, o) for s, o in pairs if (s.key, o.key) not in self._known}
+        self._known.update(zip(fresh, self._cedar.ask(list(fresh.values())), strict=True))
+        return [self._known[s.key, o.key] for s, o in pairs]
 
     def question(self, case: Case) -> Question:
         return Question(
@@ -89,13 +93,15 @@ def nearest_changes(
 ) -> tuple[Change, ...]:
     """Find the least sets of edits after which some of these denied nodes are allowed.
 
+    For each class of nodes both the least sets of all, and the least that the workload's owner can make alone.
     `guardrails` are the packs that the domain binds to the workload's namespace. In order: fewest edits; the workload's
     owner before the operator before the legislator before the domain; most nodes; wording.
     """
     world = _World(fabric, packs, facts)
     classes = _classes(workload, denied, world, guardrails)
     found: dict[tuple[str, ...], EditSet] = {}
-    for edits in _least_sets(classes, world):
+    own = tuple(replace(c, alone=tuple((e, a) for e, a in c.alone if e.who is Who.OWNER)) for c in classes)
+    for edits in (*_least_sets(classes, world), *_least_sets(own, world)):
         found.setdefault(tuple(sorted(e.what for e in edits)), edits)
     nearest = sorted(found.items(), key=lambda item: (len(item[1]), max(e.who for e in item[1]), item[0]))
     sets = [edits for _, edits in nearest[: 2 * CHANGES_MAX]]
@@ -138,7 +144,9 @@ def _edits(case: Case, answer: Answer, world: _World) -> tuple[Edit, ...]:
 def _least_sets(classes: tuple[_Denied, ...], world: _World) -> list[EditSet]:
     """The least sets that help, class by class; all classes are asked together, one size after the other."""
     found: list[EditSet] = []
-    open_ = classes
+    # Every edit relaxes something, so a class that all of them together do not allow is beyond any few.
+    whole = world.ask([_applied(tuple(edit for edit, _ in one.alone), one.case) for one in classes])
+    open_ = tuple(one for one, answer in zip(classes, whole, strict=True) if answer.is_allowed)
     for size in range(1, EDITS_MAX + 1):
         tried = [(one, edits) for one in open_ for edits in _most_promising(one, size)]
         answers = world.ask([_applied(edits, one.case) for one, edits in tried])
