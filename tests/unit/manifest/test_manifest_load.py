@@ -11,6 +11,7 @@ from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, OperatorId, SiteId, WorkloadId
 from hanse.core.work import Budget, Data, Egress, Objective, Route, Slo, Sovereignty
 from hanse.manifest import ManifestError, ManifestProblem, Manifests, load
+from hanse.wire.canonical import digest_of
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 DIGEST = Digest("sha256:" + "0" * 64)
@@ -114,6 +115,7 @@ def test_plain_words_stay_words() -> None:
 def test_the_example_fabric_has_the_shape_the_tour_needs() -> None:
     text = (EXAMPLES / "fabric/europe.yaml").read_text(encoding="utf-8")
     fabric = load([("europe.yaml", text)]).fabric()
+    assert digest_of(fabric) == digest_of(load([("europe.yaml", text)]).fabric())
     assert len(fabric.nodes) == 6
     assert len({site.country for site in fabric.sites.values()}) >= 5
     assert len(fabric.operators) == 3
