@@ -220,19 +220,14 @@ mod tests {
     }
 
     #[test]
-    fn every_proper_prefix_is_refused_and_named_truncated_or_incomplete() {
+    fn a_file_cut_off_inside_a_section_is_truncated_and_one_cut_between_sections_is_no_handler_yet() {
         let bytes = hanse_guests::build("hello").unwrap();
-        for len in 0..bytes.len() {
-            let code = code(&bytes[..len]);
-            assert!(
-                matches!(
-                    code,
-                    "component.truncated" | "component.not_wasi_http" | "component.invalid"
-                ),
-                "{len}: {code}"
-            );
-        }
-        assert_eq!(code(&bytes[..bytes.len() / 2]), "component.truncated");
+        let codes: Vec<_> = (0..bytes.len()).map(|len| code(&bytes[..len])).collect();
+        let count = |wanted| codes.iter().filter(|code| **code == wanted).count();
+        // Cut between the custom sections at the end it is whole.
+        let between = count("component.not_wasi_http") + count("ok");
+        assert!(between < bytes.len() / 50, "{between}");
+        assert_eq!(count("component.truncated") + between, bytes.len());
     }
 
     #[test]

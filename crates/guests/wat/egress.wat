@@ -4,6 +4,7 @@
 (import "wasi:http/types@0.2.0" "[constructor]outgoing-request" (func $outgoing_new (param i32) (result i32)))
 (import "wasi:http/types@0.2.0" "[method]outgoing-request.set-scheme" (func $set_scheme (param i32 i32 i32 i32 i32) (result i32)))
 (import "wasi:http/types@0.2.0" "[method]outgoing-request.set-authority" (func $set_authority (param i32 i32 i32 i32) (result i32)))
+(import "wasi:http/types@0.2.0" "[method]outgoing-request.set-path-with-query" (func $set_path (param i32 i32 i32 i32) (result i32)))
 (import "wasi:http/types@0.2.0" "[method]future-incoming-response.subscribe" (func $future_subscribe (param i32) (result i32)))
 (import "wasi:http/types@0.2.0" "[method]future-incoming-response.get" (func $future_get (param i32 i32)))
 (import "wasi:http/types@0.2.0" "[method]incoming-response.status" (func $response_status (param i32) (result i32)))
@@ -11,6 +12,7 @@
 (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
 (import "wasi:io/poll@0.2.0" "[resource-drop]pollable" (func $pollable_drop (param i32)))
 ;; ---
+(data (i32.const 2048) "/")
 (func $refuse (param $out i32) (param $code i32)
   (call $outparam_set (local.get $out) (i32.const 1) (local.get $code)
     (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
@@ -30,6 +32,7 @@
   (local.set $outgoing (call $outgoing_new (call $fields_new)))
   (drop (call $set_scheme (local.get $outgoing) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0)))
   (drop (call $set_authority (local.get $outgoing) (i32.const 1) (local.get $at) (local.get $len)))
+  (drop (call $set_path (local.get $outgoing) (i32.const 1) (i32.const 2048) (i32.const 1)))
   (call $send (local.get $outgoing) (i32.const 0) (i32.const 0) (i32.const 256))
   (if (i32.load8_u (i32.const 256))
     (then (call $refuse (local.get $out) (i32.load8_u (i32.const 264))) (return)))

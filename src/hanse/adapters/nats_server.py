@@ -149,7 +149,7 @@ class NatsServer:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=stderr,
                 start_new_session=True,
-                preexec_fn=_die_with(os.getpid()),
+                preexec_fn=die_with(os.getpid()),
             )
         try:
             async with asyncio.timeout(self._start_timeout_us / US_PER_S):
@@ -210,8 +210,8 @@ class NatsServer:
             await asyncio.sleep(_POLL_S)
 
 
-def _die_with(parent: int) -> Callable[[], None]:
-    """Ask the kernel to end the child when its parent ends, however that happens (prctl(2))."""
+def die_with(parent: int) -> Callable[[], None]:
+    """What a child runs before exec, so that the kernel ends it when `parent` ends, however that happens (prctl(2))."""
     if not sys.platform.startswith("linux"):
         return lambda: None
     libc = ctypes.CDLL(None, use_errno=True)

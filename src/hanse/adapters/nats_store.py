@@ -83,7 +83,7 @@ class NatsStore:
             raise StoreError(f"reading {bucket}/{prefix} took too long") from None
         finally:
             await feed.stop()
-        return [feed.pending[key] for key in sorted(feed.pending)]
+        return [feed.pending[key] for key in sorted(feed.pending) if feed.pending[key].value is not None]
 
     async def watch(self, bucket: str, prefix: str = "") -> AsyncIterator[Entry | None]:
         """Current entries, None, then changes; starts again after any loss.
@@ -152,6 +152,7 @@ class _Feed:
     def __init__(self, bucket: str) -> None:
         self._bucket = bucket
         self._consumers: list[Consumer] = []
+        self._is_started = False
         self._connection: Connection | None = None
         self._taken: set[str] = set()
         self.pending: dict[str, Entry] = {}
@@ -165,6 +166,7 @@ class _Feed:
             consumer = store.consumer(connection, self, self._bucket, keys)
             await consumer.start()
             self._consumers.append(consumer)
+        self._is_started = True
 
     async def stop(self) -> None:
         if self._connection is not None:
@@ -190,7 +192,7 @@ class _Feed:
         return entry
 
     def is_caught_up(self) -> bool:
-        return all(consumer.is_caught_up for consumer in self._consumers) and bool(self._consumers)
+        return self._is_started and all(consumer.is_caught_up for consumer in self._consumers)
 
     def broken(self) -> str:
         if self._connection is not None and self._connection.lost.is_set():

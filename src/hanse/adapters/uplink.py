@@ -15,7 +15,7 @@ import os
 import socket
 from pathlib import Path
 
-from hanse.core.errors import HanseError
+from hanse.core.errors import HanseError, invariant
 
 CHUNK_BYTES = 65_536
 MAX_LINE_BYTES = 64
@@ -65,8 +65,8 @@ class Uplink:
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that the relay listens on."""
-        if self._relay is None:
-            raise UplinkError("the relay is closed", code="uplink.closed")
+        invariant(self._relay is not None, "the relay is closed")
+        assert self._relay is not None  # noqa: S101 - for the type checker; the line above stays on
         host, port = self._relay.sockets[0].getsockname()[:2]
         return host, port
 
@@ -106,8 +106,7 @@ class Uplink:
             _reset(writer)
             return
         task = asyncio.current_task()
-        if task is None:
-            raise UplinkError("a relay runs in a task", code="uplink.closed")
+        assert task is not None  # noqa: S101 - asyncio serves each connection in a task
         self._relaying[task] = writer
         try:
             with contextlib.suppress(OSError):

@@ -127,8 +127,10 @@ class LocalFabric:
         relays = {node.id: await self._start_uplink(node, ports) for node in manifests.nodes}
         await self._start_controllers(controllers, ports)
         await self._submit_places(fabric_file, manifests)
-        for node in manifests.nodes:
-            await self._start_node(node, relays[node.id], ports)
+        self.say(f"starting {len(manifests.nodes)} nodes")
+        async with asyncio.TaskGroup() as tasks:
+            for node in manifests.nodes:
+                tasks.create_task(self._start_node(node, relays[node.id], ports))
         ports.save()
         await self._wait_ready()
         self.supervisor.note_ports(ports.taken)
@@ -217,7 +219,6 @@ class LocalFabric:
                 raise FabricError(f"the fabric's sites and operators were refused: {answer.text}")
 
     async def _start_node(self, node: Node, uplink: Uplink, ports: _Ports) -> None:
-        self.say(f"starting node {node.id} ({node.site}, {node.operator})")
         state = self.layout.node(node.id)
         front, mesh = (f"{HOST}:{ports.take(f'{what}/{node.id}')}" for what in ("front", "mesh"))
         host, port = uplink.address
@@ -236,6 +237,7 @@ class LocalFabric:
         write_private(launch, canonical.encode(LaunchNode(options=options, join=join)))
         restart = RestartPolicy() if self.is_restarting_nodes else None
         child = await self.supervisor.start(self._spec(node.id, launch, restart=restart, ready_file=state / "ready"))
+        self.say(f"node {node.id} is up ({node.site}, run by {node.operator})")
         self.nodes[node.id] = NodeProcess(node=node, child=child, uplink=uplink, front=front, mesh=mesh)
 
     async def _token(self, node: Node) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from hanse.core.errors import WireError
 from hanse.core.ids import InstanceId
 from hanse.core.plan import Plan
 from hanse.core.ports import Store
@@ -207,7 +208,11 @@ class _Found:
 
     def take(self, index: int, entry: bytes) -> Located | None:
         """Note one entry; return the story once it is whole and its report says running."""
-        match peek_statement(entry).predicate:
+        try:
+            predicate = peek_statement(entry).predicate
+        except (WireError, LedgerFormatError):
+            return None  # an entry of a kind that only a newer version writes is no part of a placement's story
+        match predicate:
             case ReceiptTaken():
                 report = _report_of(entry)
                 if report.instance == self._instance:

@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import nkeys
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from hanse.core.errors import invariant
 from hanse.core.time import US_PER_S, WallTime
@@ -156,25 +154,6 @@ def user_jwt(
     return _encode(account, user, name, now, nats, expires=expires)
 
 
-def decode(jwt: str, issuer: str, kind: str) -> dict[str, object]:
-    """Verify a JWT made by `issuer` (public nkey of a NATS `kind`) and return its claims.
-
-    Raises IdentityError ``identity.bad_jwt`` on wrong shape, header, issuer or signature.
-    """
-    parts = jwt.split(".")
-    if len(parts) != 3:
-        raise _bad_jwt("not three parts")
-    try:
-        header, claims = (json.loads(_unbase64(part)) for part in parts[:2])
-        signature = _unbase64(parts[2])
-        Ed25519PublicKey.from_public_bytes(public_bytes(issuer, kind)).verify(signature, ".".join(parts[:2]).encode())
-    except (ValueError, InvalidSignature, RecursionError) as error:
-        raise _bad_jwt(str(error) or "wrong signature") from error
-    if header != _HEADER or not isinstance(claims, dict) or claims.get("iss") != issuer:
-        raise _bad_jwt("wrong header or issuer")
-    return claims
-
-
 def nats_auth_config(trust: NatsTrust, tls: ServerTls) -> str:
     """The security block of a nats-server configuration file: TLS, and who is known.
 
@@ -236,17 +215,6 @@ def _base64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _unbase64(text: str) -> bytes:
-    data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    if _base64(data) != text:
-        raise ValueError("not canonical base64url")
-    return data
-
-
 def _prefix_of(seed: str) -> int:
     prefix: int = nkeys.decode_seed(bytearray(seed.encode()))[0]
     return prefix
-
-
-def _bad_jwt(why: str) -> IdentityError:
-    return IdentityError(f"not a valid NATS JWT: {why}", code="identity.bad_jwt")

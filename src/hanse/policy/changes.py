@@ -95,9 +95,8 @@ def nearest_changes(
     world = _World(fabric, packs, facts)
     classes = _classes(workload, denied, world, guardrails)
     found: dict[tuple[str, ...], EditSet] = {}
-    for one in classes:
-        for edits in _least_sets(one, world):
-            found.setdefault(tuple(sorted(e.what for e in edits)), edits)
+    for edits in _least_sets(classes, world):
+        found.setdefault(tuple(sorted(e.what for e in edits)), edits)
     nearest = sorted(found.items(), key=lambda item: (len(item[1]), max(e.who for e in item[1]), item[0]))
     sets = [edits for _, edits in nearest[: 2 * CHANGES_MAX]]
     changes = _undominated(list(zip(sets, _allows(sets, classes, world), strict=True)))
@@ -136,19 +135,26 @@ def _edits(case: Case, answer: Answer, world: _World) -> tuple[Edit, ...]:
     return tuple({e.what: e for e in edits_for(case, world.question(case), denying, world.packs)}.values())
 
 
-def _least_sets(one: _Denied, world: _World) -> list[EditSet]:
-    alone: list[EditSet] = [(edit,) for edit, answer in one.alone if answer.is_allowed]
-    if alone:
-        return alone
+def _least_sets(classes: tuple[_Denied, ...], world: _World) -> list[EditSet]:
+    """The least sets that help, class by class; all classes are asked together, one size after the other."""
+    found: list[EditSet] = []
+    open_ = classes
+    for size in range(1, EDITS_MAX + 1):
+        tried = [(one, edits) for one in open_ for edits in _most_promising(one, size)]
+        answers = world.ask([_applied(edits, one.case) for one, edits in tried])
+        helped = [(one, edits) for (one, edits), answer in zip(tried, answers, strict=True) if answer.is_allowed]
+        found += [edits for _, edits in helped]
+        solved = {id(one) for one, _ in helped}
+        open_ = tuple(one for one in open_ if id(one) not in solved)
+    return found
+
+
+def _most_promising(one: _Denied, size: int) -> list[EditSet]:
+    if size == 1:
+        return [(edit,) for edit, answer in one.alone if answer.is_allowed]
     cleared = {edit.what: one.rules - set(answer.rules) for edit, answer in one.alone}
-    for size in range(2, EDITS_MAX + 1):
-        sets = combinations([edit for edit, _ in one.alone], size)
-        tried = nsmallest(SETS_PER_CLASS_MAX, sets, key=lambda edits: _promise(edits, cleared))
-        answers = world.ask([_applied(edits, one.case) for edits in tried])
-        allowed = [edits for edits, answer in zip(tried, answers, strict=True) if answer.is_allowed]
-        if allowed:
-            return allowed
-    return []
+    sets = combinations([edit for edit, _ in one.alone], size)
+    return nsmallest(SETS_PER_CLASS_MAX, sets, key=lambda edits: _promise(edits, cleared))
 
 
 def _promise(edits: EditSet, cleared: Mapping[str, frozenset[str]]) -> tuple[object, ...]:

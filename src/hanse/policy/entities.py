@@ -68,7 +68,7 @@ def subject_of(
     }
     parents = [_ref("DataClass", name) for name in data_classes(workload, facts)]
     tags = _tags(workload, facts)
-    read = attrs if reads.is_opaque else {k: v for k, v in attrs.items() if k in reads.tops("principal")}
+    read = _read(attrs, reads, "principal")
     identity = workload.id if reads.names_type("Workload") else ""
     key = digest_of([identity, in_force, unknown, read, parents, tags])
     entity = {"uid": _ref("Workload", identity or key), "attrs": attrs, "parents": parents, "tags": tags}
@@ -93,7 +93,7 @@ def object_of(
         "grade": int(node.grade),
     }
     parents = [_ref("Site", site.id)] if reads.names_type("Site") else []
-    read = attrs if reads.is_opaque else {k: v for k, v in attrs.items() if k in {*reads.tops("resource"), "operator"}}
+    read = _read(attrs, reads, "resource")
     identity = node.id if reads.names_type("Node") else ""
     key = digest_of([identity, op, read, parents])
     return Object(key=key, operator=op, node={"uid": _ref("Node", identity or key), "attrs": attrs, "parents": parents})
@@ -172,6 +172,12 @@ def split_certificate(text: str) -> tuple[str, WallTime | None]:
         return name, at_midnight(datetime.date.fromisoformat(date))
     except ValueError:
         return name, WallTime(0)
+
+
+def _read(attrs: Mapping[str, Any], reads: Reads, variable: str) -> Mapping[str, Any]:
+    """Keep the attributes that some rule reads."""
+    tops = reads.tops(variable)
+    return attrs if reads.is_opaque else {name: value for name, value in attrs.items() if name in tops}
 
 
 def _tags(workload: Workload, facts: FactsNow) -> dict[str, list[Entity]]:

@@ -70,8 +70,8 @@ def next_steps(
     """Decide the steps of this round: starts, then stops, then holds, each by workload and instance.
 
     `workloads` are those that somebody wants; what runs of any other is deleted and stopped. A workload or a spec
-    generation that the plan does not know yet is left alone until a plan does. If the round would stop more running
-    replicas than `limits` allow, it stops none and says so.
+    generation that the plan does not know yet is left alone until a plan does. If the round would take away more
+    running replicas than `limits` allow, it stops none and says so.
     """
     records: dict[WorkloadId, dict[tuple[str, NodeId], Running]] = {}
     for record in snapshot.running:
@@ -113,7 +113,7 @@ def _delete(records: Mapping[tuple[str, NodeId], Running], reach: Mapping[NodeId
         if known in _SILENT:
             yield _hold(record, f"{record.workload} is deleted; stops on node {record.node}, {known}, when it is back")
         else:
-            yield _stop(record, f"{record.workload} is deleted")
+            yield _stop(record, f"{record.workload} is deleted", is_covered=record.phase is not Phase.RUNNING)
 
 
 def _stale(workload: Workload, plan: Plan, held: Sequence[Assignment]) -> str | None:
@@ -202,13 +202,18 @@ def _clear(case: _Case, record: Running) -> Iterator[Step]:
     """What does not serve needs no replacement to go; a failure stays on record for a while."""
     if record.phase in _LOST and case.now < record.since_us + case.limits.failed_keep_us:
         return
-    yield _stop(record, f"{record.instance} is {record.phase} and no longer held by plan {case.plan.id}")
+    yield _stop(
+        record, f"{record.instance} is {record.phase} and no longer held by plan {case.plan.id}", is_covered=True
+    )
 
 
 def _decide_running(case: _Case, record: Running, *, serving_held: int, others: int) -> Step:
     """Decide about one running instance that the plan does not hold, where `others` would still serve without it."""
+    is_covered = others >= case.wanted
     if case.reach_of(record.node) is Reach.REVOKED:
-        return _stop(record, f"the identity of node {record.node} is revoked: nothing may run there")
+        return _stop(
+            record, f"the identity of node {record.node} is revoked: nothing may run there", is_covered=is_covered
+        )
     denial = _denial(case, record.node)
     if denial is not None:
         return _decide_illegal(case, record, denial, serving_held=serving_held, others=others)
@@ -216,8 +221,14 @@ def _decide_running(case: _Case, record: Running, *, serving_held: int, others: 
     if waits is not None:
         return _hold(record, waits)
     if case.reach_of(record.node) is Reach.DRAINING:
-        return _stop(record, f"node {record.node} is being drained; {others} replicas run elsewhere")
-    return _stop(record, f"plan {case.plan.id} no longer holds {record.instance}; {others} replicas run elsewhere")
+        return _stop(
+            record, f"node {record.node} is being drained; {others} replicas run elsewhere", is_covered=is_covered
+        )
+    return _stop(
+        record,
+        f"plan {case.plan.id} no longer holds {record.instance}; {others} replicas run elsewhere",
+        is_covered=is_covered,
+    )
 
 
 def _why_stay(case: _Case, record: Running, *, serving_held: int, others: int) -> str | None:
@@ -238,18 +249,23 @@ def _why_stay(case: _Case, record: Running, *, serving_held: int, others: int) -
 
 def _decide_illegal(case: _Case, record: Running, denial: Candidate, *, serving_held: int, others: int) -> Step:
     """Work that policy denies where it runs: after its replacement, after the grace, or at once if nothing follows."""
+    is_covered = others >= case.wanted
     rule = denial.reasons[0].rule if denial.reasons else "policy"
     lost = f"{record.instance} may no longer run on node {record.node} ({rule})"
     if not case.held:
-        return _stop(record, f"{lost} and there is no legal home to wait for")
-    if serving_held >= 1 and others >= case.wanted:
-        return _stop(record, f"{lost}; its replacement runs")
+        return _stop(record, f"{lost} and there is no legal home to wait for", is_covered=is_covered)
+    if serving_held >= 1 and is_covered:
+        return _stop(record, f"{lost}; its replacement runs", is_covered=is_covered)
     since = _denied_since(case, denial)
     waited = case.now - since
     if waited >= case.limits.illegal_grace_us:
-        return _stop(record, f"{lost} and {format_duration(waited)} of grace are over, with or without a replacement")
+        return _stop(
+            record,
+            f"{lost} and {format_duration(waited)} of grace are over, with or without a replacement",
+            is_covered=is_covered,
+        )
     if serving_held == len(case.held) and others >= case.wanted - case.workload.disruption.max_unavailable:
-        return _stop(record, f"{lost}; every legal replica runs and no further home exists")
+        return _stop(record, f"{lost}; every legal replica runs and no further home exists", is_covered=is_covered)
     left = format_duration(case.limits.illegal_grace_us - waited)
     return _hold(record, f"{lost}; stays until its replacement runs, at most {left} more")
 
@@ -273,17 +289,26 @@ def _denied_since(case: _Case, denial: Candidate) -> int:
 def _within_blast_radius(
     steps: Sequence[Step], plan: Plan, snapshot: Snapshot, limits: RolloutLimits
 ) -> Sequence[Step]:
+    """Refuse a round that takes away too much; spread over several what replacements cover."""
     running = {(r.instance, r.node) for r in snapshot.running if r.is_wanted and r.phase is Phase.RUNNING}
-    stopped = [s for s in steps if isinstance(s, Stop) and (s.instance, s.node) in running]
+    stops = [s for s in steps if isinstance(s, Stop) and (s.instance, s.node) in running]
+    losses = [s for s in stops if not s.is_covered]
     most = max(limits.stop_at_least, len(running) * limits.stop_share_permille // 1_000)
-    if len(stopped) <= most or limits.confirmed == plan.id:
+    if len(stops) <= most or limits.confirmed == plan.id:
         return steps
-    affected = len({s.workload for s in stopped})
-    reason = (
-        f"would stop {len(stopped)} of {len(running)} running replicas, in {affected} workloads, where {most} may stop "
-        f"at once: refused, needs confirmation of plan {plan.id}"
-    )
-    return [*(s for s in steps if not isinstance(s, Stop)), Hold(reason=reason)]
+    if len(losses) > most:
+        workloads = len({r.workload for r in snapshot.running if r.is_wanted and r.phase is Phase.RUNNING})
+        reason = (
+            f"would stop {len(losses)} of {len(running)} running replicas, in {len({s.workload for s in losses})} of "
+            f"{workloads} workloads, where {most} may be taken away at once: refused, needs confirmation of plan "
+            f"{plan.id}"
+        )
+        return [*(s for s in steps if not isinstance(s, Stop)), Hold(reason=reason)]
+    covered = [s for s in stops if s.is_covered]
+    later = {(s.instance, s.node) for s in covered[most - len(losses) :]}
+    reason = f"{len(later)} of {len(stops)} stops wait for the next round: at most {most} replicas are stopped at once"
+    now = [s for s in steps if not (isinstance(s, Stop) and (s.instance, s.node) in later)]
+    return [*now, Hold(reason=reason)]
 
 
 def _ordered(steps: Sequence[Step]) -> tuple[Step, ...]:
@@ -291,13 +316,14 @@ def _ordered(steps: Sequence[Step]) -> tuple[Step, ...]:
     return tuple(step for kind in kinds for step in steps if isinstance(step, kind))
 
 
-def _stop(record: Running, reason: str) -> Stop:
+def _stop(record: Running, reason: str, *, is_covered: bool) -> Stop:
     return Stop(
         instance=record.instance,
         workload=record.workload,
         node=record.node,
         ordinal=record.ordinal,
         spec_generation=record.spec_generation,
+        is_covered=is_covered,
         reason=reason,
     )
 

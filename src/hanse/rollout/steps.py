@@ -16,7 +16,11 @@ class RolloutLimits:
     stop_at_least: int = 5
     """Running replicas that one round may always stop, 0 or more: small fabrics must be able to delete work."""
     stop_share_permille: int = 300
-    """Share of the running replicas that one round may stop, 0..1,000: a wrong fact must not empty the fabric."""
+    """Share of the running replicas that one round may stop, 0..1,000: a wrong fact must not empty the fabric.
+
+    A round that would take away more than this stops nothing and asks; stops that are covered by replacements are
+    spread over rounds of this size.
+    """
     illegal_grace_us: int = 60 * US_PER_S
     """How long work that lost its legal ground may wait for its replacement: a cold start takes seconds."""
     failed_keep_us: int = HOUR_US
@@ -42,6 +46,8 @@ class Stop:
     node: NodeId
     ordinal: int
     spec_generation: int
+    is_covered: bool
+    """Whether as many replicas as wanted serve without it, or it serves nothing: stopping it takes nothing away."""
     reason: str
 
 

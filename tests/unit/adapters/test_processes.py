@@ -345,8 +345,26 @@ def test_a_signal_while_a_child_starts_leaves_nothing_running(tmp_path: Path) ->
 def test_a_child_given_up_ends_the_fabric(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with Supervisor(tmp_path) as supervisor:
-            await supervisor.start(spec(tmp_path, "print('ready')", restart=None))
+            await supervisor.start(spec(tmp_path, "print('ready')", restart=RestartPolicy(max_failures=1)))
             assert await supervisor.wait() == "child was given up: exit code 0, 1 in a row\nready"
+
+    run(scenario)
+
+
+def test_a_child_whose_end_is_final_leaves_the_fabric_up_and_can_be_replaced(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        events = Events()
+        async with Supervisor(tmp_path, events) as supervisor:
+            child = await supervisor.start(spec(tmp_path, FOREVER, restart=None))
+            first = child.pid
+            child.kill()
+            await child.wait_down()
+            assert (await events.next("gave_up")).detail.startswith("killed by SIGKILL")
+            told = load_run(tmp_path)
+            assert told is not None
+            assert told.children["child"].pid is None
+            again = await supervisor.replace("child")
+            assert again.pid not in {None, first}
 
     run(scenario)
 

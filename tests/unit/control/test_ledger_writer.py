@@ -564,7 +564,7 @@ def test_the_receipt_of_a_placement_is_found_exported_and_verified() -> None:
         await made.append([statement.user_action(action(at), CONTROLLER) for at in range(300)])
         assert await made.append(story()) == (300, 301, 302)
         stopped = sealed_report(sealed_order(), phase=Phase.STOPPED)
-        await made.append([story(report=stopped)[2]])
+        await made.append([story(report=stopped)[2], b"an entry of a later version"])
         located = await made.locate(INSTANCE)
         assert located == Located(decision=300, order=301, report=302)
         receipt = await made.receipt(located, plan=plan(), sealed_order=sealed_order())

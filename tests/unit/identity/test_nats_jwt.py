@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import json
+from typing import Any
+
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from hanse.core.ids import NodeId
 from hanse.core.time import HOUR_US, WallTime
 from hanse.identity import IdentityError, NatsTrust, ServerTls, nats_auth_config, nkey_from_secret, node_permissions
 from hanse.identity.nats_jwt import (
     account_jwt,
-    decode,
     nkey_from_seed,
     operator_jwt,
     public_bytes,
@@ -20,6 +24,28 @@ NOW = WallTime(1_795_000_000_000_000)
 OPERATOR = nkey_from_secret("operator", b"\x01" * 32)
 ACCOUNT = nkey_from_secret("account", b"\x02" * 32)
 USER = nkey_from_secret("user", b"\x03" * 32)
+
+
+def decode(token: str, issuer: str, kind: str) -> dict[str, Any]:
+    """Check a token as the server does: three parts, header, issuer, signature."""
+    header, body, signature = token.split(".")
+    key = Ed25519PublicKey.from_public_bytes(public_bytes(issuer, kind))
+    key.verify(base64.urlsafe_b64decode(signature + "=="), f"{header}.{body}".encode())
+    assert json.loads(base64.urlsafe_b64decode(header + "==")) == {"alg": "ed25519-nkey", "typ": "JWT"}
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(body + "=="))
+    assert claims["iss"] == issuer
+    return claims
+
+
+def test_the_operator_vouches_for_itself_and_names_its_system_account() -> None:
+    claims = decode(operator_jwt(OPERATOR, "hanse.local", ACCOUNT.public, NOW), OPERATOR.public, "operator")
+    assert (claims["sub"], claims["nats"]["system_account"]) == (OPERATOR.public, ACCOUNT.public)
+
+
+def test_a_token_identifies_its_claims() -> None:
+    one, same, other = (operator_jwt(OPERATOR, name, ACCOUNT.public, NOW) for name in ("a", "a", "b"))
+    assert one == same
+    assert decode(one, OPERATOR.public, "operator")["jti"] != decode(other, OPERATOR.public, "operator")["jti"]
 
 
 def test_keys_carry_their_kind() -> None:
@@ -42,7 +68,6 @@ def test_a_user_claim_lists_its_permissions() -> None:
     token = user_jwt(ACCOUNT, USER.public, "berlin-1", NOW, permissions=permissions, expires=expires)
     claims = decode(token, ACCOUNT.public, "account")
     nats = claims["nats"]
-    assert isinstance(nats, dict)
     assert (claims["sub"], claims["iss"], claims["exp"]) == (USER.public, ACCOUNT.public, NOW // 10**6 + 3_600)
     assert nats["pub"] == {"allow": list(permissions.publish)}
     assert nats["sub"] == {"allow": ["_INBOX.berlin-1.>", "hanse.v1.tell.berlin-1.*"]}
@@ -56,30 +81,9 @@ def test_only_user_keys_become_users() -> None:
     assert refused.value.code == "identity.bad_nkey"
 
 
-def test_claims_are_believed_from_their_issuer_only() -> None:
-    token = operator_jwt(OPERATOR, "hanse.local", ACCOUNT.public, NOW)
-    assert decode(token, OPERATOR.public, "operator")["sub"] == OPERATOR.public
-    header, body, signature = token.split(".")
-    stranger = nkey_from_secret("operator", b"\x09" * 32).public
-    for bad, issuer in (
-        (token, stranger),
-        (f"{header}.{body}", OPERATOR.public),
-        (f"{header}.{body}.{signature[:-4]}", OPERATOR.public),
-        (f"{header}.{body[:-4]}.{signature}", OPERATOR.public),
-        (f"{header}.{body}=.{signature}", OPERATOR.public),
-        ("..", OPERATOR.public),
-        ("", OPERATOR.public),
-        ("é.é.é", OPERATOR.public),
-    ):
-        with pytest.raises(IdentityError) as refused:
-            decode(bad, issuer, "operator")
-        assert refused.value.code == "identity.bad_jwt"
-
-
 def test_an_account_names_its_revoked_users() -> None:
     token = account_jwt(OPERATOR, ACCOUNT.public, "fabric", NOW, has_jetstream=True, revoked={USER.public: NOW})
     nats = decode(token, OPERATOR.public, "operator")["nats"]
-    assert isinstance(nats, dict)
     assert nats["revocations"] == {USER.public: NOW // 10**6}
     assert nats["limits"]["disallow_bearer"] is True
 

@@ -1,4 +1,4 @@
-"""Proves: the nearest change is least, really helps, names who may make it, and never asks an owner to waive the law."""
+"""Proves: the nearest change is least, helps, names who may make it, and never asks an owner to waive the law."""
 
 from __future__ import annotations
 

@@ -47,7 +47,9 @@ def init(
 def up(
     fabric: FabricOption = None,
     controllers: Annotated[int, typer.Option(min=1, max=3, help="Controllers to start; the others stand by.")] = 1,
-    port: Annotated[int, typer.Option(min=0, max=65_000, help="First port to use; 0 takes free ones.")] = 0,
+    latency: Annotated[
+        Path | None, typer.Option(help="Table of measured round trips between sites; missing pairs are modelled.")
+    ] = None,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Start a fabric in the foreground and keep it running; Ctrl-C stops all of it.
@@ -57,7 +59,7 @@ def up(
     from hanse.app.examples import fabric_file
     from hanse.app.up import up as run_fabric
 
-    raise typer.Exit(run_fabric(state, fabric or fabric_file(), controllers, port))
+    raise typer.Exit(run_fabric(state, fabric or fabric_file(), controllers, latency))
 
 
 def demo(

@@ -118,18 +118,18 @@ def revoke(
 @app.command()
 def cut(node: NodeArgument, state: StateOption = DEFAULT_STATE, output: OutputOption = Output.TABLE) -> None:
     """Cut a node of this machine's `hanse up` off from controller and substrate, to see what happens."""
-    from hanse.app.local import cut as pull_cable
+    from hanse.app.up import set_cable
 
-    pull_cable(state, node)
+    set_cable(state, node, is_linked=False)
     Session(output=output).answer({"node": node, "uplink": "cut"}, lambda: f"the uplink of {node} is cut")
 
 
 @app.command()
 def link(node: NodeArgument, state: StateOption = DEFAULT_STATE, output: OutputOption = Output.TABLE) -> None:
     """Restore the uplink of a node that was cut off."""
-    from hanse.app.local import link as plug_cable
+    from hanse.app.up import set_cable
 
-    plug_cable(state, node)
+    set_cable(state, node, is_linked=True)
     Session(output=output).answer({"node": node, "uplink": "linked"}, lambda: f"the uplink of {node} is back")
 
 
