@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanse.core import units
@@ -56,6 +57,7 @@ def load_value(value: Any) -> Manifests:
     return load([("f.yaml", yaml.safe_dump(value))])
 
 
+@settings(deadline=None)
 @given(st.integers(0, BLOCKS - 1), st.text(alphabet="abcdefghijklmnopqrstuvwxyzABC_-", min_size=1, max_size=12))
 def test_never_accepts_an_unknown_field(block: int, name: str) -> None:
     document = base()
@@ -69,6 +71,7 @@ def test_never_accepts_an_unknown_field(block: int, name: str) -> None:
     assert caught.value.problems[0].field.endswith(field)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400))
 def test_no_text_breaks_the_reader(text: str) -> None:
     try:
@@ -78,6 +81,7 @@ def test_no_text_breaks_the_reader(text: str) -> None:
         assert all(problem.line >= 1 and problem.column >= 1 for problem in error.problems)
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
@@ -91,6 +95,7 @@ def test_no_value_in_any_place_breaks_the_reader(value: Any, place: str) -> None
         load_value(base() | {place: value})
 
 
+@settings(deadline=None)
 @given(st.integers(2**20, 2**32))
 def test_memory_reads_back_to_the_byte(count: int) -> None:
     document = base()
@@ -99,6 +104,7 @@ def test_memory_reads_back_to_the_byte(count: int) -> None:
     assert function.resources.memory_bytes == count
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60_000), st.sampled_from(["us", "ms"]))
 def test_latency_is_exact_in_every_unit(number: int, unit: str) -> None:
     document = base()
@@ -107,6 +113,7 @@ def test_latency_is_exact_in_every_unit(number: int, unit: str) -> None:
     assert function.slo.latency_p99_us == number * units.DURATION_UNITS[unit]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 999_999))
 def test_availability_is_exact_to_the_millionth(ppm: int) -> None:
     document = base()
@@ -115,6 +122,7 @@ def test_availability_is_exact_to_the_millionth(ppm: int) -> None:
     assert function.slo.availability_ppm == ppm
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**12), st.sampled_from(["hour", "day", "month", "year"]))
 def test_budgets_scale_to_a_month_without_losing_more_than_one_microeur(microeur: int, period: str) -> None:
     document = base()
@@ -125,11 +133,13 @@ def test_budgets_scale_to_a_month_without_losing_more_than_one_microeur(microeur
     assert 0 <= exact - function.budget.cost_microeur_month < 1
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9), st.sampled_from(["mW", "W", "kW"]))
 def test_power_is_exact_in_every_unit(number: int, unit: str) -> None:
     assert units.power_mw(f"{number}{unit}") == number * units.POWER_UNITS[unit]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(LABEL, LABEL), min_size=1, max_size=6, unique=True))
 def test_what_is_written_is_what_is_read(names: list[tuple[str, str]]) -> None:
     documents = []
@@ -138,7 +148,7 @@ def test_what_is_written_is_what_is_read(names: list[tuple[str, str]]) -> None:
         document["metadata"] = {"namespace": namespace, "name": name}
         document["spec"]["route"]["path"] = f"/{namespace}/{name}"
         documents.append(document)
-    loaded = load([("all.yaml", yaml.safe_dump_all(documents))])
+    loaded = load([("all.yaml", "\n---\n".join(json.dumps(document) for document in documents))])
     assert [(item.namespace, item.name) for item in loaded.functions] == sorted(
         names, key=lambda pair: f"{pair[0]}.{pair[1]}"
     )

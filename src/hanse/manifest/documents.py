@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from hanse.core.fabric import Fabric, Grade, Node, Operator, Parent, Power, Price, Resources, Site, Tier
 from hanse.core.geo import Place
@@ -126,9 +125,9 @@ class Manifests:
         if problems:
             raise ManifestError(problems)
         return Fabric(
-            sites=MappingProxyType(sites),
-            operators=MappingProxyType(operators),
-            nodes=MappingProxyType({node.id: node for node in self.nodes}),
+            sites=sites,
+            operators=operators,
+            nodes={node.id: node for node in self.nodes},
         )
 
     def _dangling(self, node: Node, name: str, value: str, known: list[str]) -> ManifestProblem:

@@ -22,6 +22,7 @@ from hanse.manifest.quantities import (
     CostPerMonth,
     Country,
     Cpu,
+    Destination,
     EnvName,
     GridZone,
     GuestMemory,
@@ -185,7 +186,7 @@ class BudgetModel(_Model):
 class EgressModel(_Model):
     """One destination that the guest may call."""
 
-    host: Host = Field(description="Host name.")
+    host: Destination = Field(description="Host name, with `:port` if it is not the one of http or https.")
     jurisdiction: Area = Field(description="Country or bloc the destination lies in.")
     allow_private: bool = Field(default=False, description="Whether the name may resolve to a private address.")
 

@@ -273,6 +273,12 @@ def _is_path(text: str) -> bool:
     return len(text) <= 1_024 and _PATH.match(text) is not None and not {".", ".."} & set(text.split("/"))
 
 
+def _is_destination(text: str) -> bool:
+    host, colon, port = text.partition(":")
+    is_port = colon == "" or (re.fullmatch(r"[1-9][0-9]{0,4}", port) is not None and int(port) < 65_536)
+    return is_port and _HOST.match(host) is not None
+
+
 Label = Annotated[
     str,
     Word(is_label, "label", "use 1 to 63 of a-z, 0-9 and -, with no dash at either end (RFC 1123)", "",
@@ -293,6 +299,12 @@ Host = Annotated[
     Word(lambda text: _HOST.match(text) is not None, "host name",
          "write the name alone in lower case: no scheme, no port, no path", "api.example.org",
          r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$"),
+]  # fmt: skip
+Destination = Annotated[
+    str,
+    Word(_is_destination, "host name", "write the name in lower case, with `:port` if it is not the scheme's own; "
+         "no scheme, no path", "api.example.org",
+         r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[0-9]{1,5})?$"),
 ]  # fmt: skip
 RoutePath = Annotated[
     str,

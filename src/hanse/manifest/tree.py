@@ -25,8 +25,9 @@ Path: TypeAlias = tuple[str | int, ...]
 
 _NULL = re.compile(r"(?:~|null|Null|NULL|)\Z")
 _BOOL = re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z")
-_INT = re.compile(r"[-+]?[0-9]{1,18}\Z")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]{1,18}|[0-9]{1,18}(?:\.[0-9]{0,18})?)(?:[eE][-+]?[0-9]{1,2})?\Z")
+# Without a leading zero: `007` is a name, not seven.
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})\Z")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]{1,18}|(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{0,18})?)(?:[eE][-+]?[0-9]{1,2})?\Z")
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -188,7 +189,7 @@ def field_name(path: Path) -> str:
 
 
 def _plain(text: str) -> Value:
-    """Resolve a plain scalar as the YAML 1.2 core schema does (section 10.3.2), without octal, hex, inf and nan."""
+    """Resolve a plain scalar as the YAML 1.2 core schema does (section 10.3.2), but for octal, hex, inf and nan."""
     if _NULL.match(text):
         return None
     if _BOOL.match(text):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanse.adapters.component_format import MAX_COMPONENT_BYTES, BuildError, check_component
@@ -58,6 +58,7 @@ def test_what_cannot_serve_is_refused_by_its_fault(data: bytes, code: str) -> No
     assert refusal(data) == code
 
 
+@settings(deadline=None)
 @given(st.integers(0, 400))
 def test_never_accepts_a_component_that_was_cut_off(kept: int) -> None:
     whole = HEADER + section(1, b"x" * 350) + export(HANDLER)
@@ -65,6 +66,7 @@ def test_never_accepts_a_component_that_was_cut_off(kept: int) -> None:
         assert refusal(whole[:kept]) in {"build.truncated", "build.not_component", "build.not_http"}
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_check(tail: bytes) -> None:
     try:

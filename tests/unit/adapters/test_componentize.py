@@ -104,6 +104,16 @@ def test_an_installation_that_fails_leaves_nothing_behind(tmp_path: Path, monkey
     assert list((tmp_path / "cache/toolchains").iterdir()) == []
 
 
+@pytest.mark.engine
+@pytest.mark.toolchain
+def test_the_engine_finds_what_was_built_fit_to_serve() -> None:
+    engine = pytest.importorskip("hanse._engine", reason="the native engine is not built")
+    built = build(EXAMPLES / "triage/triage.py", default_cache_dir())
+    described = engine.inspect(built.path.read_bytes())
+    assert described.world == "wasi:http/proxy@0.2.10"
+    assert described.digest == built.digest
+
+
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "f.rb", tmp_path).code == "build.unsupported"
 

@@ -11,6 +11,7 @@ from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, OperatorId, SiteId, WorkloadId
 from hanse.core.work import Budget, Data, Egress, Objective, Route, Slo, Sovereignty
 from hanse.manifest import ManifestError, ManifestProblem, Manifests, load
+from hanse.wire.canonical import digest_of
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 DIGEST = Digest("sha256:" + "0" * 64)
@@ -80,7 +81,7 @@ def test_every_field_of_a_function_can_be_written() -> None:
     spec = """\
   resources: {memory: 1048576, cpu: 0.25}
   sovereignty: {location: {only: [NO, EEA]}, grade: 2}
-  egress: [{host: cache.local, jurisdiction: NO, allowPrivate: true}]
+  egress: [{host: "cache.local:8080", jurisdiction: NO, allowPrivate: true}]
   disruption: {maxUnavailable: 2}
   replicas: 3
   nodeSelector: {tier: edge, hardware: arm64}
@@ -93,7 +94,7 @@ def test_every_field_of_a_function_can_be_written() -> None:
     assert document.resources == Resources(cpu_milli=250, memory_bytes=2**20)
     assert document.sovereignty.location_only == ("NO", "EEA")
     assert document.sovereignty.grade == 2
-    assert document.egress[0].allow_private
+    assert document.egress == (Egress(host="cache.local:8080", jurisdiction="NO", allow_private=True),)
     assert document.disruption.max_unavailable == 2
     assert document.replicas == 3
     assert list(document.node_selector.items()) == [("hardware", "arm64"), ("tier", "edge")]
@@ -103,9 +104,18 @@ def test_every_field_of_a_function_can_be_written() -> None:
     assert document.budget.cost_microeur_month == 100_000
 
 
+def test_plain_words_stay_words() -> None:
+    """YAML 1.1 would make false, a sum of sixties, octal seven and a date of these."""
+    spec = '  env: {A: NO, B: 12:30:45, C: 007, D: 2026-11-21, E: 1_000, F: 0x1F, G: ~x, H: "true", I: .inf}\n'
+    (document,) = load([("f.yaml", function(spec=spec))]).functions
+    said = ["NO", "12:30:45", "007", "2026-11-21", "1_000", "0x1F", "~x", "true", ".inf"]
+    assert list(document.env.values()) == said
+
+
 def test_the_example_fabric_has_the_shape_the_tour_needs() -> None:
     text = (EXAMPLES / "fabric/europe.yaml").read_text(encoding="utf-8")
     fabric = load([("europe.yaml", text)]).fabric()
+    assert digest_of(fabric) == digest_of(load([("europe.yaml", text)]).fabric())
     assert len(fabric.nodes) == 6
     assert len({site.country for site in fabric.sites.values()}) >= 5
     assert len(fabric.operators) == 3
@@ -169,6 +179,8 @@ BAD_SPECS = [
     ("  env: {PORT: 8080}\n", "spec.env.PORT", "expected text, found 8080", "quotes"),
     ("  env: {1X: a}\n", "spec.env.1X", "not a variable name", "letters"),
     ("  egress: [{host: 'https://x.org', jurisdiction: DE}]\n", "spec.egress[0].host", "not a host name", "scheme"),
+    ("  egress: [{host: 'x.org:0', jurisdiction: DE}]\n", "spec.egress[0].host", "not a host name", ":port"),
+    ("  egress: [{host: 'x.org:99999', jurisdiction: DE}]\n", "spec.egress[0].host", "not a host name", ":port"),
     ("  egress: [{host: x.org}]\n", "spec.egress[0].jurisdiction", "missing field", "jurisdiction"),
     (
         "  egress: [{host: x.org, jurisdiction: DE, allowPrivate: 1}]\n",
