@@ -76,7 +76,7 @@ def test_a_deadlock_is_an_error_that_names_who_waits():
 
 def test_a_run_that_never_ends_is_stopped_at_its_limit():
     async def main() -> None:
-        while True:
+        while True:  # noqa: ASYNC110 - endless on purpose
             await asyncio.sleep(60)
 
     with pytest.raises(OverrunError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 import textwrap
@@ -55,7 +54,7 @@ def test_a_tree_can_be_laid_out_as_its_readers_expect(tmp_path):
         return key.replace(".p.", ".p/").replace("tile.", "tile/").replace(".x", "/x")
 
     async def scenario():
-        store = DiskStore(tmp_path, path_of=lambda bucket, key: tiles(bucket, key))
+        store = DiskStore(tmp_path, path_of=tiles)
         await store.put("log", "checkpoint", b"note")
         await store.put("log", "tile.0.x001", b"hashes")
         assert (tmp_path / "log" / "checkpoint").read_bytes() == b"note"
@@ -362,6 +361,6 @@ def test_a_conflict_names_what_was_found(tmp_path):
 def test_files_are_for_this_user_only(tmp_path):
     async def scenario():
         await DiskStore(tmp_path).put("state", "k", b"secret")
-        assert os.stat(tmp_path / "state" / "k.v").st_mode & 0o077 == 0
+        assert (tmp_path / "state" / "k.v").stat().st_mode & 0o077 == 0
 
     run(scenario())
