@@ -13,7 +13,7 @@ import random
 import threading
 from asyncio import events
 from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from typing import Any, NoReturn, TypeVar, TypeVarTuple, Unpack
 from unittest.mock import patch
@@ -157,9 +157,15 @@ def run(main: Coroutine[Any, Any, T], *, loop: VirtualLoop) -> T:
         with ordered_task_groups():
             asyncio.set_event_loop(loop)
             try:
-                return loop.run_until_complete(main)
-            finally:
-                _cancel_rest(loop)
+                result = loop.run_until_complete(main)
+            except BaseException:
+                loop.after_batch = None
+                with suppress(Exception):  # the failure that is on its way says more than one of the clearing up
+                    _cancel_rest(loop)
+                raise
+            loop.after_batch = None
+            _cancel_rest(loop)
+            return result
     finally:
         asyncio.set_event_loop(None)
         loop.close()
