@@ -85,12 +85,15 @@ enum Outcome {
     /// The peer says it did not run the request.
     Declined(Response<Body>),
     /// Nothing reached the peer.
-    Unsent(String),
+    Unsent(Broken),
     /// The connection died after the request may have arrived.
-    Lost {
-        why: String,
-        is_reused: bool,
-    },
+    Lost(Broken),
+}
+
+struct Broken {
+    why: String,
+    /// The connection had been open before and may have died while idle: the node itself may be well.
+    was_reused: bool,
 }
 
 /// Have another node answer `request`.
@@ -142,12 +145,14 @@ async fn try_each(
         match ask(core, &peer, &parts, &mut payload, is_idempotent, deadline).await {
             Outcome::Answered(response) => return Ok(response),
             Outcome::Declined(response) => last = Ok(response),
-            Outcome::Unsent(why) => last = Err(unreachable(&peer, &why)),
-            Outcome::Lost { why, .. } if !is_idempotent => return Err(lost(&peer, &why)),
-            Outcome::Lost { why, is_reused } => {
-                // A connection from before may have died while it was idle: the node itself may be well.
-                worth_another_try = is_reused.then(|| peer.clone());
-                last = Err(lost(&peer, &why));
+            Outcome::Lost(broken) if !is_idempotent => return Err(lost(&peer, &broken.why)),
+            Outcome::Unsent(broken) => {
+                worth_another_try = broken.was_reused.then(|| peer.clone());
+                last = Err(unreachable(&peer, &broken.why));
+            }
+            Outcome::Lost(broken) => {
+                worth_another_try = broken.was_reused.then(|| peer.clone());
+                last = Err(lost(&peer, &broken.why));
             }
         }
         if !payload.is_there() {
@@ -177,18 +182,18 @@ async fn ask(
     deadline: Instant,
 ) -> Outcome {
     let Some(identity) = core.identity() else {
-        return Outcome::Unsent("this node has no identity yet".to_owned());
+        return unsent("this node has no identity yet".to_owned());
     };
     let began = Instant::now();
     let mut lease = match peer.connect(&identity, core.config.connect_timeout()).await {
         Ok(lease) => lease,
         Err(why) => {
             peer.failed(Instant::now());
-            return Outcome::Unsent(why);
+            return unsent(why);
         }
     };
     let Some(body) = payload.take() else {
-        return Outcome::Unsent("the request body is spent".to_owned());
+        return unsent("the request body is spent".to_owned());
     };
     let mut parts = parts.clone();
     let left_ms = deadline.saturating_duration_since(began).as_millis();
@@ -207,19 +212,23 @@ async fn ask(
         }
         Err(mut failed) => {
             peer.disconnect();
-            let why = failed.error().to_string();
+            let broken = Broken {
+                why: failed.error().to_string(),
+                was_reused: lease.is_reused,
+            };
             match failed.take_message() {
                 Some(request) => {
                     payload.put_back(request.into_body());
-                    Outcome::Unsent(why)
+                    Outcome::Unsent(broken)
                 }
-                None => Outcome::Lost {
-                    why,
-                    is_reused: lease.is_reused,
-                },
+                None => Outcome::Lost(broken),
             }
         }
     }
+}
+
+fn unsent(why: String) -> Outcome {
+    Outcome::Unsent(Broken { why, was_reused: false })
 }
 
 fn outcome(mut response: Response<Body>, is_idempotent: bool) -> Outcome {
