@@ -1,7 +1,7 @@
 """Where a fabric's API answers and how to be let in: the ``context.json`` that `hanse up` keeps.
 
-`path of context.json -> Context`. The file is written by `hanse.adapters.domain_files`; it is read here without the domain's keys,
-so that a client needs three files only (context, trust bundle, token) and starts quickly.
+`path of context.json -> Context`. The file is written by `hanse.adapters.domain_files`; it is read here without the
+domain's keys, so that a client needs three files only (context, trust bundle, token) and starts quickly.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From manifest files on disk to a submission: read, check, build, upload.
 
-`paths -> files -> components -> Submission`. The manifests are checked here with the same reader that the controller uses, so that a
-mistake is told before anything is built or sent.
+`paths -> files -> components -> Submission`. The manifests are checked here with the same reader that the controller
+uses, so that a mistake is told before anything is built or sent.
 """
 
 from __future__ import annotations

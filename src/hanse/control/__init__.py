@@ -1,7 +1,7 @@
 """The controller: turns specs and reports into plans and orders, under a leader's lease.
 
-`build_control(ports, config)` is called by the app and the twin alike. The decisions are `policy`, `placement` and `rollout`; this package
-reads the world into a snapshot, asks them, and carries the answer out.
+`build_control(ports, config)` is called by the app and the twin alike. The decisions are `policy`, `placement` and
+`rollout`; this package reads the world into a snapshot, asks them, and carries the answer out.
 """
 
 from typing import TYPE_CHECKING, Any

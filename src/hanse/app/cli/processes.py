@@ -33,6 +33,7 @@ class JoinArguments:
 
 @app.command("run")
 def run_controller(
+    *,
     name: Annotated[str, typer.Argument(help="Id of this controller, unique within the domain.")],
     substrate: Annotated[str, typer.Option(help="Address of the substrate (tls://host:port).")],
     node_substrate: Annotated[
@@ -44,22 +45,23 @@ def run_controller(
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Run one controller and its API in the foreground. The first to take the lease leads; the others stand by."""
-    from hanse.app.controller_main import ControllerOptions
     from hanse.app.controller_main import run_controller as serve
+    from hanse.app.options import ControllerOptions
 
     options = ControllerOptions(
-        state=state,
+        state=str(state),
         id=name,
         api_host=host,
         api_port=port,
         substrate_url=substrate,
         node_substrate_urls=tuple(node_substrate or (substrate,)),
-        latency_table=latency,
+        latency_table=None if latency is None else str(latency),
     )
     _run(serve(options))
 
 
 def run_node_process(
+    *,
     name: str,
     manifest: Path,
     directory: Path,
@@ -71,7 +73,8 @@ def run_node_process(
     joining: JoinArguments | None,
 ) -> None:
     """Run one node in the foreground, joining first if it must. Raises ManifestError, JoinFailed, NoSuchNode."""
-    from hanse.app.node_main import JoinOptions, NodeOptions, run_node
+    from hanse.app.node_main import run_node
+    from hanse.app.options import JoinOptions, NodeOptions
     from hanse.manifest import load
 
     documents = load([(str(manifest), manifest.read_text(encoding="utf-8"))])
@@ -80,11 +83,11 @@ def run_node_process(
         known = ", ".join(one.id for one in documents.nodes) or "none"
         raise NoSuchNode(f"{manifest} holds no node {name}", hint=f"it holds: {known}")
     options = NodeOptions(
-        state=directory,
+        state=str(directory),
         node=node,
         front=front,
         mesh=mesh,
-        compiled=compiled,
+        compiled=None if compiled is None else str(compiled),
         substrate_url=substrate,
         owner_policy="" if owner_policy is None else owner_policy.read_text(encoding="utf-8"),
     )

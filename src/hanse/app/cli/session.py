@@ -1,7 +1,7 @@
 """What every command shares: where the fabric is, how to answer, and how to say that something takes time.
 
-stdout carries the answer and nothing else: tables, or with ``--output json`` exactly one JSON document (JSON lines where the
-answer is a stream). Progress, hints and errors go to stderr.
+stdout carries the answer and nothing else: tables, or with ``--output json`` exactly one JSON document (JSON lines
+where the answer is a stream). Progress, hints and errors go to stderr.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def progress_step(err: Console, text: str) -> Iterator[Callable[[str], None]]:
     began = time.monotonic()
     if err.is_terminal:
         with err.status(text) as status:
-            yield lambda now: status.update(now)
+            yield status.update
     else:
         last = [text]
         err.print(f"{text} ...", markup=False)

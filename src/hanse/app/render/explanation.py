@@ -1,4 +1,6 @@
-"""Why work is where it is, or nowhere: candidates, what decided, rules with citations, facts with grades, the nearest change.
+"""Why work is where it is, or nowhere.
+
+Candidates, what decided, rules with citations, facts with grades, the nearest change.
 
 `Explanation, Unplaced, changes -> text`. It shows what the planner and the policy said and decides nothing.
 """
@@ -12,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hanse.app.render import quantities as q
-from hanse.app.render.style import BAD, CHOSEN, FAINT, FEASIBLE, GOOD, RULED_OUT, line, heading, stack, table
+from hanse.app.render.style import BAD, CHOSEN, FAINT, FEASIBLE, GOOD, RULED_OUT, heading, line, stack, table
 from hanse.control.views import ExplainView, NodeView
 from hanse.core.plan import Candidate, Explanation, Unplaced
 from hanse.core.verdict import Change, FactRead, Reason

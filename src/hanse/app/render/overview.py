@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from hanse.app.render import quantities as q
 from hanse.app.render import tables
 from hanse.app.render.fabric_map import fabric_map
 from hanse.app.render.style import BAD, GOOD, WARN, heading, line, pairs, stack

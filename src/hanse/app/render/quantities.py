@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hanse.core.units import format_bytes as format_bytes
-from hanse.core.units import format_duration
+from hanse.core.units import format_bytes, format_duration
 
 NOTHING = "-"
 
@@ -33,6 +32,11 @@ def carbon(ug: int | None) -> str:
 def latency(us: int | None) -> str:
     """``850us``, ``12.3ms`` or ``4.0s``."""
     return NOTHING if us is None else format_duration(us)
+
+
+def size(count: int) -> str:
+    """``64Mi``."""
+    return format_bytes(count)
 
 
 def memory(used: int, capacity: int) -> str:

@@ -1,4 +1,7 @@
-"""The look: few colours with one meaning each, tables without boxes. Colours vanish with NO_COLOR and in pipes; no meaning is theirs alone."""
+"""The look: few colours with one meaning each, tables without boxes.
+
+Colours vanish with NO_COLOR and in pipes; no meaning is theirs alone.
+"""
 
 from __future__ import annotations
 

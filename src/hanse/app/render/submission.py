@@ -1,4 +1,7 @@
-"""What a deployment does, or would do: each document, where its work goes, what it costs before and after. `Submission -> text`."""
+"""What a deployment does, or would do: each document, where its work goes, what it costs before and after.
+
+`Submission -> text`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from rich.text import Text
 
 from hanse.app.render import quantities as q
 from hanse.app.render.explanation import refusal, why_not
-from hanse.app.render.style import FAINT, GOOD, WARN, line, heading, stack, table, word
+from hanse.app.render.style import FAINT, GOOD, WARN, heading, line, stack, table, word
 from hanse.control.views import Submission, WorkloadChange
 
 

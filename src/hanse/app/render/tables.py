@@ -1,4 +1,7 @@
-"""Lists of the fabric's things as tables: nodes, workloads, instances, operators, sites, plans, traffic. `views -> Table`."""
+"""Lists of the fabric's things as tables: nodes, workloads, instances, operators, sites, plans, traffic.
+
+`views -> Table`.
+"""
 
 from __future__ import annotations
 
@@ -152,6 +155,6 @@ def top(rows: Iterable[TopRow]) -> Table:
             f"{row.forwarded:,}",
             f"{row.retried:,}",
             q.latency(row.cpu_us),
-            q.format_bytes(row.peak_memory_bytes),
+            q.size(row.peak_memory_bytes),
         )
     return made
