@@ -1,6 +1,7 @@
 """The HTTP API under ``/api/v1``: OpenAPI, bearer token, server-sent events. The CLI is its client.
 
-`FabricService -> FastAPI`. Errors are ``{"error": {"code", "message", "hint", "retry", "context", "details"}}`` with a status that fits.
+`FabricService -> FastAPI`. Errors are ``{"error": {"code", "message", "hint", "retry", "context", "details"}}`` with
+a status that fits.
 """
 
 from __future__ import annotations
@@ -104,18 +105,32 @@ Inspect = Callable[[bytes], Awaitable[tuple[str, list[str]]]]
 """Judges a component: (world, imports), or raises HanseError ``component.*``."""
 
 
+BEARER = HTTPBearer(auto_error=False)
+
+
+class Unauthorised(HanseError):
+    """Raised when a request carries no acceptable token."""
+
+    code = "api.unauthorised"
+    hint = "run it where `hanse up` or `hanse init` ran, or pass --context"
+
+
+def authenticated(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> str:
+    """Name the user behind a request. Raises Unauthorised."""
+    expected = str(request.app.state.token).encode()
+    if given is None or not hmac.compare_digest(given.credentials.encode(), expected):
+        raise Unauthorised("this API wants a bearer token")
+    return "admin"
+
+
+User = Annotated[str, Depends(authenticated)]
+
+
 def build_api(
     controller: Controller, ports: ControlPorts, *, token: str, version: str, inspect_component: Inspect
 ) -> FastAPI:
     """Build the application around one controller. `token` is the bearer token of the domain's administrators."""
     service = FabricService(controller, ports)
-    bearer = HTTPBearer(auto_error=False)
-
-    def authenticated(given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> str:
-        if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
-            raise Unauthorised("this API wants a bearer token")
-        return "admin"
-
     app = FastAPI(
         title="hanse",
         version=version,
@@ -125,7 +140,7 @@ def build_api(
         redoc_url=None,
     )
     app.add_exception_handler(HanseError, _answer_error)
-    user = Annotated[str, Depends(authenticated)]
+    app.state.token = token
     secured = [Depends(authenticated)]
 
     @app.get("/api/v1/health")
@@ -147,7 +162,7 @@ def build_api(
         return Artifact(digest=digest, size_bytes=len(component), world=world, imports=imports)
 
     @app.post("/api/v1/submissions")
-    async def submit(body: SubmitBody, by: user) -> Submission:
+    async def submit(body: SubmitBody, by: User) -> Submission:
         """Deploy manifests, or with `dry_run` show what would change."""
         files = [(file.name, file.text) for file in body.files]
         artifacts = {key: Digest(value) for key, value in body.artifacts.items()}
@@ -189,7 +204,7 @@ def build_api(
         return sorted(rows, key=lambda row: (row.time_us, row.node, row.seq))
 
     @app.delete("/api/v1/{kind}/{identity}", status_code=202)
-    async def delete(kind: str, identity: str, by: user) -> dict[str, str]:
+    async def delete(kind: str, identity: str, by: User) -> dict[str, str]:
         """Ask for a workload (``functions/ns.name``), operator or site to go."""
         await service.delete(kind.removesuffix("s"), identity, user=by)
         return {"status": "deleting"}
@@ -257,7 +272,7 @@ def build_api(
     @app.get("/api/v1/receipts/{instance}", dependencies=secured)
     async def receipt(instance: str) -> Response:
         """The receipt of one placement: verifiable offline with `hanse audit verify`."""
-        data = await controller.journal.receipt(InstanceId(instance))
+        data = await controller.journal.receipt(InstanceId(instance), controller.state)
         return Response(data, media_type="application/json")
 
     @app.get("/api/v1/ledger/checkpoint", dependencies=secured)
@@ -281,13 +296,6 @@ def build_api(
         return StreamingResponse(_events(controller), media_type="text/event-stream")
 
     return app
-
-
-class Unauthorised(HanseError):
-    """Raised when a request carries no acceptable token."""
-
-    code = "api.unauthorised"
-    hint = "run it where `hanse up` or `hanse init` ran, or pass --context"
 
 
 async def _events(controller: Controller) -> AsyncIterator[bytes]:

@@ -21,6 +21,8 @@ class ControlConfig:
     """Trust domain of the fabric, for example ``europe.hanse``."""
     api_url: str
     """Where this controller's API answers; told to clients through the lease."""
+    nats_urls: tuple[str, ...]
+    """Where nodes reach the substrate; told to them when they join."""
     packs: Mapping[str, str]
     """Policy packs: path -> text (`hanse.policy.parse_packs`)."""
     guardrails: tuple[str, ...] = ()

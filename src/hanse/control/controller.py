@@ -1,7 +1,7 @@
 """One controller: watches everything, answers the API, and acts while it holds the lease.
 
-All controllers keep the caches current, so that a standby that takes the lease over has nothing to catch up on. Only the
-leader plans, orders and writes the ledger.
+All controllers keep the caches current, so that a standby that takes the lease over has nothing to catch up on. Only
+the leader plans, orders and writes the ledger.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import structlog
 
 from hanse.control.config import ControlConfig
-from hanse.control.enrolment import Authority, Enrolment
+from hanse.control.enrolment import Enrolment
 from hanse.control.journal import Journal
 from hanse.control.lease import LeaseKeeper
 from hanse.control.liveness import Liveness
@@ -21,6 +21,7 @@ from hanse.core.errors import BusError, HanseError
 from hanse.core.ids import NodeId
 from hanse.core.ports import ControlPorts
 from hanse.core.snapshot import Reach
+from hanse.identity.enrol import Authority
 from hanse.policy import parse_packs
 from hanse.wire import envelope
 from hanse.wire.messages import Heartbeat

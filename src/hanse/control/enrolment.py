@@ -1,17 +1,12 @@
 """Who may take part: join tokens, enrolment of nodes, renewal of their SVIDs.
 
-`token + CSR + keys -> NodeRecord + JoinResponse`. A node is enrolled before it is answered, so a lost answer is asked for again with
-the same keys and the same token.
+`token + CSR + keys -> NodeRecord + JoinResponse`. A node is enrolled before it is answered, so a lost answer is asked
+for again with the same keys and the same token.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import structlog
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from hanse.control.config import ControlConfig
 from hanse.control.state import FabricState
@@ -19,22 +14,11 @@ from hanse.core.errors import HanseError
 from hanse.core.fabric import Tier
 from hanse.core.ids import NodeId, OperatorId, SiteId
 from hanse.core.ports import BusMessage, ControlPorts, Entry
-from hanse.core.time import from_datetime
-from hanse.identity import (
-    SERIAL_SECRET_BYTES,
-    TOKEN_SECRET_BYTES,
-    Admitted,
-    JoinToken,
-    Nkey,
-    check_join,
-    issue_svid,
-    mint_token,
-    node_spiffe_id,
-    node_user_jwt,
-    serial_from_secret,
-)
+from hanse.identity import Admitted, JoinToken, check_join, mint_token, node_id, serial_from_secret
+from hanse.identity.enrol import Authority, answer_join, renew_svid
+from hanse.identity.join import TOKEN_SECRET_BYTES
 from hanse.wire import envelope
-from hanse.wire.messages import JoinRequest, JoinResponse, NodeRecord, RenewRequest, Svid
+from hanse.wire.messages import JoinRequest, JoinResponse, NodeRecord, RenewRequest
 from hanse.wire.subjects import NODES, TOKENS
 
 log = structlog.get_logger("control")
@@ -44,21 +28,6 @@ class JoinRefused(HanseError):
     """Raised when a node may not join; the code is one of ``join.*``."""
 
     code = "join.refused"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authority:
-    """What the domain signs identities with, and where its substrate is reached."""
-
-    ca_key: ec.EllipticCurvePrivateKey
-    ca_cert: x509.Certificate
-    nats_account: Nkey
-    nats_urls: tuple[str, ...]
-
-    @property
-    def bundle_pem(self) -> bytes:
-        """The trust bundle of the domain."""
-        return self.ca_cert.public_bytes(serialization.Encoding.PEM)
 
 
 class Enrolment:
@@ -100,19 +69,16 @@ class Enrolment:
                 hint="deploy the Site and Operator manifests first",
             )
         entry = next(e for e, token in kept if token.token_hash == answer.token.token_hash)
-        await self._ports.store.put(
-            TOKENS, entry.key, envelope.seal(answer.token, self._ports.signer), entry.revision
-        )
+        await self._ports.store.put(TOKENS, entry.key, envelope.seal(answer.token, self._ports.signer), entry.revision)
         await self._enrol(request)
         log.info("node.enrolled", node=request.node.id, site=request.node.site, operator=request.node.operator)
-        return JoinResponse(
-            svid=self._issue(request.node.id, request.csr_pem),
-            nats_jwt=node_user_jwt(
-                self._authority.nats_account, request.nats_public_key, request.node.id, self._ports.clock.wall()
-            ),
-            nats_urls=self._authority.nats_urls,
-            controller_keys=tuple(self._state.trusted[key] for key in sorted(self._state.trusted)),
-            domain=self._config.domain,
+        return answer_join(
+            self._authority,
+            request,
+            self._ports.clock.wall(),
+            self._serial(),
+            nats_urls=self._config.nats_urls,
+            controller_keys=[self._state.trusted[key] for key in sorted(self._state.trusted)],
             site=fabric.sites[request.node.site],
             operator=fabric.operators[request.node.operator],
         )
@@ -124,7 +90,15 @@ class Enrolment:
             asked = envelope.open_sealed(message.data, RenewRequest, self._state.node_key(node)).message
             if asked.node != node:
                 return None
-            return envelope.seal(self._issue(node, asked.csr_pem), self._ports.signer)
+            svid = renew_svid(
+                self._authority,
+                node,
+                asked.csr_pem,
+                self._ports.clock.wall(),
+                self._serial(),
+                lifetime_us=self._config.svid_lifetime_us,
+            )
+            return envelope.seal(svid, self._ports.signer)
         except HanseError as error:
             log.warning("svid.refused", node=node, code=error.code, reason=error.message)
             return None
@@ -143,7 +117,7 @@ class Enrolment:
             node=request.node,
             public_key=request.public_key,
             enrolled_us=self._ports.clock.wall() if known is None else known.enrolled_us,
-            spiffe_id=str(node_spiffe_id(self._config.domain, request.node.id)),
+            spiffe_id=str(node_id(self._config.domain, request.node.id)),
             is_draining=known is not None and known.is_draining,
         )
         if known == record:
@@ -154,18 +128,5 @@ class Enrolment:
         )
         self._state.apply(Entry(bucket=NODES, key=request.node.id, value=sealed, revision=revision))
 
-    def _issue(self, node: NodeId, csr_pem: bytes) -> Svid:
-        now = self._ports.clock.wall()
-        chain = issue_svid(
-            csr_pem,
-            node_spiffe_id(self._config.domain, node),
-            ca_key=self._authority.ca_key,
-            ca_cert=self._authority.ca_cert,
-            now=now,
-            serial=serial_from_secret(self._ports.entropy.secret(SERIAL_SECRET_BYTES)),
-            lifetime_us=self._config.svid_lifetime_us,
-        )
-        not_after = x509.load_pem_x509_certificates(chain)[0].not_valid_after_utc
-        return Svid(
-            certificate_chain_pem=chain, bundle_pem=self._authority.bundle_pem, not_after_us=from_datetime(not_after)
-        )
+    def _serial(self) -> int:
+        return serial_from_secret(self._ports.entropy.secret(16))

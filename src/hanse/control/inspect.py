@@ -163,13 +163,12 @@ def plans(plan: Plan | None) -> tuple[PlanView, ...]:
 def operators(controller: Controller) -> tuple[OperatorView, ...]:
     """Every operator and whose law reaches it."""
     fabric = controller.state.fabric()
-    now = controller.pipeline.snapshot().at_us
     return tuple(
         OperatorView(
             id=operator.id,
             name=operator.name,
             seat=operator.seat,
-            control=tuple(control_reach(operator, fabric.operators, now)),
+            control=tuple(control_reach(operator, fabric.operators)),
             seal=operator.seal,
             nodes=tuple(n.id for n in fabric.nodes.values() if n.operator == operator.id),
         )

@@ -30,7 +30,8 @@ class Liveness:
             self._listening_since = now
 
     def heard(self, heartbeat: Heartbeat, now: MonoTime) -> bool:
-        """Note a heartbeat; an older incarnation or sequence is ignored. Returns whether anything a plan reads changed."""
+        """Note a heartbeat; an older incarnation or sequence is ignored. Returns whether anything a plan reads
+        changed."""
         last = self._last.get(heartbeat.node)
         if last is not None and (heartbeat.incarnation, heartbeat.sequence) <= (last.incarnation, last.sequence):
             return False

@@ -5,21 +5,36 @@ Orders of one instance carry growing generations, whoever leads: the next one is
 
 from __future__ import annotations
 
-from hanse.core.ids import PlanId
+from collections.abc import Mapping
+
+from hanse.core.fabric import Fabric, Operator
+from hanse.core.ids import OperatorId, PlanId
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
 from hanse.rollout import Start, Stop
 from hanse.wire.messages import Order
 
 
-def order_to_start(step: Start, workload: Workload, plan: PlanId, last: Order | None, *, now: WallTime, lifetime_us: int) -> Order:
-    """Order an instance to run."""
+def order_to_start(
+    step: Start,
+    workload: Workload,
+    fabric: Fabric,
+    plan: PlanId,
+    last: Order | None,
+    *,
+    now: WallTime,
+    lifetime_us: int,
+) -> Order:
+    """Order an instance to run, with the facts about its node that the decision rested on."""
+    node = fabric.nodes[step.assignment.node]
     return Order(
-        node=step.assignment.node,
+        node=node.id,
         instance=step.assignment.instance,
         generation=1 if last is None else last.generation + 1,
         wanted=True,
         workload=workload,
+        site=fabric.site_of(node),
+        operators=operator_chain(fabric.operator_of(node), fabric.operators),
         ordinal=step.assignment.ordinal,
         plan=plan,
         reason=step.reason,
@@ -43,6 +58,17 @@ def is_due_for_renewal(order: Order, *, now: WallTime, renew_us: int) -> bool:
     return order.wanted and order.expires_us - now <= renew_us
 
 
+def operator_chain(operator: Operator, operators: Mapping[OperatorId, Operator]) -> tuple[Operator, ...]:
+    """An operator and its holders that are operators themselves, up the chain, each once, nearest first."""
+    by_name = {known.name: known for known in operators.values()} | {
+        str(key): known for key, known in operators.items()
+    }
+    chain = [operator]
+    for one in chain:  # grows while it is walked: the walk ends where nobody new is found
+        chain += [by_name[p.name] for p in one.parents if p.name in by_name and by_name[p.name] not in chain]
+    return tuple(chain)
+
+
 def _reissued(last: Order, *, plan: PlanId, wanted: bool, reason: str, now: WallTime, lifetime_us: int) -> Order:
     return Order(
         node=last.node,
@@ -50,6 +76,8 @@ def _reissued(last: Order, *, plan: PlanId, wanted: bool, reason: str, now: Wall
         generation=last.generation + 1,
         wanted=wanted,
         workload=last.workload,
+        site=last.site,
+        operators=last.operators,
         ordinal=last.ordinal,
         plan=plan,
         reason=reason,

@@ -1,7 +1,7 @@
 """The way of one change, from what is known to signed orders: DESIGN section 4, line by line.
 
-`decide` is pure: snapshot in, decision out. `Pipeline` takes the snapshot, asks, and commits by compare-and-swap: between the
-snapshot and the finished decision nothing is awaited.
+`decide` is pure: snapshot in, decision out. `Pipeline` takes the snapshot, asks, and commits by compare-and-swap:
+between the snapshot and the finished decision nothing is awaited.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from hanse.core.ports import ControlPorts, Entry
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.time import WallTime
-from hanse.core.verdict import Verdicts
 from hanse.placement import Finding, audit, plan
-from hanse.policy import PackSet, VerdictCache, screen
+from hanse.policy import PackSet, Screening, VerdictCache, screen
 from hanse.rollout import Hold, Start, Step, Stop, next_steps
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import Order, PlanBody, PlanRecord, RouteRecord
@@ -42,7 +41,7 @@ class Decision:
     """What follows from one snapshot."""
 
     snapshot: Snapshot
-    verdicts: Verdicts
+    verdicts: Screening
     plan: Plan
     is_new: bool
     findings: tuple[Finding, ...]
@@ -52,18 +51,22 @@ def decide(
     at: Snapshot,
     parent: Plan | None,
     packs: PackSet,
-    cache: VerdictCache,
+    cache: VerdictCache | None,
     config: ControlConfig,
     *,
     now: WallTime,
     trigger: str,
 ) -> Decision:
     """Screen, plan and audit. The parent stands unless the new plan differs from it in what runs where."""
-    verdicts = screen(
-        tuple(at.workloads.values()), at.fabric, packs, now, guardrails=config.guardrails, cache=cache
-    )
+    verdicts = screen(at.workloads, at.fabric, packs, now, cache, guardrails=config.guardrails)
     fresh = plan(
-        at, verdicts, parent, now=now, rng=Rng(config.seed), trigger=trigger, settings=config.placement
+        at,
+        verdicts,
+        parent,
+        now=now,
+        rng=Rng(config.seed).stream("placement"),
+        trigger=trigger,
+        settings=config.placement,
     )
     is_new = parent is None or _substance(fresh) != _substance(parent)
     chosen = fresh if is_new or parent is None else parent
@@ -74,13 +77,16 @@ def decide(
 class Pipeline:
     """Carries decisions out, as the leader."""
 
-    def __init__(self, ports: ControlPorts, config: ControlConfig, state: FabricState, liveness: Liveness, packs: PackSet) -> None:
+    def __init__(
+        self, ports: ControlPorts, config: ControlConfig, state: FabricState, liveness: Liveness, packs: PackSet
+    ) -> None:
         self._ports = ports
         self._config = config
         self._state = state
         self._liveness = liveness
         self._packs = packs
-        self._cache = VerdictCache()
+        self.cache: VerdictCache | None = None
+        """Verdicts by class of the last screening, shared with the API's previews."""
         self._plan: Plan | None = None
         self.holds: tuple[Hold, ...] = ()
         """What the last round did not do, and why: shown by `hanse get`."""
@@ -90,17 +96,10 @@ class Pipeline:
         """The rules in force."""
         return self._packs
 
-    @property
-    def cache(self) -> VerdictCache:
-        """Verdicts by class, shared with the API's previews."""
-        return self._cache
-
     def snapshot(self) -> Snapshot:
         """Freeze what is known now."""
         clock = self._ports.clock
-        return snapshot(
-            self._state, self._liveness, self._config, now=clock.wall(), mono=clock.monotonic()
-        )
+        return snapshot(self._state, self._liveness, self._config, now=clock.wall(), mono=clock.monotonic())
 
     async def current_plan(self) -> Plan | None:
         """The committed plan, read from the blobs if this controller has not got it yet."""
@@ -119,9 +118,7 @@ class Pipeline:
         """
         parent = await self.current_plan()
         at = self.snapshot()
-        decision = decide(
-            at, parent, self._packs, self._cache, self._config, now=at.at_us, trigger=trigger
-        )
+        decision = decide(at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger)
         if decision.findings:
             first = decision.findings[0]
             raise PlanRejected(
@@ -130,9 +127,7 @@ class Pipeline:
             )
         if decision.is_new:
             await self._commit(decision.plan)
-        steps = next_steps(
-            decision.plan, at, decision.verdicts, limits=self._config.rollout, now=at.at_us
-        )
+        steps = next_steps(decision.plan, at, at.workloads, limits=self._config.rollout, now=at.at_us)
         await self._order(steps, decision.plan, at)
         await self._publish_routes(at)
         await self._renew_orders(at.at_us)
@@ -161,7 +156,13 @@ class Pipeline:
                     workload = at.workloads[step.assignment.workload]
                     last = standing.get(step.assignment.instance)
                     order = orders.order_to_start(
-                        step, workload, chosen.id, last, now=at.at_us, lifetime_us=self._config.order_lifetime_us
+                        step,
+                        workload,
+                        at.fabric,
+                        chosen.id,
+                        last,
+                        now=at.at_us,
+                        lifetime_us=self._config.order_lifetime_us,
                     )
                     await self._write_order(order)
                 case Stop():

@@ -1,7 +1,7 @@
 """Which replicas answer for which route: `state, reach -> route records`.
 
-A replica is in the table while its node reports it running, its order still says run, and its node is heard of. Whoever is
-taken out of the table is not told to stop: the table says where requests go, orders say what runs.
+A replica is in the table while its node reports it running, its order still says run, and its node is heard of.
+Whoever is taken out of the table is not told to stop: the table says where requests go, orders say what runs.
 """
 
 from __future__ import annotations

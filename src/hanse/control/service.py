@@ -1,7 +1,7 @@
 """What users may ask of the fabric: the API's verbs over one controller's caches.
 
-Reading comes from the caches; writing goes to the store by compare-and-swap and is acknowledged once durable. The leader sees
-it there: any controller may be asked.
+Reading comes from the caches; writing goes to the store by compare-and-swap and is acknowledged once durable. The
+leader sees it there: any controller may be asked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hanse.control.views import Submission, TopRow, WorkloadChange
 from hanse.core.errors import BusError, HanseError
 from hanse.core.fabric import Operator, Site
 from hanse.core.ids import Digest, NodeId, WorkloadId
-from hanse.core.plan import Explanation, Plan
+from hanse.core.plan import Plan
 from hanse.core.ports import ControlPorts, Entry, LogLine
 from hanse.core.snapshot import Reach, Snapshot
 from hanse.core.work import Workload
@@ -41,7 +41,9 @@ class SpecRefused(HanseError):
 
     code = "spec.refused"
 
-    def __init__(self, message: str, *, submission: Submission | None = None, code: str | None = None, hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, submission: Submission | None = None, code: str | None = None, hint: str = ""
+    ) -> None:
         super().__init__(message, code=code, hint=hint)
         self.submission = submission
 
@@ -123,7 +125,9 @@ class FabricService:
 
     # --- asking nodes ---
 
-    async def logs(self, workload: WorkloadId, *, after: Mapping[NodeId, int], limit: int) -> dict[NodeId, tuple[LogLine, ...]]:
+    async def logs(
+        self, workload: WorkloadId, *, after: Mapping[NodeId, int], limit: int
+    ) -> dict[NodeId, tuple[LogLine, ...]]:
         """Lines of a workload from every node that runs it, after a sequence number per node."""
         if workload not in self._controller.state.workloads(with_deleted=True):
             raise NotFound(f"no workload {workload}", hint="see `hanse get workloads`")
@@ -151,8 +155,13 @@ class FabricService:
             workloads[workload.id] = workload
             actions.append((f"Function {workload.id}", action, workload.id))
         self._refuse_route_clash(workloads)
-        actions += [(f"Operator {o.id}", self._action(self._controller.state.operators().get(o.id), o), None) for o in documents.operators]
-        actions += [(f"Site {s.id}", self._action(self._controller.state.sites().get(s.id), s), None) for s in documents.sites]
+        actions += [
+            (f"Operator {o.id}", self._action(self._controller.state.operators().get(o.id), o), None)
+            for o in documents.operators
+        ]
+        actions += [
+            (f"Site {s.id}", self._action(self._controller.state.sites().get(s.id), s), None) for s in documents.sites
+        ]
         return _Proposal(
             workloads=dict(sorted(workloads.items())),
             operators=documents.operators,
@@ -166,7 +175,9 @@ class FabricService:
         digest = artifacts.get(document.id)
         if digest is None:
             raise SpecRefused(
-                f"no artifact given for {document.id}", code="artifact.missing", hint="`hanse deploy` builds and uploads it"
+                f"no artifact given for {document.id}",
+                code="artifact.missing",
+                hint="`hanse deploy` builds and uploads it",
             )
         component = await self._ports.blobs.get(digest)
         last = standing.get(document.id)
@@ -287,7 +298,9 @@ def _submission(proposal: _Proposal, parent: Plan | None, decision: Decision, *,
     )
 
 
-def _change(document: str, action: str, workload: WorkloadId, parent: Plan | None, decision: Decision) -> WorkloadChange:
+def _change(
+    document: str, action: str, workload: WorkloadId, parent: Plan | None, decision: Decision
+) -> WorkloadChange:
     was = _figures(parent, workload)
     will = _figures(decision.plan, workload)
     return WorkloadChange(

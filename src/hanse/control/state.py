@@ -1,7 +1,7 @@
 """What the controller has read: caches of the buckets, kept current by watches, and the snapshot made of them.
 
-`entries -> FabricState -> Snapshot`. An entry whose signature does not hold never enters the caches; it is kept aside under
-its key with the reason, so that an operator sees it.
+`entries -> FabricState -> Snapshot`. An entry whose signature does not hold never enters the caches; it is kept aside
+under its key with the reason, so that an operator sees it.
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ class FabricState:
     def messages(self, bucket: str, kind: type[_M]) -> dict[str, _M]:
         """All messages of a bucket by key, in key order."""
         return {
-            key: known.message
-            for key, known in sorted(self.records[bucket].items())
-            if isinstance(known.message, kind)
+            key: known.message for key, known in sorted(self.records[bucket].items()) if isinstance(known.message, kind)
         }
 
     def specs(self) -> dict[str, SpecRecord]:
@@ -193,9 +191,7 @@ def _reach(record: NodeRecord, heard: Reach) -> Reach:
 
 def _running(state: FabricState) -> tuple[Running, ...]:
     reports = state.reports()
-    return tuple(
-        _one_running(order, reports.get(instance)) for instance, order in sorted(state.orders().items())
-    )
+    return tuple(_one_running(order, reports.get(instance)) for instance, order in sorted(state.orders().items()))
 
 
 def _one_running(order: Order, report: Report | None) -> Running:

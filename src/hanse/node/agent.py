@@ -1,7 +1,7 @@
 """The agent: one task per concern, levels everywhere, nothing deleted on silence.
 
-`orders on the store or on the disk -> verified -> screened by the owner's policy -> runtime -> reports`. It starts from its
-own disk before it looks for any network, so that a reboot with no uplink brings all its work back.
+`orders on the store or on the disk -> verified -> screened by the owner's policy -> runtime -> reports`. It starts
+from its own disk before it looks for any network, so that a reboot with no uplink brings all its work back.
 """
 
 from __future__ import annotations
@@ -182,14 +182,16 @@ class NodeAgent:
 
     def _screen(self, held: Held, now: WallTime) -> Outcome | None:
         """Ask the owner's policy again, here: None if it agrees."""
+        order = held.order
         verdict = screen_order(
-            held.order.workload,
+            order.workload,
             self._config.node,
-            self._config.site,
-            self._config.operator,
-            packs=self._packs,
-            owner_policy=self._config.owner_policy or None,
-            now=now,
+            order.site,
+            order.operators[0],
+            self._packs,
+            self._config.owner_policy or None,
+            now,
+            operators={operator.id: operator for operator in order.operators},
         )
         if verdict.is_allowed:
             return None

@@ -30,7 +30,8 @@ class NodeConfig:
     heartbeat_us: int = 1 * US_PER_S
     """0.2..10 s. Must be well under the controller's `unreachable_after_us`."""
     settle_us: int = 200 * US_PER_MS
-    """Longest wait before the agent looks again at what it holds after something failed; doubles up to `retry_us_max`."""
+    """Longest wait before the agent looks again at what it holds after something failed; doubles up to
+    `retry_us_max`."""
     retry_us_max: int = 10 * US_PER_S
     """Ceiling of the back-off: a node that is cut off tries six times a minute."""
     tick_us: int = 5 * US_PER_S

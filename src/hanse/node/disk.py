@@ -1,7 +1,7 @@
 """What a node keeps on its own disk, so that it restarts all its work with no uplink.
 
-Orders and routes are kept as the sealed bytes that came: what a restart believes is verified again, not trusted because it lay
-on the disk.
+Orders and routes are kept as the sealed bytes that came: what a restart believes is verified again, not trusted
+because it lay on the disk.
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ class NodeDisk:
         """Read and verify every kept order. One that no longer verifies or has expired is left out, not deleted."""
         held: dict[InstanceId, Held] = {}
         for entry in await self._store.entries(ORDERS):
-            verdict = judge(
-                entry.value or b"", key=f"{me}.{entry.key}", me=me, held={}, trusted=trusted, now=now
-            )
+            verdict = judge(entry.value or b"", key=f"{me}.{entry.key}", me=me, held={}, trusted=trusted, now=now)
             if isinstance(verdict, Held):
                 held[verdict.order.instance] = verdict
         return held

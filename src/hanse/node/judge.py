@@ -55,6 +55,8 @@ def judge(
         return Rejected(code="order.malformed", reason=error.message)
     if order.node != me or key != f"{me}.{order.instance}":
         return Rejected(code="order.wrong_address", reason=f"order for {order.node}/{order.instance} stands at {key}")
+    if not order.operators:
+        return Rejected(code="order.malformed", reason="the order names no operator", order=order)
     mine = held.get(order.instance)
     if mine is not None:
         if order.generation == mine.order.generation and sealed == mine.sealed:

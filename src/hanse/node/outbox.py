@@ -22,7 +22,8 @@ log = structlog.get_logger("node")
 
 RETRY_US_MIN = 200_000
 RETRY_US_MAX = 5_000_000
-"""Back-off between deliveries while the store cannot be reached; at most five seconds after a link returns it is tried."""
+"""Back-off between deliveries while the store cannot be reached; at most five seconds after a link returns it is
+tried."""
 
 
 class Outbox:

@@ -1,7 +1,7 @@
 """The node's X.509-SVID: kept, renewed at half of its life, handed to the runtime.
 
-It stays on the node's own disk (mode 0600) so that a node that restarts while cut off can speak to its neighbours again;
-it is worth an hour at most.
+It stays on the node's own disk (mode 0600) so that a node that restarts while cut off can speak to its neighbours
+again; it is worth an hour at most.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import structlog
 from hanse.core.errors import HanseError
 from hanse.core.ports import NodePorts
 from hanse.core.time import US_PER_S, WallTime
-from hanse.identity import SECRET_BYTES, key_from_secret, key_pem, make_csr
+from hanse.identity import key_from_secret, make_csr
+from hanse.identity.authority import SECRET_BYTES, key_pem
 from hanse.node.config import NodeConfig
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import RenewRequest, Svid
@@ -54,7 +55,8 @@ class SvidKeeper:
             await self._use(stored)
 
     async def run(self) -> None:
-        """Renew until cancelled; a failed renewal is tried again sooner and sooner before the end, at least every 30 s."""
+        """Renew until cancelled; a failed renewal is tried again sooner and sooner before the end, at least every 30
+        s."""
         while True:
             wait_us = self._due_in_us()
             if wait_us > 0:

@@ -1,4 +1,5 @@
-"""Answers to the controller's questions: `sealed question -> sealed answer`. A question nobody trusted asked gets none."""
+"""Answers to the controller's questions: `sealed question -> sealed answer`. A question nobody trusted asked gets
+none."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Makes what runs equal to what is ordered: `held orders -> runtime`, one workload at a time.
 
-The runtime knows workloads, not instances: where two instances of one workload stand here (a rolling update), the newest spec
-that is wanted is what runs. Failures are reported and tried again with back-off; they never stop the other workloads.
+The runtime knows workloads, not instances: where two instances of one workload stand here (a rolling update), the
+newest spec that is wanted is what runs. Failures are reported and tried again with back-off; they never stop the
+other workloads.
 """
 
 from __future__ import annotations

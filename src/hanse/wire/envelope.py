@@ -72,8 +72,11 @@ def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
 
 def seal(message: msgspec.Struct, signer: Signer) -> bytes:
     """Encode, sign and wrap a tagged message."""
-    payload_type = payload_type_of(type(message))
-    payload = canonical.encode(message)
+    return wrap(canonical.encode(message), payload_type_of(type(message)), signer)
+
+
+def wrap(payload: bytes, payload_type: str, signer: Signer) -> bytes:
+    """Sign and wrap a payload of a foreign type, for example an in-toto statement."""
     signature = signer.sign(pre_authentication_encoding(payload_type, payload))
     return canonical.encode(
         Envelope(
@@ -90,17 +93,25 @@ def open_sealed(data: bytes, kind: type[T], trusted: Mapping[str, bytes]) -> Ope
     Raises WireError if the bytes are no envelope of this kind, SignatureError if no trusted key signed it or if a
     trusted key's signature is wrong.
     """
+    payload, key_id = unwrap(data, payload_type_of(kind), trusted)
+    return Opened(message=canonical.decode(payload, kind), key_id=key_id)
+
+
+def unwrap(data: bytes, payload_type: str, trusted: Mapping[str, bytes]) -> tuple[bytes, str]:
+    """Verify an envelope of a foreign payload type; return its payload and the id of the key that signed it.
+
+    Raises like `open_sealed`.
+    """
     envelope = parse(data)
-    wanted = payload_type_of(kind)
-    if envelope.payloadType != wanted:
-        raise WireError(f"envelope holds {envelope.payloadType}, expected {wanted}")
+    if envelope.payloadType != payload_type:
+        raise WireError(f"envelope holds {envelope.payloadType}, expected {payload_type}")
     payload = _unbase64(envelope.payload)
     signed = pre_authentication_encoding(envelope.payloadType, payload)
     good = [s.keyid for s in envelope.signatures if s.keyid in trusted and _verify(trusted[s.keyid], s, signed)]
     if not good:
         known = ", ".join(s.keyid[:12] for s in envelope.signatures) or "none"
-        raise SignatureError(f"no trusted signature on {wanted} (signed by: {known})")
-    return Opened(message=canonical.decode(payload, kind), key_id=good[0])
+        raise SignatureError(f"no trusted signature on {payload_type} (signed by: {known})")
+    return payload, good[0]
 
 
 def parse(data: bytes) -> Envelope:
@@ -110,9 +121,14 @@ def parse(data: bytes) -> Envelope:
     return canonical.decode(data, Envelope)
 
 
+def payload_of(envelope: Envelope) -> bytes:
+    """The payload of an envelope whose signatures were not judged. Raises WireError."""
+    return _unbase64(envelope.payload)
+
+
 def peek(data: bytes, kind: type[T]) -> T:
     """Decode the message of an envelope without judging signatures: for display, never for decisions."""
-    return canonical.decode(_unbase64(parse(data).payload), kind)
+    return canonical.decode(payload_of(parse(data)), kind)
 
 
 def _verify(public_key: bytes, signature: Signature, signed: bytes) -> bool:
@@ -125,6 +141,10 @@ def _verify(public_key: bytes, signature: Signature, signed: bytes) -> bool:
 
 def _unbase64(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise WireError(f"not base64: {error}") from error
+    # b64decode ignores stray bits in the last character: two spellings of one value would be two digests.
+    if base64.b64encode(raw).decode() != text:
+        raise WireError("not canonical base64")
+    return raw

@@ -79,6 +79,9 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="order.
     generation: int
     wanted: bool
     workload: Workload
+    site: Site
+    operators: tuple[Operator, ...]
+    """The node's operator first, then the known holders up its chain: the facts by which the order was decided."""
     ordinal: int
     plan: PlanId
     reason: str

@@ -50,7 +50,10 @@ def up(
     fabric: FabricOption = None,
     controllers: Annotated[int, typer.Option(min=1, max=3, help="Controllers to start; the others stand by.")] = 1,
     latency: Annotated[
-        Path | None, typer.Option(help="Table of measured round trips between sites.", exists=True, dir_okay=False)
+        Path | None,
+        typer.Option(
+            help="Measured round trips between sites; missing pairs are modelled.", exists=True, dir_okay=False
+        ),
     ] = None,
     state: StateOption = DEFAULT_STATE,
 ) -> None:

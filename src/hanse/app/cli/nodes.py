@@ -124,7 +124,7 @@ def cut(*, node: NodeArgument, state: StateOption = DEFAULT_STATE, output: Outpu
     """Cut a node of this machine's `hanse up` off from controller and substrate, to see what happens."""
     from hanse.app.up import set_cable
 
-    set_cable(state, node, False)
+    set_cable(state, node, is_linked=False)
     Session(output=output).answer({"node": node, "uplink": "cut"}, lambda: f"the uplink of {node} is cut")
 
 
@@ -133,7 +133,7 @@ def link(*, node: NodeArgument, state: StateOption = DEFAULT_STATE, output: Outp
     """Restore the uplink of a node that was cut off."""
     from hanse.app.up import set_cable
 
-    set_cable(state, node, True)
+    set_cable(state, node, is_linked=True)
     Session(output=output).answer({"node": node, "uplink": "linked"}, lambda: f"the uplink of {node} is back")
 
 
