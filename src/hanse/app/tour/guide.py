@@ -85,7 +85,8 @@ async def _tour(folder: Path, console: Console, *, keep: bool, pause: bool, only
     console.print(Text("hanse: the tour. Every line comes from processes that run on this machine now.", style="bold"))
 
     def say(text: str) -> None:
-        console.print(Text(f"  {text}", style="dim"))
+        # What a dead process logged last comes along; it stands in its log, and here its end was meant.
+        console.print(Text(f"  {text.splitlines()[0]}", style="dim"))
 
     async with running_fabric(folder, fabric_file(), is_restarting_nodes=False, say=say) as fabric:
         with Client(read_context(context_path(folder, None))) as client:
