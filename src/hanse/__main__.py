@@ -1,6 +1,8 @@
-"""`python -m hanse` is `hanse`."""
+"""`python -m hanse` is the command line."""
+
+import sys
 
 from hanse.app.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,6 @@
-"""The client of the HTTP API: typed answers, errors with their codes, and the next controller when one does not answer.
+"""The client of the HTTP API.
+
+Typed answers, errors with their codes, and the next controller when one does not answer.
 
 `Context -> views`. HTTPS with the domain's own trust bundle and a bearer token; there is no way around either.
 Blocking: the CLI has nothing else to do meanwhile, and asynchronous callers use a thread.

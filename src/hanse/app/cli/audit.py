@@ -30,6 +30,7 @@ RECEIPT_SUFFIX = ".receipt.json"
 
 @app.command()
 def log(
+    *,
     after: Annotated[int, typer.Option(min=0, help="First entry.")] = 0,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="Entries at most.")] = 50,
     newest: Annotated[bool, typer.Option("--newest/--oldest", help="The last entries, or from --after on.")] = True,
@@ -50,6 +51,7 @@ def log(
 
 @app.command()
 def show(
+    *,
     index: Annotated[int, typer.Argument(min=0, help="Number of the entry.")],
     state: StateOption = DEFAULT_STATE,
     context: ContextOption = None,
@@ -69,6 +71,7 @@ def show(
 
 @app.command()
 def export(
+    *,
     name: Annotated[str, typer.Argument(help="An instance, or a workload: then every instance of it that runs.")],
     out: Annotated[Path, typer.Option("--out", "-O", help="File, or an existing directory.")] = Path(),
     state: StateOption = DEFAULT_STATE,
@@ -92,6 +95,7 @@ def export(
 
 @app.command()
 def verify(
+    *,
     file: Annotated[Path, typer.Argument(help="A receipt.", exists=True, dir_okay=False)],
     policy: Annotated[
         Path | None,

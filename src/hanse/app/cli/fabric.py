@@ -25,6 +25,7 @@ FabricOption = Annotated[
 
 
 def init(
+    *,
     domain: Annotated[
         str, typer.Option(help="Name of the domain: it becomes the SPIFFE trust domain.")
     ] = "hanse.local",
@@ -45,10 +46,14 @@ def init(
 
 
 def up(
+    *,
     fabric: FabricOption = None,
     controllers: Annotated[int, typer.Option(min=1, max=3, help="Controllers to start; the others stand by.")] = 1,
     latency: Annotated[
-        Path | None, typer.Option(help="Table of measured round trips between sites; missing pairs are modelled.")
+        Path | None,
+        typer.Option(
+            help="Measured round trips between sites; missing pairs are modelled.", exists=True, dir_okay=False
+        ),
     ] = None,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
@@ -63,6 +68,7 @@ def up(
 
 
 def demo(
+    *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the fabric running afterwards, until Ctrl-C.")] = False,
     pause: Annotated[bool, typer.Option("--pause", help="Wait for Enter after each step.")] = False,
     step: Annotated[list[int] | None, typer.Option("--step", min=1, max=8, help="Only these steps, and 1.")] = None,
@@ -70,15 +76,14 @@ def demo(
         Path | None, typer.Option("--state", help="State directory; a fresh one, removed at the end, if not given.")
     ] = None,
 ) -> None:
-    """Take the tour: a fabric of six nodes starts, is put under load, cut, killed and audited, and stops. Under a
-    minute."""
+    """Take the tour: a fabric of six nodes starts, is put under load, killed, cut, audited, and stops."""
     from hanse.app.tour import run_tour
 
     raise typer.Exit(run_tour(state=state, keep=keep, pause=pause, only=tuple(step or ())))
 
 
 def status(
-    state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE
+    *, state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE
 ) -> None:
     """The fabric at a glance: who leads, what is heard of, what runs, and a map."""
     from hanse.app.render.overview import overview
@@ -91,7 +96,7 @@ def status(
     session.answer(view, lambda: overview(view, nodes, workloads))
 
 
-def version(output: OutputOption = Output.TABLE) -> None:
+def version(*, output: OutputOption = Output.TABLE) -> None:
     """Versions of hanse and of what it runs on."""
     import platform
     from importlib.metadata import version as version_of

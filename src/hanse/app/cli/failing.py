@@ -1,5 +1,7 @@
-"""Print an operating failure: one block for people, or the API's error document where a script is listening. Always
-on stderr."""
+"""Print an operating failure.
+
+One block for people, or the API's error document where a script is listening. Always on stderr.
+"""
 
 from __future__ import annotations
 

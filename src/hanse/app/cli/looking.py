@@ -51,6 +51,7 @@ WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Go on, and sho
 
 
 def get(
+    *,
     thing: Annotated[Thing, typer.Argument(help="What to list.")],
     workload: Annotated[str | None, typer.Option(help="Only instances of this workload.")] = None,
     watch: WatchOption = False,
@@ -76,6 +77,7 @@ def get(
 
 
 def describe(
+    *,
     kind: Annotated[One, typer.Argument(help="What it is.")],
     name: Annotated[str, typer.Argument(help="Its name, for example clinic.triage or fra-1.")],
     state: StateOption = DEFAULT_STATE,
@@ -105,6 +107,7 @@ def describe(
 
 
 def explain(
+    *,
     workload: Annotated[str, typer.Argument(help="For example clinic.triage.")],
     node: Annotated[str | None, typer.Option(help="Only about this node.")] = None,
     state: StateOption = DEFAULT_STATE,
@@ -125,6 +128,7 @@ def explain(
 
 
 def top(
+    *,
     watch: WatchOption = False,
     state: StateOption = DEFAULT_STATE,
     context: ContextOption = None,
@@ -201,8 +205,7 @@ def _poll(
 
 
 def _show_each(session: Session, stream: Any, render: Callable[[Sequence[Any]], RenderableType]) -> None:
-    """On a terminal in place; in a pipe one table after the other; as JSON one line each. What is unchanged is left
-    out."""
+    """On a terminal in place; in a pipe one table after the other; as JSON one line each."""
     from rich.live import Live
 
     last: Sequence[Any] | None = None

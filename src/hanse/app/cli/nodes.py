@@ -24,6 +24,7 @@ WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until i
 
 
 def drain(
+    *,
     node: NodeArgument,
     wait: WaitOption = True,
     timeout: TimeoutOption = 120.0,
@@ -56,6 +57,7 @@ def drain(
 
 
 def undrain(
+    *,
     node: NodeArgument,
     state: StateOption = DEFAULT_STATE,
     context: ContextOption = None,
@@ -70,7 +72,7 @@ def undrain(
 
 @app.command("list")
 def list_nodes(
-    state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE
+    *, state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE
 ) -> None:
     """List the nodes, as `hanse get nodes`."""
     from hanse.app.render import tables
@@ -83,6 +85,7 @@ def list_nodes(
 
 @app.command()
 def token(
+    *,
     site: Annotated[str, typer.Option(help="Site where the node will stand.")],
     operator: Annotated[str, typer.Option(help="Operator that will run it.")],
     tier: Annotated[str, typer.Option(help="core, regional, edge or device.")] = "edge",
@@ -103,6 +106,7 @@ def token(
 
 @app.command()
 def revoke(
+    *,
     node: NodeArgument,
     state: StateOption = DEFAULT_STATE,
     context: ContextOption = None,
@@ -116,7 +120,7 @@ def revoke(
 
 
 @app.command()
-def cut(node: NodeArgument, state: StateOption = DEFAULT_STATE, output: OutputOption = Output.TABLE) -> None:
+def cut(*, node: NodeArgument, state: StateOption = DEFAULT_STATE, output: OutputOption = Output.TABLE) -> None:
     """Cut a node of this machine's `hanse up` off from controller and substrate, to see what happens."""
     from hanse.app.up import set_cable
 
@@ -125,7 +129,7 @@ def cut(node: NodeArgument, state: StateOption = DEFAULT_STATE, output: OutputOp
 
 
 @app.command()
-def link(node: NodeArgument, state: StateOption = DEFAULT_STATE, output: OutputOption = Output.TABLE) -> None:
+def link(*, node: NodeArgument, state: StateOption = DEFAULT_STATE, output: OutputOption = Output.TABLE) -> None:
     """Restore the uplink of a node that was cut off."""
     from hanse.app.up import set_cable
 
@@ -147,6 +151,7 @@ PolicyOption = Annotated[
 
 @app.command()
 def join(
+    *,
     name: NodeArgument,
     manifest: ManifestOption,
     api: Annotated[list[str], typer.Option(help="HTTPS address of a controller; give it once per controller.")],
@@ -162,11 +167,22 @@ def join(
     from hanse.app.cli.processes import JoinArguments, run_node_process
 
     joining = JoinArguments(api_urls=tuple(api), ca=ca, token=token)
-    run_node_process(name, manifest, directory, front, mesh, None, substrate, owner_policy, joining)
+    run_node_process(
+        name=name,
+        manifest=manifest,
+        directory=directory,
+        front=front,
+        mesh=mesh,
+        compiled=None,
+        substrate=substrate,
+        owner_policy=owner_policy,
+        joining=joining,
+    )
 
 
 @app.command()
 def run(
+    *,
     name: NodeArgument,
     manifest: ManifestOption,
     directory: DirOption = Path("hanse-node"),
@@ -179,4 +195,14 @@ def run(
     """Start a node that has joined before; it needs nobody to serve its own work."""
     from hanse.app.cli.processes import run_node_process
 
-    run_node_process(name, manifest, directory, front, mesh, compiled, substrate, owner_policy, None)
+    run_node_process(
+        name=name,
+        manifest=manifest,
+        directory=directory,
+        front=front,
+        mesh=mesh,
+        compiled=compiled,
+        substrate=substrate,
+        owner_policy=owner_policy,
+        joining=None,
+    )

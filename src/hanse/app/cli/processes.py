@@ -33,6 +33,7 @@ class JoinArguments:
 
 @app.command("run")
 def run_controller(
+    *,
     name: Annotated[str, typer.Argument(help="Id of this controller, unique within the domain.")],
     substrate: Annotated[str, typer.Option(help="Address of the substrate (tls://host:port).")],
     node_substrate: Annotated[
@@ -60,6 +61,7 @@ def run_controller(
 
 
 def run_node_process(
+    *,
     name: str,
     manifest: Path,
     directory: Path,

@@ -8,8 +8,10 @@ from hanse.app.cli import audit, fabric, looking, nodes, processes, working
 
 app = typer.Typer(
     name="hanse",
-    help="A sovereign cloud-to-edge compute fabric: work runs only where policy allows, and every act leaves a receipt.",
-    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused by policy, 5 no fabric or too late, 130 interrupted.",
+    help="A sovereign cloud-to-edge compute fabric: work runs only where policy allows, and every act leaves a "
+    "receipt.",
+    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused by policy, 5 no fabric or too late, "
+    "130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -116,7 +116,7 @@ def progress_step(err: Console, text: str) -> Iterator[Callable[[str], None]]:
     began = time.monotonic()
     if err.is_terminal:
         with err.status(text) as status:
-            yield lambda now: status.update(now)
+            yield status.update
     else:
         last = [text]
         err.print(f"{text} ...", markup=False)

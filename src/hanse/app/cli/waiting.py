@@ -64,7 +64,7 @@ def until_running(
 
 def is_settled(view: WorkloadView | None, instances: Sequence[InstanceView]) -> bool:
     """Whether a workload runs at its newest spec, everywhere it should and nowhere else."""
-    if view is None or view.status != "running":
+    if view is None or view.status != "running" or view.running != view.wanted:
         return False
     mine = [one for one in instances if one.workload == view.id]
     current = [one for one in mine if one.wanted and one.phase == "running" and one.spec_generation == view.generation]

@@ -29,6 +29,7 @@ WorkloadArgument = Annotated[str, typer.Argument(help="For example clinic.triage
 
 
 def build(
+    *,
     paths: Annotated[
         list[Path], typer.Argument(help="Sources (.py, .js, .wasm), manifests, or directories of manifests.")
     ],
@@ -74,6 +75,7 @@ def build(
 
 
 def deploy(
+    *,
     paths: Annotated[list[Path], typer.Argument(help="Manifest files, directories of them, or - for stdin.")],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and its difference; change nothing.")
@@ -110,6 +112,7 @@ def deploy(
 
 
 def invoke(
+    *,
     workload: WorkloadArgument,
     path: Annotated[str, typer.Argument(help="What follows the workload's route, with a query if need be.")] = "",
     node: Annotated[str | None, typer.Option(help="Call through this node; any node will do.")] = None,
@@ -164,14 +167,15 @@ def invoke(
             sys.stdout.write("\n")
     failed = f" [{answer.error_code}]" if answer.error_code else ""
     session.note(
-        f"{answer.status}{failed} through {answer.through}, served by {answer.served_by or 'nobody'},
-        {latency(answer.took_us)}"
+        f"{answer.status}{failed} through {answer.through}, served by {answer.served_by or 'nobody'}, "
+        f"{latency(answer.took_us)}"
     )
     if not answer.is_ok:
         raise typer.Exit(Exit.UNAVAILABLE if answer.status in (502, 503, 504) else Exit.FAILED)
 
 
 def logs(
+    *,
     workload: WorkloadArgument,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
     tail: Annotated[int, typer.Option(min=1, max=10_000, help="Lines to begin with, at most.")] = 200,
@@ -196,6 +200,7 @@ def logs(
 
 
 def delete(
+    *,
     names: Annotated[list[str], typer.Argument(help="clinic.triage, or operator/NAME, site/NAME.")],
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until nothing of it runs.")] = True,
     timeout: TimeoutOption = 60.0,

@@ -1,2 +1,4 @@
-"""Views and records as text for people: calm tables and plain sentences. `views -> rich renderables`; nothing here
-asks or decides."""
+"""Views and records as text for people: calm tables and plain sentences.
+
+`views -> rich renderables`; nothing here asks or decides.
+"""

@@ -60,7 +60,7 @@ def node(view: NodeView, instances: Iterable[InstanceView]) -> Group:
         ("mesh", view.mesh or q.NOTHING),
         ("start", f"number {view.incarnation}"),
         ("cpu", f"{q.cores(view.cpu_milli_used, view.cpu_milli)} cores"),
-        ("memory", f"{q.memory(view.memory_bytes_used, view.memory_bytes)}, process {q.format_bytes(view.rss_bytes)}"),
+        ("memory", f"{q.memory(view.memory_bytes_used, view.memory_bytes)}, process {q.size(view.rss_bytes)}"),
         ("power", q.power(view.power_mw, is_modelled=view.is_power_modelled)),
         ("grid", grid),
     )
@@ -111,7 +111,7 @@ def built_components(built: Mapping[str, BuiltComponent]) -> Table:
     made = table("SOURCE", "COMPONENT", "SIZE", "TOOK", right=("SIZE", "TOOK"))
     for source, one in built.items():
         took = "cached" if one.is_cached else f"{one.seconds:.1f} s"
-        made.add_row(source, q.short_digest(one.digest), q.format_bytes(one.size_bytes), took)
+        made.add_row(source, q.short_digest(one.digest), q.size(one.size_bytes), took)
     return made
 
 

@@ -1,12 +1,13 @@
-"""Why work is where it is, or nowhere: candidates, what decided, rules with citations, facts with grades, the nearest
-change.
+"""Why work is where it is, or nowhere.
+
+Candidates, what decided, rules with citations, facts with grades, the nearest change.
 
 `Explanation, Unplaced, changes -> text`. It shows what the planner and the policy said and decides nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -15,7 +16,7 @@ from rich.text import Text
 from hanse.app.render import quantities as q
 from hanse.app.render.style import BAD, CHOSEN, FAINT, FEASIBLE, GOOD, RULED_OUT, heading, line, stack, table
 from hanse.control.views import ExplainView, NodeView
-from hanse.core.plan import Candidate, Explanation, Unplaced
+from hanse.core.plan import Candidate, Explanation, Score, Unplaced
 from hanse.core.verdict import Change, FactRead, Reason
 
 GRADES = ("claimed", "signed", "certified", "measured", "attested")
@@ -51,12 +52,17 @@ def explanation(of: Explanation, nodes: Sequence[NodeView], *, only: str | None 
 def candidate_table(candidates: Iterable[Candidate], nodes: Sequence[NodeView]) -> Table:
     """Chosen ones first, then feasible ones by score, then those ruled out; each group in the order of (score, id)."""
     known = {view.id: view for view in nodes}
-    made = table(
-        "", "NODE", "PLACE", "OPERATOR", "DECIDED BY", "MONEY/MONTH", "CO2e/MONTH", "AS MONEY", "LATENCY", "SCORE",
-        right=("MONEY/MONTH", "CO2e/MONTH", "AS MONEY", "LATENCY", "SCORE"),
-    )  # fmt: skip
-    for candidate in sorted(candidates, key=_rank):
-        made.add_row(*_row(candidate, known))
+    shown = sorted(candidates, key=_rank)
+    scores = [one.score for one in shown if one.score is not None]
+    extra = [
+        (head, spell)
+        for head, spell in (("LATE EUR", _late), ("MOVING EUR", _moving))
+        if any(spell(score) for score in scores)
+    ]
+    heads = ("EUR/MONTH", "CO2e/MONTH", "AS EUR", *(head for head, _ in extra), "LATENCY", "SCORE")
+    made = table("", "NODE", "PLACE", "OPERATOR", "DECIDED BY", *heads, right=heads, fold=("DECIDED BY",))
+    for candidate in shown:
+        made.add_row(*_who_and_what(candidate, known), *_figures(candidate.score, [spell for _, spell in extra]))
     return made
 
 
@@ -73,14 +79,18 @@ def why_not(candidates: Iterable[Candidate]) -> RenderableType | None:
 
 
 def why_allowed(candidates: Iterable[Candidate]) -> RenderableType | None:
-    """The rules that permit the chosen nodes."""
+    """The rules that permit the chosen nodes, and the facts they rest on."""
     grounds = _alike([c for c in candidates if c.is_chosen and c.reasons])
     if not grounds:
         return None
     parts: list[RenderableType] = [Text(), heading("Chosen, permitted by")]
     for reason_set, names in grounds:
-        parts.append(line(Text(", ".join(names), style="bold"), indent=2))
-        parts.extend(reason_lines(reason_set, indent=4))
+        for reason in reason_set:
+            source = f"rule {reason.rule}" + (f" ({reason.cite})" if reason.cite else "")
+            parts.append(line(Text.assemble((", ".join(names), "bold"), f": {source}"), indent=2))
+            if reason.facts:
+                facts = "; ".join(f"{f.subject} = {f.value} [grade {f.grade}]" for f in reason.facts)
+                parts.append(line(Text(f"on {facts}", style=FAINT), indent=4))
     return stack(*parts)
 
 
@@ -131,7 +141,7 @@ def _rank(candidate: Candidate) -> tuple[int, int, str]:
     return group, score, candidate.node
 
 
-def _row(candidate: Candidate, known: Mapping[str, NodeView]) -> tuple[RenderableType, ...]:
+def _who_and_what(candidate: Candidate, known: Mapping[str, NodeView]) -> tuple[RenderableType, ...]:
     view = known.get(candidate.node)
     place = q.NOTHING if view is None else f"{view.city}, {view.country}"
     operator = q.NOTHING if view is None else view.operator
@@ -143,18 +153,29 @@ def _row(candidate: Candidate, known: Mapping[str, NodeView]) -> tuple[Renderabl
         mark = Text(RULED_OUT, style=BAD)
         rule = candidate.reasons[0].rule if candidate.reasons else ""
         decided = Text(f"{candidate.limit}: {rule}" if rule else candidate.limit, style=BAD)
-    score = candidate.score
+    return mark, candidate.node, place, operator, decided
+
+
+def _figures(score: Score | None, extra: Sequence[Callable[[Score], int]]) -> tuple[str, ...]:
+    """The parts of a score; all but carbon itself and latency are euros a month and add up to the last one."""
     if score is None:
-        figures: tuple[str, ...] = (q.NOTHING,) * 5
-    else:
-        figures = (
-            q.euros(score.money_microeur),
-            q.carbon(score.carbon_ug),
-            q.euros(score.carbon_microeur),
-            q.latency(score.latency_us),
-            q.euros(score.total_microeur),
-        )
-    return (mark, candidate.node, place, operator, decided, *figures)
+        return (q.NOTHING,) * (5 + len(extra))
+    return (
+        q.amount(score.money_microeur),
+        q.carbon(score.carbon_ug),
+        q.amount(score.carbon_microeur),
+        *(q.amount(spell(score)) for spell in extra),
+        q.latency(score.latency_us),
+        q.amount(score.total_microeur),
+    )
+
+
+def _late(score: Score) -> int:
+    return score.latency_microeur
+
+
+def _moving(score: Score) -> int:
+    return score.moving_microeur
 
 
 def _alike(candidates: Sequence[Candidate]) -> list[tuple[tuple[Reason, ...], list[str]]]:

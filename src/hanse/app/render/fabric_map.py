@@ -6,6 +6,7 @@ Braille cells hold two by four dots, so a terminal of 60 columns shows 120 dots 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from rich.text import Text
 
@@ -74,7 +75,7 @@ def _coast_cells() -> dict[tuple[int, int], int]:
 
 def _points(line: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
     """The corners of a line and enough points between them."""
-    for (from_x, from_y), (to_x, to_y) in zip(line, line[1:], strict=False):
+    for (from_x, from_y), (to_x, to_y) in pairwise(line):
         count = max(1, round(max(abs(to_x - from_x), abs(to_y - from_y)) / 0.15))
         for step in range(count + 1):
             yield from_x + (to_x - from_x) * step / count, from_y + (to_y - from_y) * step / count

@@ -1,5 +1,4 @@
-"""An error as one block: what happened, why, what to do, the code to look up. `HanseError -> text`; never a
-traceback."""
+"""An error as one block: what happened, why, what to do, the code to look up. `HanseError -> text`."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ import msgspec
 from rich.console import RenderableType
 from rich.syntax import Syntax
 
+from hanse.app.render.quantities import moment
 from hanse.app.render.style import table
-from hanse.core.time import WallTime, rfc3339
 
 _TIMES = ("created_us", "issued_us", "effective_us", "accepted_us", "at_us", "since_us")
 _SUBJECTS = ("plan", "instance", "workload", "node", "subject", "name", "target")
@@ -38,7 +38,7 @@ def _body(one: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _time(body: Mapping[str, Any]) -> str:
     at = next((body[name] for name in _TIMES if isinstance(body.get(name), int)), None)
-    return "" if at is None else rfc3339(WallTime(at))
+    return "" if at is None else moment(at)
 
 
 def _about(body: Mapping[str, Any]) -> str:

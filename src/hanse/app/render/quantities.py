@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hanse.core.units import format_bytes as format_bytes
-from hanse.core.units import format_duration
+from hanse.core.time import WallTime, to_datetime
+from hanse.core.units import format_bytes, format_duration
 
 NOTHING = "-"
 
@@ -16,6 +16,11 @@ def euros(microeur: int | None) -> str:
     if microeur != 0 and abs(value) < 0.01:
         return f"{value:.4f} EUR"
     return f"{value:,.2f} EUR"
+
+
+def amount(microeur: int) -> str:
+    """``12.40``, for columns whose head names the euro; below a cent as it is."""
+    return euros(microeur).removesuffix(" EUR")
 
 
 def carbon(ug: int | None) -> str:
@@ -33,6 +38,11 @@ def carbon(ug: int | None) -> str:
 def latency(us: int | None) -> str:
     """``850us``, ``12.3ms`` or ``4.0s``."""
     return NOTHING if us is None else format_duration(us)
+
+
+def size(count: int) -> str:
+    """``64Mi``."""
+    return format_bytes(count)
 
 
 def memory(used: int, capacity: int) -> str:
@@ -59,6 +69,11 @@ def age(us: int | None) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length}{unit}"
     return f"{seconds}s" if seconds >= 1 else "now"
+
+
+def moment(at_us: int) -> str:
+    """``11-21 14:08:15`` in UTC: enough within a table; whole times stand where one thing is described."""
+    return to_datetime(WallTime(at_us)).strftime("%m-%d %H:%M:%S")
 
 
 def short_digest(digest: str) -> str:

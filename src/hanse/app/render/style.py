@@ -1,5 +1,7 @@
-"""The look: few colours with one meaning each, tables without boxes. Colours vanish with NO_COLOR and in pipes; no
-meaning is theirs alone."""
+"""The look: few colours with one meaning each, tables without boxes.
+
+Colours vanish with NO_COLOR and in pipes; no meaning is theirs alone.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ _STYLE_OF = {
 
 def line(text: Text | str, *, indent: int = 0) -> Padding:
     """Text under an indent of its own, also where a narrow terminal folds it."""
-    return Padding(Text(text) if isinstance(text, str) else text, (0, 0, 0, indent))
+    return Padding(Text(text) if isinstance(text, str) else text, (0, 0, 0, indent), expand=False)
 
 
 def word(text: str) -> Text:
@@ -33,11 +35,16 @@ def word(text: str) -> Text:
     return Text(text, style=_STYLE_OF.get(text, ""))
 
 
-def table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """An empty table: bold heads, two spaces between columns, numbers to the right."""
+def table(*columns: str, right: Sequence[str] = (), fold: Sequence[str] = ()) -> Table:
+    """An empty table: bold heads, two spaces between columns, numbers to the right; where width is short, `fold` gives."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=STRONG, show_edge=False)
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", no_wrap=True)
+        made.add_column(
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=column not in fold,
+            overflow="fold" if column in fold else "ellipsis",
+        )
     return made
 
 

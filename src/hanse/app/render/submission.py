@@ -1,5 +1,7 @@
 """What a deployment does, or would do: each document, where its work goes, what it costs before and after.
-`Submission -> text`."""
+
+`Submission -> text`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Lists of the fabric's things as tables: nodes, workloads, instances, operators, sites, plans, traffic. `views ->
-Table`."""
+"""Lists of the fabric's things as tables: nodes, workloads, instances, operators, sites, plans, traffic.
+
+`views -> Table`.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,13 @@ from rich.text import Text
 from hanse.app.render import quantities as q
 from hanse.app.render.style import FAINT, table, word
 from hanse.control.views import InstanceView, NodeView, OperatorView, PlanView, SiteView, TopRow, WorkloadView
-from hanse.core.time import WallTime, rfc3339
 
 
 def nodes(views: Iterable[NodeView]) -> Table:
     """Where each node stands, who runs it, whether it is heard of, and how full it is."""
     made = table(
         "NODE", "CITY", "OPERATOR", "TIER", "REACH", "HEARD", "CPU", "MEMORY", "POWER", "GRID", "RUNS",
-        right=("CPU", "MEMORY", "POWER", "HEARD"),
+        right=("CPU", "MEMORY", "POWER", "HEARD"), fold=("RUNS",),
     )  # fmt: skip
     for view in views:
         grid = view.grid_zone
@@ -44,7 +45,7 @@ def workloads(views: Iterable[WorkloadView]) -> Table:
     """What is to run, how it fares, where, and what it costs per month."""
     made = table(
         "WORKLOAD", "STATUS", "REPLICAS", "NODES", "ROUTE", "COST/MONTH", "CO2e/MONTH", "LATENCY",
-        right=("REPLICAS", "COST/MONTH", "CO2e/MONTH", "LATENCY"),
+        right=("REPLICAS", "COST/MONTH", "CO2e/MONTH", "LATENCY"), fold=("NODES",),
     )  # fmt: skip
     for view in views:
         made.add_row(
@@ -62,7 +63,7 @@ def workloads(views: Iterable[WorkloadView]) -> Table:
 
 def instances(views: Iterable[InstanceView]) -> Table:
     """Each placed replica: what was ordered and what its node reports."""
-    made = table("INSTANCE", "NODE", "WANTED", "PHASE", "SINCE", "ORDER", "WHY", right=("ORDER",))
+    made = table("INSTANCE", "NODE", "WANTED", "PHASE", "SINCE", "ORDER", "WHY", right=("ORDER",), fold=("WHY",))
     for view in views:
         why = view.reason or view.order_reason
         made.add_row(
@@ -70,7 +71,7 @@ def instances(views: Iterable[InstanceView]) -> Table:
             view.node,
             "run" if view.wanted else Text("stop", style=FAINT),
             word(view.phase),
-            rfc3339(WallTime(view.since_us)),
+            q.moment(view.since_us),
             str(view.order_generation),
             f"{view.code}: {why}" if view.code else why,
         )
@@ -79,7 +80,7 @@ def instances(views: Iterable[InstanceView]) -> Table:
 
 def operators(views: Iterable[OperatorView]) -> Table:
     """Who runs nodes, and whose law reaches them."""
-    made = table("OPERATOR", "NAME", "SEAT", "LAW THAT REACHES IT", "SEAL", "NODES")
+    made = table("OPERATOR", "NAME", "SEAT", "LAW THAT REACHES IT", "SEAL", "NODES", fold=("SEAL", "NODES"))
     for view in views:
         made.add_row(
             view.id,
@@ -110,13 +111,13 @@ def plans(views: Iterable[PlanView]) -> Table:
     """Plans in brief: what made each necessary, and how far from the optimum it can be at most."""
     made = table(
         "PLAN", "GENERATION", "COMMITTED", "REPLICAS", "MISSING", "OBJECTIVE/MONTH", "GAP", "BECAUSE",
-        right=("GENERATION", "REPLICAS", "MISSING", "OBJECTIVE/MONTH", "GAP"),
+        right=("GENERATION", "REPLICAS", "MISSING", "OBJECTIVE/MONTH", "GAP"), fold=("BECAUSE",),
     )  # fmt: skip
     for view in views:
         made.add_row(
             view.id,
             str(view.generation),
-            rfc3339(WallTime(view.created_us)),
+            q.moment(view.created_us),
             str(view.replicas),
             str(view.missing),
             q.euros(view.objective_microeur),
@@ -153,6 +154,6 @@ def top(rows: Iterable[TopRow]) -> Table:
             f"{row.forwarded:,}",
             f"{row.retried:,}",
             q.latency(row.cpu_us),
-            q.format_bytes(row.peak_memory_bytes),
+            q.size(row.peak_memory_bytes),
         )
     return made
