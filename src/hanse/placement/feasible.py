@@ -43,7 +43,10 @@ class Limit(IntEnum):
     @property
     def label(self) -> str:
         """The word in `hanse.core.plan.Candidate.limit`."""
-        return "" if self is Limit.NONE else self.name.lower()
+        return _LABELS[self]
+
+
+_LABELS: Mapping[Limit, str] = {limit: "" if limit is Limit.NONE else limit.name.lower() for limit in Limit}
 
 
 @dataclass(slots=True, kw_only=True)

@@ -34,6 +34,7 @@ _SHORTLIST = 64
 """Cheapest open nodes looked at first. The whole fabric is looked at whenever they might not hold the answer."""
 _CHUNK = 256
 _NOTHING = Standing()
+_NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 
 
 def plan(
@@ -82,8 +83,17 @@ def plan_digest(draft: Plan) -> str:
 
 
 def _placing(workload: Workload, screening: Screen, standing: Mapping[WorkloadId, Standing]) -> Placing:
-    table, has = screening.table, standing.get(workload.id, _NOTHING)
+    table, has = screening.table, standing.get(workload.id)
     feasibility = screening.of(workload)
+    if has is None:
+        return Placing(
+            workload=workload,
+            feasibility=feasibility,
+            standing=_NOTHING,
+            settled=_NO_ROWS,
+            kept=_NO_ROWS,
+            excluded=_NO_ROWS,
+        )
     excluded = _rows(table, has.excluded)
     stays = np.setdiff1d(_rows(table, has.settled | has.sent), excluded)
     kept = stays[feasibility.limit_if_kept[stays] == Limit.NONE]
@@ -121,7 +131,7 @@ def _place(placing: Placing, charged: Ints, world: World) -> Outcome:
     outcome = _choose_enough(placing, world)
     for row in outcome.rows.tolist():
         room.take(row, amount)
-    if not np.isin(charged, outcome.rows).all():
+    if len(charged) and not np.isin(charged, outcome.rows).all():
         room.releases += 1
     return outcome
 
@@ -148,7 +158,7 @@ def _choose(placing: Placing, wanted: int, world: World) -> Outcome:
         choice = choose(_problem(placing, wanted, rows, totals, world.table))
         if _is_settled(wanted, choice, totals):
             return _outcome(placing, choice, world, wanted=wanted, rows=rows, totals=totals)
-    rows = np.union1d(_open_rows(placing, world.room), _kept_that_fit(placing, world.room))
+    rows = _with_kept(placing, _open_rows(placing, world.room), world.room)
     totals = totals_microeur(placing, rows, world.settings)
     choice = choose(_problem(placing, wanted, rows, totals, world.table))
     return _outcome(placing, choice, world, wanted=wanted, rows=rows, totals=totals)
@@ -189,8 +199,7 @@ def _shortlist(placing: Placing, room: Room) -> Ints | None:
     if start >= len(feasibility.order):
         return None
     rows = np.concatenate(found)[:_SHORTLIST]
-    rows = rows[~np.isin(rows, placing.excluded)]
-    return np.union1d(rows, _kept_that_fit(placing, room))
+    return _with_kept(placing, _without_failed(placing, rows), room)
 
 
 def _is_settled(wanted: int, choice: Choice, totals: Ints) -> bool:
@@ -205,12 +214,18 @@ def _is_settled(wanted: int, choice: Choice, totals: Ints) -> bool:
 
 def _open_rows(placing: Placing, room: Room) -> Ints:
     rows = placing.feasibility.order
-    fits = room.fits(rows, placing.workload.resources)
-    return rows[fits & ~np.isin(rows, placing.excluded)]
+    return _without_failed(placing, rows[room.fits(rows, placing.workload.resources)])
 
 
-def _kept_that_fit(placing: Placing, room: Room) -> Ints:
-    return placing.kept[room.fits(placing.kept, placing.workload.resources)]
+def _without_failed(placing: Placing, rows: Ints) -> Ints:
+    return rows[~np.isin(rows, placing.excluded)] if len(placing.excluded) else rows
+
+
+def _with_kept(placing: Placing, rows: Ints, room: Room) -> Ints:
+    """Rows and those kept that still fit, ascending, so that ties go to the lower node id."""
+    if not len(placing.kept):
+        return np.sort(rows)
+    return np.union1d(rows, placing.kept[room.fits(placing.kept, placing.workload.resources)])
 
 
 def _problem(placing: Placing, wanted: int, rows: Ints, totals: Ints, table: NodeTable) -> Problem:
@@ -227,14 +242,14 @@ def _problem(placing: Placing, wanted: int, rows: Ints, totals: Ints, table: Nod
         replicas=wanted,
         most_bill_microeur=budget.cost_microeur_month,
         most_carbon_ug=budget.carbon_ug_month,
-        kept=tuple(np.flatnonzero(np.isin(rows, placing.kept)).tolist()),
+        kept=tuple(np.flatnonzero(np.isin(rows, placing.kept)).tolist()) if len(placing.kept) else (),
     )
 
 
 def _bound_microeur(placing: Placing, count: int, settings: PlacementSettings) -> int:
     """The sum of the `count` cheapest feasible scores, ignoring room, spread, cover and budget."""
     cheapest = placing.feasibility.order[: count + len(placing.kept)]
-    rows = np.union1d(cheapest, placing.kept)
+    rows = np.union1d(cheapest, placing.kept) if len(placing.kept) else cheapest
     return int(np.sort(totals_microeur(placing, rows, settings))[:count].sum())
 
 
