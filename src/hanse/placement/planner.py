@@ -30,8 +30,6 @@ from hanse.placement.table import Ints, NodeTable, Room, full_room, node_table
 from hanse.placement.unplaced import unplaced
 from hanse.wire.canonical import digest_of
 
-_SHORTLIST = 64
-"""Cheapest open nodes looked at first. The whole fabric is looked at whenever they might not hold the answer."""
 _CHUNK = 256
 _NOTHING = Standing()
 _NO_ROWS: Ints = np.empty(0, dtype=np.int64)
@@ -152,7 +150,7 @@ def _choose_enough(placing: Placing, world: World) -> Outcome:
 
 def _choose(placing: Placing, wanted: int, world: World) -> Outcome:
     """Choose among the cheapest open nodes; among all of them where those might not hold the answer."""
-    rows = _shortlist(placing, world.room)
+    rows = _shortlist(placing, world.room, world.settings.shortlist_nodes)
     if rows is not None:
         totals = totals_microeur(placing, rows, world.settings)
         choice = choose(_problem(placing, wanted, rows, totals, world.table))
@@ -177,17 +175,17 @@ def _outcome(placing: Placing, choice: Choice, world: World, *, wanted: int, row
     )
 
 
-def _shortlist(placing: Placing, room: Room) -> Ints | None:
+def _shortlist(placing: Placing, room: Room, most: int) -> Ints | None:
     """The cheapest open rows with those kept, ascending; None where the answer needs all rows anyway."""
     feasibility = placing.feasibility
-    if len(feasibility.order) <= _SHORTLIST or placing.workload.budget != Budget():
+    if len(feasibility.order) <= most or placing.workload.budget != Budget():
         # A budget may prefer a node that scores worse but costs less, so no prefix by score is enough.
         return None
     if feasibility.releases != room.releases:
         feasibility.first_open, feasibility.releases = 0, room.releases
     found: list[Ints] = []
     count, start = 0, feasibility.first_open
-    while count < _SHORTLIST and start < len(feasibility.order):
+    while count < most and start < len(feasibility.order):
         chunk = feasibility.order[start : start + _CHUNK]
         fits = room.fits(chunk, placing.workload.resources)
         if start == feasibility.first_open and not fits.any():
@@ -198,7 +196,7 @@ def _shortlist(placing: Placing, room: Room) -> Ints | None:
         count += len(opened)
     if start >= len(feasibility.order):
         return None
-    rows = np.concatenate(found)[:_SHORTLIST]
+    rows = np.concatenate(found)[:most]
     return _with_kept(placing, _without_failed(placing, rows), room)
 
 
