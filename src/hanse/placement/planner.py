@@ -6,7 +6,6 @@ pays. It reads no clock and draws nothing at random; the auditor checks its resu
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -15,6 +14,7 @@ import numpy as np
 
 from hanse.core.ids import InstanceId, NodeId, PlanId, WorkloadId, instance_id
 from hanse.core.plan import Assignment, Plan
+from hanse.core.rng import Rng
 from hanse.core.snapshot import Snapshot
 from hanse.core.time import WallTime
 from hanse.core.verdict import Verdicts
@@ -41,7 +41,7 @@ def plan(
     parent: Plan | None,
     *,
     now: WallTime,
-    rng: random.Random,
+    rng: Rng,
     trigger: str,
     settings: PlacementSettings = DEFAULT_SETTINGS,
 ) -> Plan:
