@@ -153,8 +153,9 @@ def _choose(placing: Placing, wanted: int, world: World) -> Outcome:
     rows = _shortlist(placing, world.room, world.settings.shortlist_nodes)
     if rows is not None:
         totals = totals_microeur(placing, rows, world.settings)
-        choice = choose(_problem(placing, wanted, rows, totals, world.table))
-        if _is_settled(wanted, choice, totals):
+        problem = _problem(placing, wanted, rows, totals, world.table)
+        choice = choose(problem)
+        if _is_settled(problem, choice):
             return _outcome(placing, choice, world, wanted=wanted, rows=rows, totals=totals)
     rows = _with_kept(placing, _open_rows(placing, world.room), world.room)
     totals = totals_microeur(placing, rows, world.settings)
@@ -200,14 +201,15 @@ def _shortlist(placing: Placing, room: Room, most: int) -> Ints | None:
     return _with_kept(placing, _without_failed(placing, rows), room)
 
 
-def _is_settled(wanted: int, choice: Choice, totals: Ints) -> bool:
+def _is_settled(problem: Problem, choice: Choice) -> bool:
     """Tell whether no node beyond the shortlist could improve a choice: complete, clean and among the cheapest."""
-    if choice.uncovered or choice.shared or len(choice.positions) < wanted:
+    if choice.uncovered or choice.shared or len(choice.positions) < problem.replicas:
         return False
-    fresh = np.ones(len(totals), dtype=np.bool_)
-    fresh[list(choice.positions)] = False
-    dearest = int(totals[list(choice.positions)].max(initial=0))
-    return bool((totals[fresh] >= dearest).any())
+    # The nodes kept are listed whatever they score, so they say nothing about how far the shortlist reaches.
+    is_listed = np.ones(len(problem.score_microeur), dtype=np.bool_)
+    is_listed[[*choice.positions, *problem.kept]] = False
+    dearest = problem.score_microeur[list(choice.positions)].max(initial=0)
+    return bool((problem.score_microeur[is_listed] >= dearest).any())
 
 
 def _open_rows(placing: Placing, room: Room) -> Ints:
