@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -14,6 +13,7 @@ from hanse.core.fabric import Fabric, Node, Operator, Power, Price, Resources, S
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.plan import Plan
+from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import WallTime
 from hanse.core.verdict import Reason, Verdict
@@ -126,7 +126,7 @@ def worlds(draw) -> tuple[Snapshot, PairVerdicts]:
 
 
 def decide(snapshot: Snapshot, rules: PairVerdicts, parent: Plan | None = None) -> Plan:
-    return plan(snapshot, rules, parent, now=NOW, rng=random.Random(0), trigger="property")
+    return plan(snapshot, rules, parent, now=NOW, rng=Rng(0), trigger="property")
 
 
 def carried_out(made: Plan) -> tuple[Running, ...]:

@@ -12,6 +12,7 @@ from hanse.core.fabric import Fabric, Node, Operator, Power, Price, Resources, S
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.plan import Plan
+from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import WallTime
 from hanse.core.verdict import Verdict
@@ -98,7 +99,7 @@ class Sim:
     def round(self) -> tuple:
         self.now += STEP_US
         now = WallTime(self.now)
-        self.plan = plan(self.snapshot(), AllAllowed(), self.plan, now=now, rng=random.Random(0), trigger="simulated")
+        self.plan = plan(self.snapshot(), AllAllowed(), self.plan, now=now, rng=Rng(0), trigger="simulated")
         steps = next_steps(self.plan, self.snapshot(), self.workloads, limits=LIMITS, now=now)
         again = next_steps(self.plan, self.snapshot(), self.workloads, limits=LIMITS, now=now)
         assert steps == again

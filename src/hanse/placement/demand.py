@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from itertools import product
 
 from hanse.core.units import format_duration
@@ -88,7 +89,14 @@ def set_availability_ppm(replicas: Sequence[Domains], settings: PlacementSetting
     """
     if not replicas:
         return 0
-    counted = replicas[:_MOST_EXACT]
+    # Only who shares what with whom matters, so sets are renumbered to hit the cache.
+    columns = ([getattr(r, name) for r in replicas[:_MOST_EXACT]] for name in ("node", "site", "operator", "country"))
+    return _pattern_availability_ppm(tuple(tuple(map(column.index, column)) for column in columns), settings)
+
+
+@lru_cache(maxsize=1_024)
+def _pattern_availability_ppm(pattern: tuple[tuple[int, ...], ...], settings: PlacementSettings) -> int:
+    counted = [Domains(node=n, site=s, operator=o, country=c) for n, s, o, c in zip(*pattern, strict=True)]
     down = _down(settings)
     shared = sorted({(0, r.operator) for r in counted} | {(1, r.country) for r in counted})
     rates = [down[Spread.OPERATOR] if kind == 0 else down[Spread.JURISDICTION] for kind, _ in shared]
@@ -166,16 +174,18 @@ def _why_met(count: int, spread: Spread, target: int, settings: PlacementSetting
         return f"1 replica gives {reached}, which meets {percent(target)}, because {carries}"
     fewer = percent(spread_availability_ppm(count - 1, spread if count > 2 else Spread.NODE, settings))
     rates = _down_ppm(settings)
-    named = {Spread.NODE: "node", Spread.SITE: "site", Spread.OPERATOR: "operator", Spread.JURISDICTION: "jurisdiction"}
-    shared = [level for level in Spread if level > spread]
-    # What limits the result is the likeliest failure that the replicas still share.
-    carrier = max(shared, key=lambda level: rates[level]) if shared else spread
-    how = "still shared and" if shared else "not shared but"
-    return (
+    met = (
         f"{count} replicas on different {_NAMES[spread]} give {reached} where {count - 1} would give {fewer} and "
-        f"{percent(target)} is asked; the {named[carrier]}, {how} assumed down {rates[carrier]} ppm of the time, "
-        f"carries this"
+        f"{percent(target)} is asked"
     )
+    shared = [level for level in Spread if level > spread]
+    if not shared:
+        each = f"each assumed down {rates[Spread.JURISDICTION]} ppm of the time"
+        return f"{met}; that jurisdictions fail independently of each other, {each}, carries this"
+    # What limits the result is the likeliest failure that the replicas still share.
+    carrier = max(shared, key=lambda level: rates[level])
+    how = f"still shared and assumed down {rates[carrier]} ppm of the time"
+    return f"{met}; the {carrier.name.lower()}, {how}, carries this"
 
 
 def _all_sites_down(standing: Sequence[Domains], down: Mapping[Spread, float]) -> float:
@@ -209,8 +219,9 @@ def _up(rates: Iterable[float]) -> float:
 
 
 def _ppm(share: float) -> int:
-    # Rounded down, so that a target is never met by rounding; the epsilon undoes binary noise at whole values.
-    return int(share * _WHOLE_PPM + 1e-6)
+    # Rounded down, so that a target is never met by rounding; the epsilon undoes binary noise at whole values. Nothing
+    # is up always, however many replicas there are.
+    return min(int(share * _WHOLE_PPM + 1e-9), _WHOLE_PPM - 1)
 
 
 def _count(replicas: int) -> str:

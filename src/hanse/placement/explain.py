@@ -65,6 +65,15 @@ def limit_reason(placing: Placing, row: int, limit: Limit, world: World) -> Reas
     return Reason(rule=f"placement.{limit.label or 'score'}", cite=cite, message=message)
 
 
+def policy_reasons(workload: WorkloadId, node: NodeId, world: World) -> tuple[Reason, ...]:
+    """The reasons of a verdict; a pair that was not screened is denied for that reason."""
+    try:
+        return world.verdicts.of(workload, node).reasons
+    except KeyError:
+        message = f"{workload} was not screened on node {node}: nothing permits it"
+        return (Reason(rule="default-deny", cite="deny by default", message=message),)
+
+
 def amount(resources: Resources) -> str:
     """Write an amount of compute for people: ``250m CPU and 64Mi``."""
     return f"{resources.cpu_milli}m CPU and {format_bytes(resources.memory_bytes)}"
@@ -104,11 +113,11 @@ def _candidate(placing: Placing, outcome: Outcome, world: World, *, row: int, li
     workload, node = placing.workload.id, world.table.ids[row]
     is_chosen = bool((outcome.rows == row).any())
     if limit is Limit.POLICY:
-        reasons = world.verdicts.of(workload, node).reasons
+        reasons = policy_reasons(workload, node, world)
         if node in placing.standing.present:
             reasons = (*reasons, _denied_since(workload, node, world))
     elif is_chosen:
-        reasons = world.verdicts.of(workload, node).reasons
+        reasons = policy_reasons(workload, node, world)
     elif limit is Limit.NONE:
         reasons = (_not_chosen(placing, outcome, row, moving, world.table),)
     else:

@@ -43,7 +43,10 @@ class Limit(IntEnum):
     @property
     def label(self) -> str:
         """The word in `hanse.core.plan.Candidate.limit`."""
-        return "" if self is Limit.NONE else self.name.lower()
+        return _LABELS[self]
+
+
+_LABELS: Mapping[Limit, str] = {limit: "" if limit is Limit.NONE else limit.name.lower() for limit in Limit}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,12 +94,15 @@ class Screen:
     origins: OriginTable
     shapes: dict[object, Feasibility] = field(default_factory=dict)
     labels: dict[tuple[str, str], Flags] = field(default_factory=dict)
-    # Kept with the tuple itself, so that an id is not reused by another tuple while it is a key.
-    allowed: dict[int, tuple[tuple[NodeId, ...], Flags]] = field(default_factory=dict)
+    allowed: dict[tuple[NodeId, ...], tuple[NodeId, ...]] = field(default_factory=dict)
+    """Each distinct set of allowed nodes once; workloads of a policy class share one."""
+    shared: dict[int, tuple[NodeId, ...]] = field(default_factory=dict)
+    """The same by identity, so that a shared tuple is not hashed again for every workload."""
+    masks: dict[int, Flags] = field(default_factory=dict)
 
     def of(self, workload: Workload) -> Feasibility:
         """The feasibility of a workload's shape."""
-        permitted = self.verdicts.allowed(workload.id)
+        permitted = self._shared(self.verdicts.allowed(workload.id))
         key = (
             workload.resources,
             workload.objective,
@@ -106,18 +112,20 @@ class Screen:
             tuple(sorted(workload.node_selector.items())),
             id(permitted),
         )
-        # Registering the tuple first pins its id for as long as the key lives.
-        mask = self._policy(permitted)
         if key not in self.shapes:
-            self.shapes[key] = self._screen(workload, mask)
+            self.shapes[key] = self._screen(workload, self.masks[id(permitted)])
         return self.shapes[key]
 
-    def _policy(self, permitted: tuple[NodeId, ...]) -> Flags:
-        if id(permitted) not in self.allowed:
+    def _shared(self, permitted: tuple[NodeId, ...]) -> tuple[NodeId, ...]:
+        """The one tuple that stands for all equal ones; kept for the run, so that its id stays its own."""
+        if self.shared.get(id(permitted)) is permitted:
+            return permitted
+        first = self.allowed.setdefault(permitted, permitted)
+        if first is permitted:
             mask = np.zeros(self.table.size, dtype=np.bool_)
             mask[[self.table.row_of[node] for node in permitted if node in self.table.row_of]] = True
-            self.allowed[id(permitted)] = (permitted, mask)
-        return self.allowed[id(permitted)][1]
+            self.shared[id(permitted)], self.masks[id(permitted)] = permitted, mask
+        return first
 
     def _screen(self, workload: Workload, is_allowed: Flags) -> Feasibility:
         table, settings = self.table, self.settings

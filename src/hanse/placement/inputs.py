@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hanse.core.ids import NodeId
 from hanse.core.snapshot import Snapshot
 from hanse.core.verdict import Verdicts
 from hanse.wire.canonical import digest_of
@@ -29,12 +30,16 @@ def input_digests(snapshot: Snapshot, verdicts: Verdicts) -> Mapping[str, str]:
 
 
 def _verdicts_digest(snapshot: Snapshot, verdicts: Verdicts) -> str:
-    # Workloads that share a verdict usually share the tuple, so each distinct tuple is hashed once.
-    known: dict[int, tuple[tuple[str, ...], str]] = {}
+    # Workloads of one policy class share a tuple: found by identity first, by value where it was built anew.
+    by_value: dict[tuple[NodeId, ...], tuple[tuple[NodeId, ...], str]] = {}
+    by_identity: dict[int, tuple[tuple[NodeId, ...], str]] = {}
     per_workload: dict[str, str] = {}
     for workload in snapshot.workloads:
         allowed = verdicts.allowed(workload)
-        if id(allowed) not in known:
-            known[id(allowed)] = (allowed, digest_of(allowed))
-        per_workload[workload] = known[id(allowed)][1]
+        known = by_identity.get(id(allowed))
+        if known is None or known[0] is not allowed:
+            if allowed not in by_value:
+                by_value[allowed] = by_identity[id(allowed)] = (allowed, digest_of(allowed))
+            known = by_value[allowed]
+        per_workload[workload] = known[1]
     return digest_of(per_workload)

@@ -6,7 +6,6 @@ pays. It reads no clock and draws nothing at random; the auditor checks its resu
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -15,6 +14,7 @@ import numpy as np
 
 from hanse.core.ids import InstanceId, NodeId, PlanId, WorkloadId, instance_id
 from hanse.core.plan import Assignment, Plan
+from hanse.core.rng import Rng
 from hanse.core.snapshot import Snapshot
 from hanse.core.time import WallTime
 from hanse.core.verdict import Verdicts
@@ -30,10 +30,9 @@ from hanse.placement.table import Ints, NodeTable, Room, full_room, node_table
 from hanse.placement.unplaced import unplaced
 from hanse.wire.canonical import digest_of
 
-_SHORTLIST = 64
-"""Cheapest open nodes looked at first. The whole fabric is looked at whenever they might not hold the answer."""
 _CHUNK = 256
 _NOTHING = Standing()
+_NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 
 
 def plan(
@@ -42,7 +41,7 @@ def plan(
     parent: Plan | None,
     *,
     now: WallTime,
-    rng: random.Random,
+    rng: Rng,
     trigger: str,
     settings: PlacementSettings = DEFAULT_SETTINGS,
 ) -> Plan:
@@ -82,8 +81,17 @@ def plan_digest(draft: Plan) -> str:
 
 
 def _placing(workload: Workload, screening: Screen, standing: Mapping[WorkloadId, Standing]) -> Placing:
-    table, has = screening.table, standing.get(workload.id, _NOTHING)
+    table, has = screening.table, standing.get(workload.id)
     feasibility = screening.of(workload)
+    if has is None:
+        return Placing(
+            workload=workload,
+            feasibility=feasibility,
+            standing=_NOTHING,
+            settled=_NO_ROWS,
+            kept=_NO_ROWS,
+            excluded=_NO_ROWS,
+        )
     excluded = _rows(table, has.excluded)
     stays = np.setdiff1d(_rows(table, has.settled | has.sent), excluded)
     kept = stays[feasibility.limit_if_kept[stays] == Limit.NONE]
@@ -121,7 +129,7 @@ def _place(placing: Placing, charged: Ints, world: World) -> Outcome:
     outcome = _choose_enough(placing, world)
     for row in outcome.rows.tolist():
         room.take(row, amount)
-    if not np.isin(charged, outcome.rows).all():
+    if len(charged) and not np.isin(charged, outcome.rows).all():
         room.releases += 1
     return outcome
 
@@ -142,13 +150,14 @@ def _choose_enough(placing: Placing, world: World) -> Outcome:
 
 def _choose(placing: Placing, wanted: int, world: World) -> Outcome:
     """Choose among the cheapest open nodes; among all of them where those might not hold the answer."""
-    rows = _shortlist(placing, world.room)
+    rows = _shortlist(placing, world.room, world.settings.shortlist_nodes)
     if rows is not None:
         totals = totals_microeur(placing, rows, world.settings)
-        choice = choose(_problem(placing, wanted, rows, totals, world.table))
-        if _is_settled(wanted, choice, totals):
+        problem = _problem(placing, wanted, rows, totals, world.table)
+        choice = choose(problem)
+        if _is_settled(problem, choice):
             return _outcome(placing, choice, world, wanted=wanted, rows=rows, totals=totals)
-    rows = np.union1d(_open_rows(placing, world.room), _kept_that_fit(placing, world.room))
+    rows = _with_kept(placing, _open_rows(placing, world.room), world.room)
     totals = totals_microeur(placing, rows, world.settings)
     choice = choose(_problem(placing, wanted, rows, totals, world.table))
     return _outcome(placing, choice, world, wanted=wanted, rows=rows, totals=totals)
@@ -167,17 +176,17 @@ def _outcome(placing: Placing, choice: Choice, world: World, *, wanted: int, row
     )
 
 
-def _shortlist(placing: Placing, room: Room) -> Ints | None:
+def _shortlist(placing: Placing, room: Room, most: int) -> Ints | None:
     """The cheapest open rows with those kept, ascending; None where the answer needs all rows anyway."""
     feasibility = placing.feasibility
-    if len(feasibility.order) <= _SHORTLIST or placing.workload.budget != Budget():
+    if len(feasibility.order) <= most or placing.workload.budget != Budget():
         # A budget may prefer a node that scores worse but costs less, so no prefix by score is enough.
         return None
     if feasibility.releases != room.releases:
         feasibility.first_open, feasibility.releases = 0, room.releases
     found: list[Ints] = []
     count, start = 0, feasibility.first_open
-    while count < _SHORTLIST and start < len(feasibility.order):
+    while count < most and start < len(feasibility.order):
         chunk = feasibility.order[start : start + _CHUNK]
         fits = room.fits(chunk, placing.workload.resources)
         if start == feasibility.first_open and not fits.any():
@@ -188,29 +197,35 @@ def _shortlist(placing: Placing, room: Room) -> Ints | None:
         count += len(opened)
     if start >= len(feasibility.order):
         return None
-    rows = np.concatenate(found)[:_SHORTLIST]
-    rows = rows[~np.isin(rows, placing.excluded)]
-    return np.union1d(rows, _kept_that_fit(placing, room))
+    rows = np.concatenate(found)[:most]
+    return _with_kept(placing, _without_failed(placing, rows), room)
 
 
-def _is_settled(wanted: int, choice: Choice, totals: Ints) -> bool:
+def _is_settled(problem: Problem, choice: Choice) -> bool:
     """Tell whether no node beyond the shortlist could improve a choice: complete, clean and among the cheapest."""
-    if choice.uncovered or choice.shared or len(choice.positions) < wanted:
+    if choice.uncovered or choice.shared or len(choice.positions) < problem.replicas:
         return False
-    fresh = np.ones(len(totals), dtype=np.bool_)
-    fresh[list(choice.positions)] = False
-    dearest = int(totals[list(choice.positions)].max(initial=0))
-    return bool((totals[fresh] >= dearest).any())
+    # The nodes kept are listed whatever they score, so they say nothing about how far the shortlist reaches.
+    is_listed = np.ones(len(problem.score_microeur), dtype=np.bool_)
+    is_listed[[*choice.positions, *problem.kept]] = False
+    dearest = problem.score_microeur[list(choice.positions)].max(initial=0)
+    return bool((problem.score_microeur[is_listed] >= dearest).any())
 
 
 def _open_rows(placing: Placing, room: Room) -> Ints:
     rows = placing.feasibility.order
-    fits = room.fits(rows, placing.workload.resources)
-    return rows[fits & ~np.isin(rows, placing.excluded)]
+    return _without_failed(placing, rows[room.fits(rows, placing.workload.resources)])
 
 
-def _kept_that_fit(placing: Placing, room: Room) -> Ints:
-    return placing.kept[room.fits(placing.kept, placing.workload.resources)]
+def _without_failed(placing: Placing, rows: Ints) -> Ints:
+    return rows[~np.isin(rows, placing.excluded)] if len(placing.excluded) else rows
+
+
+def _with_kept(placing: Placing, rows: Ints, room: Room) -> Ints:
+    """Rows and those kept that still fit, ascending, so that ties go to the lower node id."""
+    if not len(placing.kept):
+        return np.sort(rows)
+    return np.union1d(rows, placing.kept[room.fits(placing.kept, placing.workload.resources)])
 
 
 def _problem(placing: Placing, wanted: int, rows: Ints, totals: Ints, table: NodeTable) -> Problem:
@@ -227,14 +242,14 @@ def _problem(placing: Placing, wanted: int, rows: Ints, totals: Ints, table: Nod
         replicas=wanted,
         most_bill_microeur=budget.cost_microeur_month,
         most_carbon_ug=budget.carbon_ug_month,
-        kept=tuple(np.flatnonzero(np.isin(rows, placing.kept)).tolist()),
+        kept=tuple(np.flatnonzero(np.isin(rows, placing.kept)).tolist()) if len(placing.kept) else (),
     )
 
 
 def _bound_microeur(placing: Placing, count: int, settings: PlacementSettings) -> int:
     """The sum of the `count` cheapest feasible scores, ignoring room, spread, cover and budget."""
     cheapest = placing.feasibility.order[: count + len(placing.kept)]
-    rows = np.union1d(cheapest, placing.kept)
+    rows = np.union1d(cheapest, placing.kept) if len(placing.kept) else cheapest
     return int(np.sort(totals_microeur(placing, rows, settings))[:count].sum())
 
 

@@ -44,6 +44,8 @@ class PlacementSettings:
     """Longest exclusion; rollout forgets failures after the same time."""
     full_explanation_nodes: int = 200
     """Fabrics up to this size get a candidate per node; larger ones the chosen, the best few per limit, and counts."""
+    shortlist_nodes: int = 64
+    """Cheapest open nodes looked at first, 1 or more; all are looked at whenever these might not hold the answer."""
     kept_per_limit: int = 3
     """How many rejected candidates per limit a large fabric's explanation keeps."""
 

@@ -13,7 +13,7 @@ import numpy as np
 from hanse.core.plan import Unplaced
 from hanse.core.units import MEMORY_UNITS, format_bytes
 from hanse.core.verdict import Change, Reason
-from hanse.placement.explain import euro, limit_reason
+from hanse.placement.explain import euro, limit_reason, policy_reasons
 from hanse.placement.feasible import Codes, Limit
 from hanse.placement.outcome import Outcome, Placing, World, limits_now
 from hanse.placement.table import UNKNOWN_RTT_US, Ints, NodeTable, Room
@@ -81,7 +81,7 @@ def _policy_reasons(placing: Placing, rows: Ints, world: World) -> Iterator[Reas
     """Each rule once, with the message for the first node it denies."""
     seen: set[str] = set()
     for row in rows.tolist():
-        for reason in world.verdicts.of(placing.workload.id, world.table.ids[row]).reasons:
+        for reason in policy_reasons(placing.workload.id, world.table.ids[row], world):
             if reason.rule not in seen:
                 seen.add(reason.rule)
                 yield reason

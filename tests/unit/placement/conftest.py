@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +12,7 @@ from hanse.core.fabric import Fabric, Node, Operator, Parent, Power, Price, Reso
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.plan import Plan
+from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import WallTime
 from hanse.core.units import memory_bytes, percent_ppm
@@ -173,7 +173,7 @@ def verdicts(world: Snapshot, *denied: str, nearest: tuple[Change, ...] = ()) ->
 
 def decide(world: Snapshot, parent: Plan | None = None, denied: tuple[str, ...] = (), **more: Any) -> Plan:
     now = WallTime(more.pop("now", NOW))
-    return plan(world, verdicts(world, *denied), parent, now=now, rng=random.Random(0), trigger="test", **more)
+    return plan(world, verdicts(world, *denied), parent, now=now, rng=Rng(0), trigger="test", **more)
 
 
 def runs(made: Plan, *, phase: Phase = Phase.RUNNING, **phases: Phase) -> tuple[Running, ...]:

@@ -10,6 +10,8 @@ from hanse.core.snapshot import Phase, Reach
 from hanse.core.verdict import Change
 from hanse.core.work import Budget, Objective, Slo
 from hanse.placement import audit, difference
+from hanse.wire.canonical import decode, encode
+from hanse.wire.messages import PlanBody
 
 TRIAGE = WorkloadId("clinic.triage")
 
@@ -255,3 +257,10 @@ def test_difference_tells_places_money_carbon_and_latency(eu):
     assert change.before.carbon_ug > change.after.carbon_ug
     fresh = difference(None, first)
     assert fresh.changed[0].added == ("dub-1", "waw-1")
+
+
+def test_a_plan_survives_the_wire_unchanged(eu):
+    world = eu.snapshot(eu.triage(), eu.function("huge", resources=Resources(cpu_milli=1, memory_bytes=2**50)))
+    made = eu.decide(world, denied=("dub-1",))
+    assert made.unplaced
+    assert decode(encode(PlanBody(plan=made)), PlanBody).plan == made
