@@ -24,12 +24,18 @@ CountryCode = NewType("CountryCode", str)
 """ISO 3166-1 alpha-2, upper case."""
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+_STORE_KEY = re.compile(r"[A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)*\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 def is_label(text: str) -> bool:
     """Tell whether `text` is an RFC 1123 label: 1 to 63 of ``a-z 0-9 -``, no dash at either end."""
     return _LABEL.match(text) is not None
+
+
+def is_store_key(text: str) -> bool:
+    """Tell whether `text` is a key of the `Store` port: tokens of ``A-Za-z0-9_-=`` joined by dots, at most 255."""
+    return len(text) <= 255 and _STORE_KEY.match(text) is not None
 
 
 def is_digest(text: str) -> bool:

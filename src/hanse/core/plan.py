@@ -29,6 +29,9 @@ class Score:
     """The parts of a candidate's score, all in microeur per month so that they add up; less is better."""
 
     money_microeur: int
+    """Money as weighed by the workload's objective."""
+    bill_microeur: int = 0
+    """The money itself, as billed."""
     carbon_microeur: int
     """Carbon priced by the workload's objective."""
     carbon_ug: int
@@ -52,8 +55,8 @@ class Candidate:
     node: NodeId
     is_feasible: bool
     limit: str
-    """What ruled it out: ``policy``, ``capacity``, ``latency``, ``reachability``, ``selector``, ``budget`` or
-    ``drain``; empty if feasible."""
+    """What ruled it out: ``selector``, ``reachability``, ``drain``, ``failure`` (this workload failed there of late),
+    ``policy``, ``capacity``, ``latency`` or ``budget``; empty if feasible."""
     reasons: tuple[Reason, ...]
     score: Score | None
     is_chosen: bool

@@ -23,6 +23,7 @@ DURATION_UNITS: Mapping[str, int] = {
 }  # fmt: skip
 CPU_UNITS: Mapping[str, int] = {"": 1_000, "m": 1}
 MASS_UNITS: Mapping[str, int] = {"ug": 1, "mg": 10**3, "g": 10**6, "kg": 10**9, "t": 10**12}
+POWER_UNITS: Mapping[str, int] = {"mW": 1, "W": 10**3, "kW": 10**6}
 PERIODS_US: Mapping[str, int] = {
     "hour": 3_600 * 10**6, "day": 86_400 * 10**6, "month": 2_629_746 * 10**6, "year": 31_556_952 * 10**6,
 }  # fmt: skip
@@ -68,10 +69,20 @@ def mass_rate(text: str) -> tuple[int, int]:
 
 def carbon_price_microeur_per_t(text: str) -> int:
     """Read ``60 EUR/t`` into microeur per tonne of CO2 equivalent."""
+    return price_microeur(text, per="t", example="60 EUR/t")
+
+
+def price_microeur(text: str, *, per: str, example: str) -> int:
+    """Read ``0.031 EUR/core-hour`` into microeur per one `per`, which must stand after the slash."""
     amount, slash, unit = text.partition("/")
-    if slash == "" or unit.strip() != "t":
-        raise UnitError(f"not a carbon price: {text!r}", hint="write it like `60 EUR/t`")
+    if slash == "" or unit.strip() != per:
+        raise UnitError(f"not a price in EUR/{per}: {text!r}", hint=f"write it like `{example}`")
     return money_microeur(amount)
+
+
+def power_mw(text: str | int) -> int:
+    """Read ``4.5 W`` into milliwatts; a bare number has no unit and is refused."""
+    return _scaled(text, POWER_UNITS, what="power", example="4.5W")
 
 
 def percent_ppm(text: str) -> int:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import msgspec
 
 from hanse.core.fabric import Node, Operator, Resources, Site
+from hanse.core.geo import Place
 from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, PlanId, WorkloadId
 from hanse.core.plan import Plan
-from hanse.core.ports import LogLine, RouteEntry, WorkloadStats
+from hanse.core.ports import LogLine, WorkloadStats
 from hanse.core.snapshot import Phase
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
@@ -78,6 +79,9 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="order.
     generation: int
     wanted: bool
     workload: Workload
+    site: Site
+    operators: tuple[Operator, ...]
+    """The node's operator first, then the known holders up its chain: the facts by which the order was decided."""
     ordinal: int
     plan: PlanId
     reason: str
@@ -101,12 +105,24 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="repor
     artifact: str = ""
 
 
+class RouteReplica(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One place where a workload answers; each node models its own round trip to `place`."""
+
+    node: NodeId
+    address: str
+    """``host:port`` of the node's mesh listener."""
+    spiffe_id: str
+    place: Place
+
+
 class RouteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="route.v1", kw_only=True):
     """Where one workload answers. `generation` only grows."""
 
-    route: RouteEntry
+    workload: WorkloadId
+    path: str
+    host: str | None
+    replicas: tuple[RouteReplica, ...]
     generation: int
-    issued_us: WallTime
 
 
 class PlanRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="plan.v1", kw_only=True):
@@ -179,6 +195,8 @@ class JoinResponse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     controller_keys: tuple[bytes, ...]
     """Raw Ed25519 keys whose orders count."""
     domain: str
+    site: Site
+    operator: Operator
 
 
 class LogsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="logs.v1", kw_only=True):
@@ -194,6 +212,12 @@ class LogsReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lo
 
     node: NodeId
     lines: tuple[LogLine, ...]
+
+
+class StatsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="stats.v1", kw_only=True):
+    """Ask a node for its counters."""
+
+    at_us: WallTime
 
 
 class StatsReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="stats-reply.v1", kw_only=True):

@@ -27,7 +27,10 @@ LEASES = "leases"
 TRUST = "trust"
 """Key ``revocations``: sealed `Revocations` (by the controller)."""
 
-BUCKETS = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST)
+TOKENS = "tokens"
+"""Join tokens: key is the token's hash, sealed `JoinToken` (by the controller)."""
+
+BUCKETS = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, TOKENS)
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""
 

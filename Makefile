@@ -1,0 +1,67 @@
+# Verbs for people. `make help` lists them. Everything that is installed or built comes from the lock files.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Native builds live outside the clone, so that a second clone of the same sources builds in seconds.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/hanse/cargo-target
+export CARGO_TERM_PROGRESS_WHEN ?= always
+export CARGO_TERM_PROGRESS_WIDTH ?= 80
+JOBS ?= 2
+
+.PHONY: help demo up build test check bench docs lock clean
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: build ## Start a fabric of six nodes, take the tour, stop everything
+	@$(BIN)/hanse demo
+
+up: build ## Keep a fabric running in the foreground; Ctrl-C stops all of it
+	@$(BIN)/hanse up
+
+build: $(VENV)/.built ## Install locked dependencies and build the engine
+
+test: build ## Run every test, real nats-server and real engine included
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	@cargo test --locked --quiet --release --workspace --exclude hanse-pyext
+
+check: build ## Linters, types, layers, formatting
+	@$(BIN)/ruff check src tests benches examples
+	@$(BIN)/ruff format --check src tests benches examples
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -n 0 tests/unit/house
+	@cargo fmt --all --check
+	@cargo clippy --locked --quiet --release --all-targets -- -D warnings
+
+bench: build ## Run the fabric benchmark and print one JSON line
+	@$(BIN)/python -m benches.fabric --json
+
+docs: build ## Generate the reference pages from the code
+	@$(BIN)/python -m hanse.app.docs
+
+lock: ## Resolve dependencies anew and write requirements/lock.txt with hashes
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --no-header --no-annotate --extra dev pyproject.toml requirements/build.in -o requirements/lock.txt
+	@cargo update --quiet
+
+clean: ## Remove what was built in this clone
+	rm -rf $(VENV) build dist src/hanse/_engine*.so
+
+$(VENV)/.tools: scripts/check-tools.sh
+	@scripts/check-tools.sh $(PYTHON)
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.locked: $(VENV)/.tools requirements/lock.txt
+	@scripts/step.sh "installing locked Python dependencies" \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/lock.txt
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.locked pyproject.toml Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name Cargo.toml)
+	@scripts/step.sh "building the engine (release; the first build takes minutes)" \
+	  $(BIN)/maturin develop --release --locked --quiet
+	@touch $@

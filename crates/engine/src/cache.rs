@@ -1,0 +1,189 @@
+//! Compiled components on disk: `component -> machine code`, compiled once per engine build.
+//!
+//! The directory belongs to this engine alone (mode 0700). A file is written aside, synced and renamed, and carries its
+//! digest in a second file; one that does not match is set aside as `.bad` and the component compiled again. A disk that is
+//! full costs time at the next start, never a workload.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::component::digest_hex;
+use crate::error::EngineError;
+use crate::stats::Registry;
+
+/// The cache directory of one engine.
+pub(crate) struct Cache {
+    directory: PathBuf,
+    fingerprint: String,
+}
+
+/// Numbers the files written aside, over all engines of the process, which may share a directory.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
+
+impl Cache {
+    /// Open the directory, made when missing.
+    ///
+    /// # Errors
+    /// `cache.io` when it cannot be made or is no directory.
+    pub(crate) fn open(directory: &Path, fingerprint: String) -> Result<Self, EngineError> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|cause| {
+                EngineError::new(
+                    "cache.io",
+                    format!("the cache directory {} cannot be made: {cause}", directory.display()),
+                    "choose a directory that this user may write to",
+                )
+            })?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            fingerprint,
+        })
+    }
+
+    /// Return the compiled form of the component `bytes` with the digest `digest` (hexadecimal).
+    ///
+    /// # Errors
+    /// `component.compile_failed`.
+    pub(crate) fn compile(
+        &self,
+        engine: &Engine,
+        digest: &str,
+        bytes: &[u8],
+        stats: &Registry,
+    ) -> Result<Component, EngineError> {
+        let path = self.directory.join(format!("{digest}-{}.cwasm", self.fingerprint));
+        if let Some(component) = read(engine, &path) {
+            stats.cache_hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(component);
+        }
+        stats.cache_misses.fetch_add(1, Ordering::Relaxed);
+        let component = Component::from_binary(engine, bytes).map_err(compile_failed)?;
+        let stored = component
+            .serialize()
+            .map_err(std::io::Error::other)
+            .and_then(|code| self.store(&path, &code));
+        if stored.is_err() {
+            stats.cache_write_failures.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(component)
+    }
+
+    fn store(&self, path: &Path, code: &[u8]) -> std::io::Result<()> {
+        self.replace(&digest_path(path), digest_hex(code).as_bytes())?;
+        self.replace(path, code)?;
+        File::open(&self.directory)?.sync_all()
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+        let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+        let aside = self.directory.join(format!("{}-{number}.tmp", std::process::id()));
+        let written = File::create(&aside).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&aside, path)
+        });
+        if written.is_err() {
+            // The first error matters; what is left over is overwritten or harmless.
+            let _ = fs::remove_file(&aside);
+        }
+        written
+    }
+}
+
+fn read(engine: &Engine, path: &Path) -> Option<Component> {
+    let code = fs::read(path).ok()?;
+    let expected = fs::read(digest_path(path)).unwrap_or_default();
+    if digest_hex(&code).as_bytes() == expected
+        && let Some(component) = deserialize(engine, path)
+    {
+        return Some(component);
+    }
+    // Kept for whoever wants to know why; when even that fails the new file replaces it.
+    let _ = fs::rename(path, path.with_extension("bad"));
+    None
+}
+
+/// Map compiled code from our own cache.
+#[allow(unsafe_code)]
+fn deserialize(engine: &Engine, path: &Path) -> Option<Component> {
+    // SAFETY: the file was written by `store` of an engine with the same fingerprint into a directory that only this user
+    // may write to, and its digest was checked just now. Mapping it (rather than copying) keeps the code out of the
+    // process's own memory; `store` replaces files by rename and never writes into a mapped one.
+    unsafe { Component::deserialize_file(engine, path) }.ok()
+}
+
+fn digest_path(path: &Path) -> PathBuf {
+    path.with_extension("sha256")
+}
+
+fn compile_failed(cause: wasmtime::Error) -> EngineError {
+    EngineError::new(
+        "component.compile_failed",
+        format!("the component does not compile: {cause:#}"),
+        "validate it with `wasm-tools validate`; it may use a feature this engine has switched off",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::Runtime;
+
+    fn counts(stats: &Registry) -> (u64, u64) {
+        (
+            stats.cache_hits.load(Ordering::Relaxed),
+            stats.cache_misses.load(Ordering::Relaxed),
+        )
+    }
+
+    #[test]
+    fn compiled_code_is_used_again_and_a_damaged_file_is_set_aside() {
+        let directory = crate::testing::Directory::new("cache");
+        let runtime = Runtime::new(1).unwrap();
+        let stats = Registry::default();
+        let cache = Cache::open(directory.path(), runtime.fingerprint()).unwrap();
+        let bytes = hanse_guests::build("hello").unwrap();
+        let digest = digest_hex(&bytes);
+        let compile = || cache.compile(runtime.engine(), &digest, &bytes, &stats).unwrap();
+        compile();
+        compile();
+        assert_eq!(counts(&stats), (1, 1));
+
+        let path = directory
+            .path()
+            .join(format!("{digest}-{}.cwasm", runtime.fingerprint()));
+        let mut code = fs::read(&path).unwrap();
+        let middle = code.len() / 2;
+        code[middle] ^= 1;
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, &code).unwrap();
+        compile();
+        assert_eq!(counts(&stats), (1, 2));
+        assert!(path.with_extension("bad").exists());
+        compile();
+        assert_eq!(counts(&stats), (2, 2));
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_costs_no_workload() {
+        let directory = crate::testing::Directory::new("cache-gone");
+        let runtime = Runtime::new(1).unwrap();
+        let stats = Registry::default();
+        let cache = Cache::open(directory.path(), runtime.fingerprint()).unwrap();
+        fs::remove_dir_all(directory.path()).unwrap();
+        let bytes = hanse_guests::build("hello").unwrap();
+        cache
+            .compile(runtime.engine(), &digest_hex(&bytes), &bytes, &stats)
+            .unwrap();
+        assert_eq!(stats.cache_write_failures.load(Ordering::Relaxed), 1);
+    }
+}

@@ -1,0 +1,148 @@
+//! Every number that bounds the engine or a guest, with its unit, and why the default is what it is.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How one engine is set up. Read once, by [`crate::Engine::new`].
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Id of this node: the last segment of its SPIFFE ID.
+    pub node: String,
+    /// Trust domain of the fabric, lower case, such as `hanse.example`.
+    pub trust_domain: String,
+    /// `ip:port` of the public HTTP listener; port 0 takes a free one.
+    pub front_bind: String,
+    /// `ip:port` of the listener for other nodes; port 0 takes a free one.
+    pub mesh_bind: String,
+    /// Directory of compiled components; only this engine's user may write to it.
+    pub cache_dir: PathBuf,
+    /// Guest instances alive at once over all workloads. Each reserves (does not use) 4 GiB of address space.
+    pub max_instances: u32,
+    /// Threads that run guests and connections.
+    pub worker_threads: usize,
+    /// Largest component accepted, in bytes; a component with an interpreter inside has some 20 to 40 MiB.
+    pub max_component_bytes: usize,
+    /// Connections open at once on the front; more wait in the kernel's queue.
+    pub max_connections: usize,
+    /// Time for a client to send a whole request header, and for a new connection to send its first.
+    pub header_timeout_ms: u64,
+    /// Time for a connection to another node, TLS handshake included. A dead node must not eat the deadline.
+    pub connect_timeout_ms: u64,
+    /// Deadline of a request that is forwarded; the workload's own limit holds where it runs.
+    pub request_timeout_ms: u64,
+    /// Lines kept per workload for its owner.
+    pub log_lines: usize,
+}
+
+impl EngineConfig {
+    /// A configuration with the defaults for everything but identity, addresses and cache.
+    pub fn new(
+        node: impl Into<String>,
+        trust_domain: impl Into<String>,
+        front_bind: impl Into<String>,
+        mesh_bind: impl Into<String>,
+        cache_dir: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            node: node.into(),
+            trust_domain: trust_domain.into(),
+            front_bind: front_bind.into(),
+            mesh_bind: mesh_bind.into(),
+            cache_dir: cache_dir.into(),
+            max_instances: 256,
+            worker_threads: 2,
+            max_component_bytes: 64 << 20,
+            max_connections: 4096,
+            header_timeout_ms: 10_000,
+            connect_timeout_ms: 1_000,
+            request_timeout_ms: 30_000,
+            log_lines: 1_000,
+        }
+    }
+
+    pub(crate) fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms)
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+
+    pub(crate) fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+}
+
+/// What one workload may use. wasmtime leaves each of these open; none is optional here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory of one instance, in bytes.
+    pub memory_bytes: usize,
+    /// Time from arrival to the end of the answer, in milliseconds; queueing counts.
+    pub timeout_ms: u64,
+    /// Request body, in bytes; beyond it 413.
+    pub request_body_bytes: u64,
+    /// Response body, in bytes; beyond it the answer is cut off.
+    pub response_body_bytes: u64,
+    /// Requests that run at once.
+    pub concurrency: u32,
+    /// Requests that wait for their turn; beyond it 503.
+    pub queue: u32,
+    /// Elements of one table.
+    pub table_elements: usize,
+    /// Tables of one instance; a component made of many modules has one or two for each.
+    pub tables: usize,
+    /// Core instances of one component instance; a component with a Python interpreter has some thirty.
+    pub core_instances: usize,
+    /// Bytes that one host call may copy out of the guest.
+    pub hostcall_bytes: usize,
+    /// Host resources (streams, bodies, headers) alive at once in one instance.
+    pub resources: usize,
+    /// Bytes per call for random data.
+    pub random_bytes: u64,
+    /// Size of one set of header fields, in bytes of memory.
+    pub header_bytes: usize,
+    /// Outgoing requests of one instance that are open at once.
+    pub egress_concurrency: u32,
+    /// Bytes one request may write to stdout and stderr; the rest is dropped.
+    pub log_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 64 << 20,
+            timeout_ms: 10_000,
+            request_body_bytes: 10 << 20,
+            response_body_bytes: 64 << 20,
+            concurrency: 64,
+            queue: 1024,
+            table_elements: 100_000,
+            tables: 100,
+            core_instances: 200,
+            hostcall_bytes: 16 << 20,
+            resources: 10_000,
+            random_bytes: 1 << 20,
+            header_bytes: 128 << 10,
+            egress_concurrency: 16,
+            log_bytes: 64 << 10,
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+}
+
+/// One destination a workload may call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EgressRule {
+    /// `name` (its default ports only) or `name:port`; an address literal works alike.
+    pub host: String,
+    /// Label under which the bytes are counted, such as `DE`.
+    pub jurisdiction: String,
+    /// Whether the name may resolve to a loopback, private or link-local address.
+    pub allow_private: bool,
+}

@@ -1,0 +1,331 @@
+//! The engine as its owner sees it: start, tell it what to run and for whom, read what happened, stop.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout};
+
+use crate::cache::Cache;
+use crate::component::inspect;
+use crate::config::{EgressRule, EngineConfig, Limits};
+use crate::egress::Policy;
+use crate::error::EngineError;
+use crate::identity::{Identity, web_client};
+use crate::logs::{LogLine, LogRing};
+use crate::peer::Peers;
+use crate::router::{Route, Table};
+use crate::runtime::Runtime;
+use crate::stats::{EngineStats, Registry};
+use crate::workload::{Admission, Loaded, Workload, Workloads};
+use crate::{front, mesh};
+
+/// After the grace is over, tasks get this long to notice.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
+
+/// Where a started engine listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// `ip:port` of the public HTTP listener.
+    pub front: String,
+    /// `ip:port` of the listener for other nodes.
+    pub mesh: String,
+}
+
+/// What the parts of a running engine share.
+pub(crate) struct Core {
+    pub(crate) config: EngineConfig,
+    /// Id of this node, as a header value.
+    pub(crate) node: HeaderValue,
+    pub(crate) workloads: Workloads,
+    pub(crate) routes: ArcSwap<Table>,
+    pub(crate) stats: Registry,
+    /// Client connections that may still be opened.
+    pub(crate) places: Arc<Semaphore>,
+    peers: Peers,
+    identity: watch::Sender<Option<Arc<Identity>>>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Core {
+    pub(crate) fn identity(&self) -> Option<Arc<Identity>> {
+        self.identity.borrow().clone()
+    }
+
+    /// Resolves when `identity` is no longer the current one.
+    pub(crate) async fn identity_replaced(&self, identity: &Arc<Identity>) {
+        let is_other =
+            |current: &Option<Arc<Identity>>| !current.as_ref().is_some_and(|now| Arc::ptr_eq(now, identity));
+        // The sender lives in `self`, so the wait cannot fail.
+        let _ = self.identity.subscribe().wait_for(is_other).await;
+    }
+
+    /// Resolves when the engine stops.
+    pub(crate) async fn stopping(&self) {
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+    }
+
+    pub(crate) fn read_stats(&self) -> EngineStats {
+        self.stats.read(self.peers.stats(Instant::now()))
+    }
+}
+
+/// The data plane of one node. All methods may be called from any thread.
+pub struct Engine {
+    core: Arc<Core>,
+    wasm: Runtime,
+    cache: Cache,
+    instances: Arc<Semaphore>,
+    egress_tls: Arc<rustls::ClientConfig>,
+    logs: Mutex<HashMap<String, Arc<LogRing>>>,
+    state: Mutex<State>,
+}
+
+enum State {
+    New,
+    Running(Arc<tokio::runtime::Runtime>),
+    Stopped,
+}
+
+impl Engine {
+    /// Make an engine that does not listen yet; workloads may be loaded already.
+    ///
+    /// # Errors
+    /// `engine.config_invalid`, `engine.setup` or `cache.io`.
+    pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
+        let node = HeaderValue::from_str(&config.node).map_err(|_| {
+            EngineError::new(
+                "engine.config_invalid",
+                format!("{:?} cannot be the id of a node", config.node),
+                "use lower-case letters, digits and hyphens",
+            )
+        })?;
+        let wasm = Runtime::new(config.max_instances)?;
+        let cache = Cache::open(&config.cache_dir, wasm.fingerprint())?;
+        Ok(Self {
+            wasm,
+            cache,
+            instances: Arc::new(Semaphore::new(config.max_instances as usize)),
+            egress_tls: web_client()?,
+            logs: Mutex::default(),
+            state: Mutex::new(State::New),
+            core: Arc::new(Core {
+                node,
+                workloads: Workloads::new(),
+                routes: ArcSwap::default(),
+                stats: Registry::default(),
+                places: Arc::new(Semaphore::new(config.max_connections)),
+                peers: Peers::default(),
+                identity: watch::Sender::new(None),
+                stopping: watch::Sender::new(false),
+                config,
+            }),
+        })
+    }
+
+    /// Bind both listeners and begin to serve. Other nodes are refused until there is an identity.
+    ///
+    /// # Errors
+    /// `engine.address_in_use`, `engine.address_invalid`, `engine.setup`, or `engine.stopped` when it ran before.
+    pub fn start(&self) -> Result<Addresses, EngineError> {
+        let mut state = self.state();
+        if !matches!(*state, State::New) {
+            return Err(EngineError::stopped());
+        }
+        let (front, front_address) = bind(&self.core.config.front_bind)?;
+        let (mesh, mesh_address) = bind(&self.core.config.mesh_bind)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(self.core.config.worker_threads.max(1))
+            .thread_name("hanse-engine")
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(EngineError::setup)?;
+        let (front, mesh) = {
+            let _inside = runtime.enter();
+            let front = tokio::net::TcpListener::from_std(front).map_err(EngineError::setup)?;
+            let mesh = tokio::net::TcpListener::from_std(mesh).map_err(EngineError::setup)?;
+            (front, mesh)
+        };
+        runtime.spawn(front::listen(self.core.clone(), front));
+        runtime.spawn(mesh::listen(self.core.clone(), mesh));
+        *state = State::Running(Arc::new(runtime));
+        Ok(Addresses {
+            front: front_address.to_string(),
+            mesh: mesh_address.to_string(),
+        })
+    }
+
+    /// Take a new certificate, key and trust bundle, all PEM. Requests in flight go on under the old ones.
+    ///
+    /// # Errors
+    /// `engine.identity_invalid`; the old identity stays.
+    pub fn set_identity(&self, chain_pem: &[u8], key_pem: &[u8], bundle_pem: &[u8]) -> Result<(), EngineError> {
+        let config = &self.core.config;
+        let identity = Identity::new(chain_pem, key_pem, bundle_pem, &config.trust_domain, &config.node)?;
+        self.core.identity.send_replace(Some(Arc::new(identity)));
+        Ok(())
+    }
+
+    /// Make `workload` ready to run here; a version that runs already is replaced without a failed request.
+    ///
+    /// Nothing happens when component, limits, egress and environment are what runs already.
+    ///
+    /// # Errors
+    /// The `component.*` errors of [`inspect`], and `component.compile_failed`; what ran before goes on.
+    pub fn load(
+        &self,
+        workload: &str,
+        component: &[u8],
+        limits: Limits,
+        egress: &[EgressRule],
+        env: Vec<(String, String)>,
+    ) -> Result<(), EngineError> {
+        let config = &self.core.config;
+        let info = inspect(component, config.max_component_bytes)?;
+        let digest = info.digest.trim_start_matches("sha256:").to_owned();
+        let running = self.core.workloads.loaded(workload);
+        let policy = Policy::new(egress);
+        let pre = match &running {
+            Some(running) if running.digest == digest => {
+                let now = &running.workload;
+                if now.limits == limits && *now.egress == policy && now.env == env {
+                    return Ok(());
+                }
+                now.pre.clone()
+            }
+            _ => {
+                let compiled = self
+                    .cache
+                    .compile(self.wasm.engine(), &digest, component, &self.core.stats)?;
+                self.wasm.link(&compiled)?
+            }
+        };
+        let replaced = self.core.workloads.insert(Loaded {
+            digest,
+            workload: Arc::new(Workload {
+                name: workload.to_owned(),
+                pre,
+                admission: Admission::new(&limits, self.instances.clone()),
+                limits,
+                egress: Arc::new(policy),
+                egress_tls: self.egress_tls.clone(),
+                env,
+                logs: self.log_ring(workload),
+                counters: self.core.stats.workload(workload),
+            }),
+        });
+        if let (Some(old), Ok(runtime)) = (replaced, self.runtime()) {
+            runtime.spawn(async move { old.admission.drain(old.limits.timeout()).await });
+        }
+        Ok(())
+    }
+
+    /// Take `workload` off; requests in flight have `grace` to end. Returns whether it was loaded.
+    pub fn unload(&self, workload: &str, grace: Duration) -> bool {
+        let Some(old) = self.core.workloads.remove(workload) else {
+            return false;
+        };
+        if let Ok(runtime) = self.runtime() {
+            runtime.block_on(old.admission.drain(grace));
+        }
+        true
+    }
+
+    /// Return the names of the loaded workloads, sorted.
+    pub fn loaded(&self) -> Vec<String> {
+        self.core.workloads.names()
+    }
+
+    /// Replace the whole route table at once.
+    ///
+    /// # Errors
+    /// `route.invalid` or `route.duplicate`; the old table stays.
+    pub fn set_routes(&self, routes: &[Route]) -> Result<(), EngineError> {
+        let core = &self.core;
+        let table = Table::new(routes, &core.config.node, &core.peers, &core.stats)?;
+        core.routes.store(Arc::new(table));
+        core.peers.forget_unused();
+        Ok(())
+    }
+
+    /// Return a copy of every count.
+    pub fn stats(&self) -> EngineStats {
+        self.core.read_stats()
+    }
+
+    /// Return at most `limit` lines of the workload's log with a number above `after`, oldest first.
+    pub fn logs(&self, workload: &str, after: u64, limit: usize) -> Vec<LogLine> {
+        let ring = self.rings().get(workload).cloned();
+        ring.map(|ring| ring.read(after, limit)).unwrap_or_default()
+    }
+
+    /// Stop listening, give requests in flight `grace`, then end everything. Stopping twice does nothing.
+    pub fn stop(&self, grace: Duration) {
+        let State::Running(runtime) = std::mem::replace(&mut *self.state(), State::Stopped) else {
+            return;
+        };
+        self.core.stopping.send_replace(true);
+        let all = u32::try_from(self.core.config.max_connections).unwrap_or(u32::MAX);
+        runtime.block_on(async {
+            // Connections that are still open after the grace are cut when the runtime goes.
+            let _ = timeout(grace, self.core.places.acquire_many(all)).await;
+        });
+        // Nobody else holds the runtime but calls that are about to end; dropped there it would block an async thread.
+        if let Ok(runtime) = Arc::try_unwrap(runtime) {
+            runtime.shutdown_timeout(LAST_MOMENT);
+        }
+    }
+
+    fn runtime(&self) -> Result<Arc<tokio::runtime::Runtime>, EngineError> {
+        match &*self.state() {
+            State::Running(runtime) => Ok(runtime.clone()),
+            State::New | State::Stopped => Err(EngineError::stopped()),
+        }
+    }
+
+    fn log_ring(&self, workload: &str) -> Arc<LogRing> {
+        let lines = self.core.config.log_lines;
+        self.rings()
+            .entry(workload.to_owned())
+            .or_insert_with(|| Arc::new(LogRing::new(lines)))
+            .clone()
+    }
+
+    fn rings(&self) -> MutexGuard<'_, HashMap<String, Arc<LogRing>>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+    }
+}
+
+fn bind(address: &str) -> Result<(TcpListener, SocketAddr), EngineError> {
+    let failed = |cause: std::io::Error| match cause.kind() {
+        std::io::ErrorKind::AddrInUse => EngineError::new(
+            "engine.address_in_use",
+            format!("another process listens on {address}"),
+            "choose another port, or 0 for a free one",
+        ),
+        _ => EngineError::new(
+            "engine.address_invalid",
+            format!("cannot listen on {address}: {cause}"),
+            "write it as ip:port of this machine",
+        ),
+    };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}

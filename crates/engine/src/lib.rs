@@ -1,0 +1,46 @@
+//! The data plane of a hanse node.
+//!
+//! One [`Engine`] runs the functions of a node (`wasi:http` components on wasmtime, a fresh instance per request), is an
+//! ingress for every function of the fabric (the front), and passes requests on to the nodes that run them (the mesh).
+//! It decides nothing about placement: what runs here and who runs what is told to it by the agent, through
+//! [`Engine::load`], [`Engine::set_routes`] and [`Engine::set_identity`], and swapped while traffic flows.
+//!
+//! ```text
+//! client -> front -> router -> instance            (this node runs the workload)
+//!                           -> mesh client ~~~ mutual TLS ~~~> mesh listener -> instance   (another one does)
+//! ```
+//!
+//! Guests are hostile until shown otherwise: every limit that wasmtime leaves open is set in [`Limits`], there is no file
+//! system and no socket, and the only way out is the egress hook.
+
+mod answer;
+mod body;
+mod cache;
+mod component;
+mod config;
+mod egress;
+mod engine;
+mod error;
+mod forward;
+mod front;
+mod host;
+mod identity;
+mod instance;
+mod logs;
+mod mesh;
+mod metrics;
+mod peer;
+mod router;
+mod runtime;
+mod stats;
+#[cfg(test)]
+mod testing;
+mod workload;
+
+pub use component::{ComponentInfo, inspect};
+pub use config::{EgressRule, EngineConfig, Limits};
+pub use engine::{Addresses, Engine};
+pub use error::EngineError;
+pub use logs::LogLine;
+pub use router::{Replica, Route};
+pub use stats::{EgressBytes, EngineStats, ReplicaStats, WorkloadStats};

@@ -1,0 +1,153 @@
+//! The listener for other nodes: mutual TLS, HTTP/2, and no second hop.
+//!
+//! Who may speak is decided in the handshake (`identity`). A connection lasts no longer than the peer's certificate, and ends
+//! gracefully when this node's own identity or trust bundle is replaced.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::answer::{DEADLINE_MS, Fault, NODE, WORKLOAD};
+use crate::body::{Body, incoming};
+use crate::engine::Core;
+use crate::front::{run, strip_ours};
+use crate::identity::{Identity, svid};
+use crate::stats::InFlight;
+
+const MAX_HEADER_BYTES: u32 = 128 << 10;
+const MAX_STREAMS: u32 = 4096;
+const PING_EVERY: Duration = Duration::from_secs(10);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accept other nodes until the engine stops.
+pub(crate) async fn listen(core: Arc<Core>, listener: TcpListener) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = core.stopping() => return,
+        };
+        let Ok((stream, _)) = accepted else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let core = core.clone();
+        tokio::spawn(async move {
+            if connection(&core, stream).await.is_none() {
+                core.stats.mesh_refused.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+}
+
+/// Serve one node; `None` when it was not let in.
+async fn connection(core: &Arc<Core>, stream: TcpStream) -> Option<()> {
+    let identity = core.identity()?;
+    stream.set_nodelay(true).ok()?;
+    let handshake = TlsAcceptor::from(identity.server.clone()).accept(stream);
+    let stream = timeout(core.config.header_timeout(), handshake).await.ok()?.ok()?;
+    let believed_for = believed_for(core, &stream)?;
+    serve(core, stream, identity, believed_for).await;
+    Some(())
+}
+
+/// How long the peer's certificate is still valid.
+fn believed_for(core: &Core, stream: &TlsStream<TcpStream>) -> Option<Duration> {
+    let leaf = stream.get_ref().1.peer_certificates()?.first()?;
+    let not_after_s = svid(leaf, &core.config.trust_domain).ok()?.not_after_s;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    Some(Duration::from_secs(not_after_s).saturating_sub(now))
+}
+
+async fn serve(core: &Arc<Core>, stream: TlsStream<TcpStream>, identity: Arc<Identity>, believed_for: Duration) {
+    let service = {
+        let core = core.clone();
+        service_fn(move |request| {
+            let core = core.clone();
+            async move { Ok::<_, Infallible>(answer(&core, request).await) }
+        })
+    };
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_EVERY)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut over = pin!(async {
+        tokio::select! {
+            () = sleep(believed_for) => {}
+            () = core.identity_replaced(&identity) => {}
+            () = core.stopping() => {}
+        }
+    });
+    tokio::select! {
+        // The other node notices a broken connection and tries elsewhere.
+        _ = connection.as_mut() => return,
+        () = over.as_mut() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn answer(core: &Arc<Core>, request: Request<Incoming>) -> Response<Body> {
+    let began = Instant::now();
+    let mut response = handed_over(core, request, began)
+        .await
+        .unwrap_or_else(|fault| fault.response(&core.config.node));
+    response.headers_mut().insert(NODE, core.node.clone());
+    response
+}
+
+async fn handed_over(core: &Arc<Core>, request: Request<Incoming>, began: Instant) -> Result<Response<Body>, Fault> {
+    let name = request.headers().get(WORKLOAD).and_then(|name| name.to_str().ok());
+    let name = name.unwrap_or_default().to_owned();
+    let time_left = time_left(request.headers());
+    let mut request = request.map(incoming);
+    strip_ours(request.headers_mut());
+    let (workload, deadline, admitted) = core
+        .workloads
+        .admit(&name, began, time_left)
+        .await
+        .ok_or_else(|| not_here(&name))?;
+    let counters = workload.counters.clone();
+    counters.requests.fetch_add(1, Ordering::Relaxed);
+    counters.from_mesh.fetch_add(1, Ordering::Relaxed);
+    let in_flight = InFlight::new(counters.clone());
+    let answered = match admitted {
+        Ok(permit) => run(workload, request, deadline, permit).await,
+        Err(fault) => {
+            workload.report(&fault);
+            Err(fault)
+        }
+    };
+    counters.latency.record(began.elapsed());
+    drop(in_flight);
+    answered
+}
+
+fn time_left(headers: &HeaderMap) -> Duration {
+    headers
+        .get(DEADLINE_MS)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .map_or(Duration::MAX, Duration::from_millis)
+}
+
+fn not_here(workload: &str) -> Fault {
+    Fault::new(
+        "route.not_here",
+        StatusCode::MISDIRECTED_REQUEST,
+        format!("{workload} does not run on this node"),
+        "the route table of the node that asked is out of date; it tries another replica",
+    )
+}

@@ -1,0 +1,183 @@
+//! The counts in Prometheus text format 0.0.4.
+
+use std::fmt::Write;
+
+use crate::stats::{EngineStats, WorkloadStats};
+
+type Read = fn(&WorkloadStats) -> u64;
+
+const PER_WORKLOAD: &[(&str, &str, &str, Read)] = &[
+    ("requests_total", "counter", "Requests that reached this node.", |w| {
+        w.requests
+    }),
+    (
+        "requests_from_mesh_total",
+        "counter",
+        "Requests passed on by other nodes.",
+        |w| w.from_mesh,
+    ),
+    (
+        "requests_forwarded_total",
+        "counter",
+        "Requests answered by another node.",
+        |w| w.forwarded,
+    ),
+    ("requests_retried_total", "counter", "Attempts beyond the first.", |w| {
+        w.retried
+    }),
+    ("requests_in_flight", "gauge", "Requests being answered.", |w| {
+        w.in_flight
+    }),
+    ("instances_started_total", "counter", "Instances made.", |w| {
+        w.instances_started
+    }),
+    ("request_body_bytes_total", "counter", "Request body bytes.", |w| {
+        w.bytes_in
+    }),
+    ("response_body_bytes_total", "counter", "Response body bytes.", |w| {
+        w.bytes_out
+    }),
+    ("cpu_microseconds_total", "counter", "Time guests ran.", |w| w.cpu_us),
+    ("memory_peak_bytes", "gauge", "Largest memory of an instance.", |w| {
+        w.peak_memory_bytes
+    }),
+];
+
+/// Render `stats`.
+pub(crate) fn render(stats: &EngineStats) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_all(&mut text, stats);
+    text
+}
+
+fn write_all(out: &mut String, stats: &EngineStats) -> std::fmt::Result {
+    for (name, kind, help, read) in PER_WORKLOAD {
+        head(out, name, kind, help)?;
+        for workload in &stats.workloads {
+            writeln!(
+                out,
+                "hanse_{name}{{workload=\"{}\"}} {}",
+                escape(&workload.workload),
+                read(workload)
+            )?;
+        }
+    }
+    quantiles(
+        out,
+        "request_duration_microseconds",
+        "Time to response header.",
+        stats,
+        |w| (w.latency_us_p50, w.latency_us_p99),
+    )?;
+    quantiles(
+        out,
+        "instance_start_microseconds",
+        "Time to make an instance.",
+        stats,
+        |w| (w.instantiate_us_p50, w.instantiate_us_p99),
+    )?;
+    head(out, "errors_total", "counter", "Failed requests by code.")?;
+    for workload in &stats.workloads {
+        for (code, count) in &workload.errors {
+            writeln!(
+                out,
+                "hanse_errors_total{{workload=\"{}\",code=\"{code}\"}} {count}",
+                escape(&workload.workload)
+            )?;
+        }
+    }
+    head(
+        out,
+        "egress_bytes_total",
+        "counter",
+        "Body bytes by jurisdiction of the destination.",
+    )?;
+    for workload in &stats.workloads {
+        let name = escape(&workload.workload);
+        for (jurisdiction, bytes) in &workload.egress {
+            let labels = format!("workload=\"{name}\",jurisdiction=\"{}\"", escape(jurisdiction));
+            writeln!(
+                out,
+                "hanse_egress_bytes_total{{{labels},direction=\"sent\"}} {}",
+                bytes.sent
+            )?;
+            writeln!(
+                out,
+                "hanse_egress_bytes_total{{{labels},direction=\"received\"}} {}",
+                bytes.received
+            )?;
+        }
+    }
+    head(
+        out,
+        "replica_rtt_microseconds",
+        "gauge",
+        "Expected time to response header of a replica.",
+    )?;
+    for replica in &stats.replicas {
+        let labels = format!(
+            "node=\"{}\",address=\"{}\"",
+            escape(&replica.node),
+            escape(&replica.address)
+        );
+        writeln!(out, "hanse_replica_rtt_microseconds{{{labels}}} {}", replica.rtt_us)?;
+    }
+    for (name, kind, help, value) in [
+        ("connections", "gauge", "Client connections open.", stats.connections),
+        (
+            "cache_hits_total",
+            "counter",
+            "Components taken from the cache.",
+            stats.cache_hits,
+        ),
+        (
+            "cache_misses_total",
+            "counter",
+            "Components compiled.",
+            stats.cache_misses,
+        ),
+        (
+            "cache_write_failures_total",
+            "counter",
+            "Compiled components not stored.",
+            stats.cache_write_failures,
+        ),
+        (
+            "mesh_refused_total",
+            "counter",
+            "Mesh connections refused.",
+            stats.mesh_refused,
+        ),
+        ("unrouted_total", "counter", "Requests without a route.", stats.unrouted),
+    ] {
+        head(out, name, kind, help)?;
+        writeln!(out, "hanse_{name} {value}")?;
+    }
+    Ok(())
+}
+
+fn quantiles(
+    out: &mut String,
+    name: &str,
+    help: &str,
+    stats: &EngineStats,
+    read: fn(&WorkloadStats) -> (u64, u64),
+) -> std::fmt::Result {
+    head(out, name, "gauge", help)?;
+    for workload in &stats.workloads {
+        let label = escape(&workload.workload);
+        let (p50, p99) = read(workload);
+        writeln!(out, "hanse_{name}{{workload=\"{label}\",quantile=\"0.5\"}} {p50}")?;
+        writeln!(out, "hanse_{name}{{workload=\"{label}\",quantile=\"0.99\"}} {p99}")?;
+    }
+    Ok(())
+}
+
+fn head(out: &mut String, name: &str, kind: &str, help: &str) -> std::fmt::Result {
+    writeln!(out, "# HELP hanse_{name} {help}\n# TYPE hanse_{name} {kind}")
+}
+
+fn escape(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}

@@ -1,0 +1,331 @@
+//! Counters and histograms that are written on the request path and read by the agent.
+//!
+//! Writers touch atomics only; a mutex guards what changes rarely (errors by code, bytes by jurisdiction).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+const SUB_BITS: u32 = 4;
+const SUB: usize = 1 << SUB_BITS;
+/// Values up to 2^32 microseconds (71 minutes) in steps of 1/16 of their power of two.
+const BUCKETS: usize = (32 - SUB_BITS as usize + 1) * SUB;
+
+/// Distribution of durations in microseconds, exact to 1/16 (6 %).
+#[derive(Debug)]
+pub(crate) struct Histogram {
+    buckets: [AtomicU32; BUCKETS],
+}
+
+impl Histogram {
+    fn new() -> Self {
+        Self {
+            buckets: std::array::from_fn(|_| AtomicU32::new(0)),
+        }
+    }
+
+    pub(crate) fn record(&self, duration: Duration) {
+        let us = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
+        if let Some(bucket) = self.buckets.get(bucket_of(us)) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Return the value below which the share `q` (0 to 1) of the records lies, in microseconds; 0 without records.
+    pub(crate) fn quantile_us(&self, q: f64) -> u64 {
+        let counts: Vec<u64> = self
+            .buckets
+            .iter()
+            .map(|bucket| u64::from(bucket.load(Ordering::Relaxed)))
+            .collect();
+        let total: u64 = counts.iter().sum();
+        let rank = ((total as f64 * q).ceil() as u64).max(1);
+        let mut seen = 0;
+        for (index, count) in counts.iter().enumerate() {
+            seen += count;
+            if seen >= rank && total > 0 {
+                return upper_edge_us(index);
+            }
+        }
+        0
+    }
+}
+
+fn bucket_of(us: u32) -> usize {
+    if us < SUB as u32 {
+        return us as usize;
+    }
+    let exponent = 31 - us.leading_zeros();
+    let shift = exponent - SUB_BITS;
+    let mantissa = (us >> shift) as usize - SUB;
+    SUB + (shift as usize) * SUB + mantissa
+}
+
+fn upper_edge_us(index: usize) -> u64 {
+    if index < SUB {
+        return index as u64;
+    }
+    let shift = (index - SUB) / SUB;
+    let mantissa = (index - SUB) % SUB;
+    (((SUB + mantissa + 1) as u64) << shift) - 1
+}
+
+/// What is counted for one workload, alive as long as the engine so that nothing is lost when it is unloaded.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    pub(crate) requests: AtomicU64,
+    pub(crate) from_mesh: AtomicU64,
+    pub(crate) in_flight: AtomicU64,
+    pub(crate) forwarded: AtomicU64,
+    pub(crate) retried: AtomicU64,
+    pub(crate) instances_started: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    pub(crate) cpu_ns: AtomicU64,
+    pub(crate) peak_memory_bytes: AtomicU64,
+    pub(crate) latency: Histogram,
+    pub(crate) instantiate: Histogram,
+    errors: Mutex<BTreeMap<&'static str, u64>>,
+    egress: Mutex<BTreeMap<String, EgressBytes>>,
+}
+
+impl Counters {
+    fn new() -> Self {
+        Self {
+            requests: AtomicU64::new(0),
+            from_mesh: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
+            forwarded: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
+            instances_started: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            cpu_ns: AtomicU64::new(0),
+            peak_memory_bytes: AtomicU64::new(0),
+            latency: Histogram::new(),
+            instantiate: Histogram::new(),
+            errors: Mutex::default(),
+            egress: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn error(&self, code: &'static str) {
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        *errors.entry(code).or_default() += 1;
+    }
+
+    pub(crate) fn egress(&self, jurisdiction: &str, sent: u64, received: u64) {
+        let mut egress = self.egress.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = match egress.get_mut(jurisdiction) {
+            Some(bytes) => bytes,
+            None => egress.entry(jurisdiction.to_owned()).or_default(),
+        };
+        bytes.sent += sent;
+        bytes.received += received;
+    }
+
+    fn read(&self, workload: &str) -> WorkloadStats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        WorkloadStats {
+            workload: workload.to_owned(),
+            requests: get(&self.requests),
+            from_mesh: get(&self.from_mesh),
+            in_flight: get(&self.in_flight),
+            forwarded: get(&self.forwarded),
+            retried: get(&self.retried),
+            instances_started: get(&self.instances_started),
+            bytes_in: get(&self.bytes_in),
+            bytes_out: get(&self.bytes_out),
+            cpu_us: get(&self.cpu_ns) / 1000,
+            peak_memory_bytes: get(&self.peak_memory_bytes),
+            latency_us_p50: self.latency.quantile_us(0.5),
+            latency_us_p99: self.latency.quantile_us(0.99),
+            instantiate_us_p50: self.instantiate.quantile_us(0.5),
+            instantiate_us_p99: self.instantiate.quantile_us(0.99),
+            errors: self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            egress: self.egress.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+}
+
+/// Counts one request as in flight while it lives.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<Counters>);
+
+impl InFlight {
+    pub(crate) fn new(counters: Arc<Counters>) -> Self {
+        counters.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(counters)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The counters of all workloads, and those of the process.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    workloads: RwLock<HashMap<String, Arc<Counters>>>,
+    pub(crate) connections: AtomicU64,
+    pub(crate) cache_hits: AtomicU64,
+    pub(crate) cache_misses: AtomicU64,
+    pub(crate) cache_write_failures: AtomicU64,
+    pub(crate) mesh_refused: AtomicU64,
+    pub(crate) unrouted: AtomicU64,
+}
+
+impl Registry {
+    /// Return the counters of `workload`, made on first use.
+    pub(crate) fn workload(&self, workload: &str) -> Arc<Counters> {
+        if let Some(known) = self
+            .workloads
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(workload)
+        {
+            return known.clone();
+        }
+        self.workloads
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(workload.to_owned())
+            .or_insert_with(|| Arc::new(Counters::new()))
+            .clone()
+    }
+
+    /// Return a copy of every count, workloads in the order of their names.
+    pub(crate) fn read(&self, replicas: Vec<ReplicaStats>) -> EngineStats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut workloads: Vec<WorkloadStats> = self
+            .workloads
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|(name, counters)| counters.read(name))
+            .collect();
+        workloads.sort_by(|a, b| a.workload.cmp(&b.workload));
+        EngineStats {
+            workloads,
+            replicas,
+            connections: get(&self.connections),
+            cache_hits: get(&self.cache_hits),
+            cache_misses: get(&self.cache_misses),
+            cache_write_failures: get(&self.cache_write_failures),
+            mesh_refused: get(&self.mesh_refused),
+            unrouted: get(&self.unrouted),
+        }
+    }
+}
+
+/// Bytes exchanged with destinations of one jurisdiction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EgressBytes {
+    /// Body bytes sent.
+    pub sent: u64,
+    /// Body bytes received.
+    pub received: u64,
+}
+
+/// Counts of one workload on this node since the engine started.
+#[derive(Debug, Clone)]
+pub struct WorkloadStats {
+    /// Name of the workload.
+    pub workload: String,
+    /// Requests that reached this node, from clients and from other nodes.
+    pub requests: u64,
+    /// Those of them that other nodes had passed on.
+    pub from_mesh: u64,
+    /// Requests being answered now.
+    pub in_flight: u64,
+    /// Requests that another node answered.
+    pub forwarded: u64,
+    /// Attempts beyond the first.
+    pub retried: u64,
+    /// Instances made (cold starts).
+    pub instances_started: u64,
+    /// Request body bytes.
+    pub bytes_in: u64,
+    /// Response body bytes.
+    pub bytes_out: u64,
+    /// Time guests spent running, in microseconds.
+    pub cpu_us: u64,
+    /// Largest linear memory an instance had, in bytes.
+    pub peak_memory_bytes: u64,
+    /// Median time from arrival to response header, in microseconds.
+    pub latency_us_p50: u64,
+    /// 99th percentile of the same.
+    pub latency_us_p99: u64,
+    /// Median time to make an instance, in microseconds.
+    pub instantiate_us_p50: u64,
+    /// 99th percentile of the same.
+    pub instantiate_us_p99: u64,
+    /// Failed requests by error code.
+    pub errors: BTreeMap<&'static str, u64>,
+    /// Body bytes by jurisdiction of the destination.
+    pub egress: BTreeMap<String, EgressBytes>,
+}
+
+/// What this node knows about one replica on another node.
+#[derive(Debug, Clone)]
+pub struct ReplicaStats {
+    /// Node that holds the replica.
+    pub node: String,
+    /// `host:port` of its mesh listener.
+    pub address: String,
+    /// Measured time to response header (peak-sensitive moving average) in microseconds; the modelled one at first.
+    pub rtt_us: u64,
+    /// Requests sent and not yet answered.
+    pub in_flight: u64,
+    /// Whether it is skipped for now because it could not be reached.
+    pub ejected: bool,
+}
+
+/// Everything the engine counts.
+#[derive(Debug, Clone)]
+pub struct EngineStats {
+    /// Per workload, in the order of their names.
+    pub workloads: Vec<WorkloadStats>,
+    /// Per replica in the route table, in the order of (node, address).
+    pub replicas: Vec<ReplicaStats>,
+    /// Client connections open now.
+    pub connections: u64,
+    /// Components taken from the cache of compiled code.
+    pub cache_hits: u64,
+    /// Components compiled.
+    pub cache_misses: u64,
+    /// Compiled components that could not be stored.
+    pub cache_write_failures: u64,
+    /// Mesh connections refused for lack of a valid identity on either side.
+    pub mesh_refused: u64,
+    /// Requests for which there was no route.
+    pub unrouted: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_cover_every_value_within_a_sixteenth() {
+        for us in (0..100_000).chain([1 << 20, u32::MAX / 3, u32::MAX]) {
+            let edge = upper_edge_us(bucket_of(us));
+            assert!(edge >= u64::from(us), "{us} above its bucket {edge}");
+            assert!(edge - u64::from(us) <= u64::from(us) / 16 + 1, "{us} far below {edge}");
+        }
+    }
+
+    #[test]
+    fn quantiles_come_from_the_records() {
+        let histogram = Histogram::new();
+        assert_eq!(histogram.quantile_us(0.5), 0);
+        for us in 1..=100 {
+            histogram.record(Duration::from_micros(us));
+        }
+        assert!((50..=53).contains(&histogram.quantile_us(0.5)));
+        assert!((99..=105).contains(&histogram.quantile_us(0.99)));
+    }
+}

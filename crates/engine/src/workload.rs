@@ -1,0 +1,236 @@
+//! The workloads loaded on this node: swapped whole while requests run, and taken off with grace.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+use crate::answer::Fault;
+use crate::config::Limits;
+use crate::egress::Policy;
+use crate::host::GuestState;
+use crate::logs::LogRing;
+use crate::stats::Counters;
+
+/// One version of one workload, ready to run.
+pub(crate) struct Workload {
+    pub(crate) name: String,
+    pub(crate) pre: ProxyPre<GuestState>,
+    pub(crate) limits: Limits,
+    pub(crate) egress: Arc<Policy>,
+    pub(crate) egress_tls: Arc<rustls::ClientConfig>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) logs: Arc<LogRing>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) admission: Admission,
+}
+
+impl Workload {
+    /// Count a fault and tell the owner.
+    pub(crate) fn report(&self, fault: &Fault) {
+        self.counters.error(fault.code);
+        let text = format!("{}: {}", fault.code, fault.message);
+        self.logs.push("fault", text.as_bytes());
+    }
+}
+
+/// Who may run: so many at once, so many in line, and nobody after the workload is closed.
+pub(crate) struct Admission {
+    running: Arc<Semaphore>,
+    /// Instances of the whole engine.
+    instances: Arc<Semaphore>,
+    concurrency: u32,
+    queue: u32,
+    waiting: AtomicU32,
+    is_closed: AtomicBool,
+    killed: watch::Sender<bool>,
+}
+
+/// The right to run one instance.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    _running: OwnedSemaphorePermit,
+    _instance: OwnedSemaphorePermit,
+}
+
+impl Admission {
+    pub(crate) fn new(limits: &Limits, instances: Arc<Semaphore>) -> Self {
+        let concurrency = limits.concurrency.max(1);
+        Self {
+            running: Arc::new(Semaphore::new(concurrency as usize)),
+            instances,
+            concurrency,
+            queue: limits.queue,
+            waiting: AtomicU32::new(0),
+            is_closed: AtomicBool::new(false),
+            killed: watch::Sender::new(false),
+        }
+    }
+
+    /// Wait for a turn, until `deadline`.
+    ///
+    /// # Errors
+    /// `engine.overloaded` when the line is full, `guest.deadline` when the turn did not come in time, `guest.unloaded`
+    /// when this version is on its way out.
+    pub(crate) async fn admit(&self, deadline: Instant) -> Result<Permit, Fault> {
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(Fault::unloaded());
+        }
+        if let (Ok(running), Ok(instance)) = (
+            self.running.clone().try_acquire_owned(),
+            self.instances.clone().try_acquire_owned(),
+        ) {
+            return Ok(Permit {
+                _running: running,
+                _instance: instance,
+            });
+        }
+        let _place = Place::take(&self.waiting, self.queue)?;
+        let turn = async {
+            let running = self
+                .running
+                .clone()
+                .acquire_owned()
+                .await
+                .map_err(|_| Fault::unloaded())?;
+            let instance = self
+                .instances
+                .clone()
+                .acquire_owned()
+                .await
+                .map_err(|_| Fault::unloaded())?;
+            Ok(Permit {
+                _running: running,
+                _instance: instance,
+            })
+        };
+        timeout_at(deadline, turn)
+            .await
+            .unwrap_or_else(|_| Err(Fault::deadline()))
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Resolves when the workload's remaining requests must end.
+    pub(crate) async fn killed(&self) {
+        let mut killed = self.killed.subscribe();
+        // The sender lives in `self`, so the wait cannot fail.
+        let _ = killed.wait_for(|killed| *killed).await;
+    }
+
+    /// Admit no more, let those running and in line end within `grace`, then end them.
+    pub(crate) async fn drain(&self, grace: Duration) {
+        self.is_closed.store(true, Ordering::Release);
+        let all = self.running.clone().acquire_many_owned(self.concurrency);
+        let _ = timeout(grace, all).await;
+        self.killed.send_replace(true);
+        self.running.close();
+    }
+}
+
+/// A place in line.
+struct Place<'a>(&'a AtomicU32);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicU32, places: u32) -> Result<Self, Fault> {
+        if waiting.fetch_add(1, Ordering::Relaxed) >= places {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(Fault::overloaded("the workload on this node"));
+        }
+        Ok(Self(waiting))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The workloads of one engine by name.
+pub(crate) struct Workloads {
+    current: ArcSwap<HashMap<String, Loaded>>,
+    writer: Mutex<()>,
+}
+
+/// A workload and what it was made from.
+#[derive(Clone)]
+pub(crate) struct Loaded {
+    pub(crate) workload: Arc<Workload>,
+    pub(crate) digest: String,
+}
+
+impl Workloads {
+    pub(crate) fn new() -> Self {
+        Self {
+            current: ArcSwap::default(),
+            writer: Mutex::new(()),
+        }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Workload>> {
+        self.current.load().get(name).map(|loaded| loaded.workload.clone())
+    }
+
+    /// Wait for a turn on the workload called `name`, at most its own time and `allowed` after `began`; `None` when it does
+    /// not run here. A version that is replaced meanwhile is left for the new one.
+    pub(crate) async fn admit(
+        &self,
+        name: &str,
+        began: Instant,
+        allowed: Duration,
+    ) -> Option<(Arc<Workload>, Instant, Result<Permit, Fault>)> {
+        let mut workload = self.get(name)?;
+        loop {
+            let deadline = began + workload.limits.timeout().min(allowed);
+            let admitted = workload.admission.admit(deadline).await;
+            if admitted.is_err() && workload.admission.is_closed() {
+                let newer = self.get(name)?;
+                if !Arc::ptr_eq(&newer, &workload) {
+                    workload = newer;
+                    continue;
+                }
+            }
+            return Some((workload, deadline, admitted));
+        }
+    }
+
+    pub(crate) fn loaded(&self, name: &str) -> Option<Loaded> {
+        self.current.load().get(name).cloned()
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.current.load().keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.current.load().len()
+    }
+
+    /// Put `loaded` in place and return what it replaced.
+    pub(crate) fn insert(&self, loaded: Loaded) -> Option<Arc<Workload>> {
+        self.change(|workloads| workloads.insert(loaded.workload.name.clone(), loaded))
+            .map(|old| old.workload)
+    }
+
+    pub(crate) fn remove(&self, name: &str) -> Option<Arc<Workload>> {
+        self.change(|workloads| workloads.remove(name)).map(|old| old.workload)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut HashMap<String, Loaded>) -> T) -> T {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = HashMap::clone(&self.current.load());
+        let result = change(&mut next);
+        self.current.store(Arc::new(next));
+        result
+    }
+}

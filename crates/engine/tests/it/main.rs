@@ -1,0 +1,19 @@
+//! The engine over real sockets on the loopback, with hostile guests, hostile clients and hostile peers.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs
+)]
+
+mod bad_clients;
+mod bad_guests;
+mod client;
+mod egress;
+mod forwarding;
+mod identities;
+mod node;
+mod pki;
+mod serving;

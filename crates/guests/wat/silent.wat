@@ -1,0 +1,3 @@
+;; Returns without an answer.
+;; ---
+(func (export "wasi:http/incoming-handler@0.2.0#handle") (param $request i32) (param $out i32))

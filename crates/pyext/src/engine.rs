@@ -1,0 +1,113 @@
+//! The engine itself; the interpreter is let go around everything that waits or computes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+
+use crate::error::to_python;
+use crate::records::{EgressRule, EngineConfig, Limits, Route};
+use crate::reports::{Addresses, ComponentInfo, EngineStats, LogLine};
+
+/// Check that a component can be served, and describe it.
+#[pyfunction]
+#[pyo3(signature = (component, *, max_bytes=64 << 20))]
+pub(crate) fn inspect(py: Python<'_>, component: &[u8], max_bytes: usize) -> PyResult<ComponentInfo> {
+    py.detach(|| hanse_engine::inspect(component, max_bytes))
+        .map(ComponentInfo::from)
+        .map_err(|error| to_python(py, &error))
+}
+
+/// The data plane of one node.
+#[pyclass(frozen, module = "hanse._engine")]
+pub(crate) struct Engine(hanse_engine::Engine);
+
+#[pymethods]
+impl Engine {
+    #[new]
+    fn new(py: Python<'_>, config: &EngineConfig) -> PyResult<Self> {
+        let config = hanse_engine::EngineConfig::from(config);
+        py.detach(|| hanse_engine::Engine::new(config))
+            .map(Self)
+            .map_err(|error| to_python(py, &error))
+    }
+
+    /// Bind both listeners and begin to serve.
+    fn start(&self, py: Python<'_>) -> PyResult<Addresses> {
+        py.detach(|| self.0.start())
+            .map(Addresses::from)
+            .map_err(|error| to_python(py, &error))
+    }
+
+    /// Take a new certificate, key and trust bundle.
+    fn set_identity(
+        &self,
+        py: Python<'_>,
+        certificate_chain_pem: &[u8],
+        private_key_pem: &[u8],
+        trust_bundle_pem: &[u8],
+    ) -> PyResult<()> {
+        py.detach(|| {
+            self.0
+                .set_identity(certificate_chain_pem, private_key_pem, trust_bundle_pem)
+        })
+        .map_err(|error| to_python(py, &error))
+    }
+
+    /// Make a workload ready to run here, or replace it.
+    fn load(
+        &self,
+        py: Python<'_>,
+        workload: &str,
+        component: &[u8],
+        limits: &Limits,
+        egress: Vec<PyRef<'_, EgressRule>>,
+        env: BTreeMap<String, String>,
+    ) -> PyResult<()> {
+        let limits = hanse_engine::Limits::from(limits);
+        let egress: Vec<_> = egress
+            .iter()
+            .map(|rule| hanse_engine::EgressRule::from(&**rule))
+            .collect();
+        let env = env.into_iter().collect();
+        py.detach(|| self.0.load(workload, component, limits, &egress, env))
+            .map_err(|error| to_python(py, &error))
+    }
+
+    /// Take a workload off after its requests have ended, or after the grace.
+    #[pyo3(signature = (workload, grace_ms=10_000))]
+    fn unload(&self, py: Python<'_>, workload: &str, grace_ms: u64) -> bool {
+        py.detach(|| self.0.unload(workload, Duration::from_millis(grace_ms)))
+    }
+
+    /// Return the names of the loaded workloads, sorted.
+    fn loaded(&self) -> Vec<String> {
+        self.0.loaded()
+    }
+
+    /// Replace the whole route table at once.
+    fn set_routes(&self, py: Python<'_>, routes: Vec<PyRef<'_, Route>>) -> PyResult<()> {
+        let routes: Vec<_> = routes.iter().map(|route| hanse_engine::Route::from(&**route)).collect();
+        py.detach(|| self.0.set_routes(&routes))
+            .map_err(|error| to_python(py, &error))
+    }
+
+    /// Return a copy of every count.
+    fn stats(&self, py: Python<'_>) -> PyResult<EngineStats> {
+        let stats = py.detach(|| self.0.stats());
+        EngineStats::new(py, stats)
+    }
+
+    /// Return lines of a workload's log with a number above `after`, oldest first.
+    #[pyo3(signature = (workload, after=0, limit=1000))]
+    fn logs(&self, py: Python<'_>, workload: &str, after: u64, limit: usize) -> Vec<LogLine> {
+        let lines = py.detach(|| self.0.logs(workload, after, limit));
+        lines.into_iter().map(LogLine::from).collect()
+    }
+
+    /// Stop listening, let requests end within the grace, then end everything.
+    #[pyo3(signature = (grace_ms=10_000))]
+    fn stop(&self, py: Python<'_>, grace_ms: u64) {
+        py.detach(|| self.0.stop(Duration::from_millis(grace_ms)));
+    }
+}

@@ -1,0 +1,26 @@
+//! `hanse._engine`: the Python face of the engine. It converts and maps errors, no more.
+
+mod engine;
+mod error;
+mod records;
+mod reports;
+
+use pyo3::prelude::pymodule;
+
+/// The native engine of a hanse node.
+#[pymodule]
+mod _engine {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::engine::{Engine, inspect};
+    #[pymodule_export]
+    use crate::records::{EgressRule, EngineConfig, Limits, Replica, Route};
+    #[pymodule_export]
+    use crate::reports::{Addresses, ComponentInfo, EgressBytes, EngineStats, LogLine, ReplicaStats, WorkloadStats};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::error::register(module)
+    }
+}

@@ -1,0 +1,296 @@
+//! What Python tells the engine: configuration, limits, rules and routes, frozen once made.
+
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+/// How one engine is set up.
+#[pyclass(frozen, get_all, eq, module = "hanse._engine")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EngineConfig {
+    node: String,
+    trust_domain: String,
+    front_bind: String,
+    mesh_bind: String,
+    cache_dir: String,
+    max_instances: u32,
+    worker_threads: usize,
+    max_component_bytes: usize,
+    max_connections: usize,
+    header_timeout_ms: u64,
+    connect_timeout_ms: u64,
+    request_timeout_ms: u64,
+    log_lines: usize,
+}
+
+#[pymethods]
+impl EngineConfig {
+    #[new]
+    #[pyo3(signature = (*, node, trust_domain, front_bind, mesh_bind, cache_dir, max_instances=256, worker_threads=2,
+        max_component_bytes=64 << 20, max_connections=4096, header_timeout_ms=10_000, connect_timeout_ms=1_000,
+        request_timeout_ms=30_000, log_lines=1_000))]
+    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
+    fn new(
+        node: String,
+        trust_domain: String,
+        front_bind: String,
+        mesh_bind: String,
+        cache_dir: String,
+        max_instances: u32,
+        worker_threads: usize,
+        max_component_bytes: usize,
+        max_connections: usize,
+        header_timeout_ms: u64,
+        connect_timeout_ms: u64,
+        request_timeout_ms: u64,
+        log_lines: usize,
+    ) -> Self {
+        Self {
+            node,
+            trust_domain,
+            front_bind,
+            mesh_bind,
+            cache_dir,
+            max_instances,
+            worker_threads,
+            max_component_bytes,
+            max_connections,
+            header_timeout_ms,
+            connect_timeout_ms,
+            request_timeout_ms,
+            log_lines,
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl From<&EngineConfig> for hanse_engine::EngineConfig {
+    fn from(config: &EngineConfig) -> Self {
+        Self {
+            node: config.node.clone(),
+            trust_domain: config.trust_domain.clone(),
+            front_bind: config.front_bind.clone(),
+            mesh_bind: config.mesh_bind.clone(),
+            cache_dir: config.cache_dir.clone().into(),
+            max_instances: config.max_instances,
+            worker_threads: config.worker_threads,
+            max_component_bytes: config.max_component_bytes,
+            max_connections: config.max_connections,
+            header_timeout_ms: config.header_timeout_ms,
+            connect_timeout_ms: config.connect_timeout_ms,
+            request_timeout_ms: config.request_timeout_ms,
+            log_lines: config.log_lines,
+        }
+    }
+}
+
+/// What one workload may use.
+#[pyclass(frozen, get_all, eq, module = "hanse._engine")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Limits {
+    memory_bytes: usize,
+    timeout_ms: u64,
+    request_body_bytes: u64,
+    response_body_bytes: u64,
+    concurrency: u32,
+    queue: u32,
+    table_elements: usize,
+    tables: usize,
+    core_instances: usize,
+    hostcall_bytes: usize,
+    resources: usize,
+    random_bytes: u64,
+    header_bytes: usize,
+    egress_concurrency: u32,
+    log_bytes: usize,
+}
+
+#[pymethods]
+impl Limits {
+    #[new]
+    #[pyo3(signature = (*, memory_bytes=64 << 20, timeout_ms=10_000, request_body_bytes=10 << 20,
+        response_body_bytes=64 << 20, concurrency=64, queue=1024, table_elements=100_000, tables=100,
+        core_instances=200, hostcall_bytes=16 << 20, resources=10_000, random_bytes=1 << 20, header_bytes=128 << 10,
+        egress_concurrency=16, log_bytes=64 << 10))]
+    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
+    fn new(
+        memory_bytes: usize,
+        timeout_ms: u64,
+        request_body_bytes: u64,
+        response_body_bytes: u64,
+        concurrency: u32,
+        queue: u32,
+        table_elements: usize,
+        tables: usize,
+        core_instances: usize,
+        hostcall_bytes: usize,
+        resources: usize,
+        random_bytes: u64,
+        header_bytes: usize,
+        egress_concurrency: u32,
+        log_bytes: usize,
+    ) -> Self {
+        Self {
+            memory_bytes,
+            timeout_ms,
+            request_body_bytes,
+            response_body_bytes,
+            concurrency,
+            queue,
+            table_elements,
+            tables,
+            core_instances,
+            hostcall_bytes,
+            resources,
+            random_bytes,
+            header_bytes,
+            egress_concurrency,
+            log_bytes,
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl From<&Limits> for hanse_engine::Limits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            memory_bytes: limits.memory_bytes,
+            timeout_ms: limits.timeout_ms,
+            request_body_bytes: limits.request_body_bytes,
+            response_body_bytes: limits.response_body_bytes,
+            concurrency: limits.concurrency,
+            queue: limits.queue,
+            table_elements: limits.table_elements,
+            tables: limits.tables,
+            core_instances: limits.core_instances,
+            hostcall_bytes: limits.hostcall_bytes,
+            resources: limits.resources,
+            random_bytes: limits.random_bytes,
+            header_bytes: limits.header_bytes,
+            egress_concurrency: limits.egress_concurrency,
+            log_bytes: limits.log_bytes,
+        }
+    }
+}
+
+/// One destination a workload may call.
+#[pyclass(frozen, get_all, eq, hash, module = "hanse._engine")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct EgressRule {
+    host: String,
+    jurisdiction: String,
+    allow_private: bool,
+}
+
+#[pymethods]
+impl EgressRule {
+    #[new]
+    #[pyo3(signature = (*, host, jurisdiction, allow_private=false))]
+    fn new(host: String, jurisdiction: String, allow_private: bool) -> Self {
+        Self {
+            host,
+            jurisdiction,
+            allow_private,
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl From<&EgressRule> for hanse_engine::EgressRule {
+    fn from(rule: &EgressRule) -> Self {
+        Self {
+            host: rule.host.clone(),
+            jurisdiction: rule.jurisdiction.clone(),
+            allow_private: rule.allow_private,
+        }
+    }
+}
+
+/// A node that runs a workload.
+#[pyclass(frozen, get_all, eq, hash, from_py_object, module = "hanse._engine")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Replica {
+    node: String,
+    address: String,
+    spiffe_id: String,
+    rtt_us: u64,
+}
+
+#[pymethods]
+impl Replica {
+    #[new]
+    #[pyo3(signature = (*, node, address, spiffe_id, rtt_us))]
+    fn new(node: String, address: String, spiffe_id: String, rtt_us: u64) -> Self {
+        Self {
+            node,
+            address,
+            spiffe_id,
+            rtt_us,
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+/// A path of the front and the workload behind it.
+#[pyclass(frozen, eq, hash, module = "hanse._engine")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Route {
+    #[pyo3(get)]
+    workload: String,
+    #[pyo3(get)]
+    path_prefix: String,
+    #[pyo3(get)]
+    host: Option<String>,
+    replicas: Vec<Replica>,
+}
+
+#[pymethods]
+impl Route {
+    #[new]
+    #[pyo3(signature = (*, workload, path_prefix, host=None, replicas))]
+    fn new(workload: String, path_prefix: String, host: Option<String>, replicas: Vec<Replica>) -> Self {
+        Self {
+            workload,
+            path_prefix,
+            host,
+            replicas,
+        }
+    }
+
+    #[getter]
+    fn replicas<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.replicas.clone())
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl From<&Route> for hanse_engine::Route {
+    fn from(route: &Route) -> Self {
+        let replica = |replica: &Replica| hanse_engine::Replica {
+            node: replica.node.clone(),
+            address: replica.address.clone(),
+            spiffe_id: replica.spiffe_id.clone(),
+            rtt_us: replica.rtt_us,
+        };
+        Self {
+            workload: route.workload.clone(),
+            path_prefix: route.path_prefix.clone(),
+            host: route.host.clone(),
+            replicas: route.replicas.iter().map(replica).collect(),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+"""The native engine of a node: a wasi:http host, an ingress, a router and mutual TLS, in Rust.
+
+Methods release the interpreter while they wait or compute, and may be called from any thread.
+"""
+
+from collections.abc import Sequence
+from typing import final
+
+class EngineError(Exception):
+    """An operation of the engine failed: code, message and hint say how, what and what to do."""
+
+    code: str
+    message: str
+    hint: str
+
+def inspect(component: bytes, *, max_bytes: int = 67108864) -> ComponentInfo:
+    """Check that a component can be served, and describe it.
+
+    Raises EngineError with one of the codes component.too_large, component.not_a_component, component.truncated,
+    component.invalid, component.not_wasi_http, component.unsupported_import.
+    """
+
+@final
+class ComponentInfo:
+    """What a component needs and offers."""
+
+    @property
+    def world(self) -> str: ...
+    @property
+    def imports(self) -> tuple[str, ...]: ...
+    @property
+    def exports(self) -> tuple[str, ...]: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def digest(self) -> str:
+        """`sha256:` and the digest in lower-case hexadecimal digits."""
+
+@final
+class Limits:
+    """What one workload may use; sizes in bytes, times in milliseconds."""
+
+    def __new__(
+        cls,
+        *,
+        memory_bytes: int = 67108864,
+        timeout_ms: int = 10000,
+        request_body_bytes: int = 10485760,
+        response_body_bytes: int = 67108864,
+        concurrency: int = 64,
+        queue: int = 1024,
+        table_elements: int = 100000,
+        tables: int = 100,
+        core_instances: int = 200,
+        hostcall_bytes: int = 16777216,
+        resources: int = 10000,
+        random_bytes: int = 1048576,
+        header_bytes: int = 131072,
+        egress_concurrency: int = 16,
+        log_bytes: int = 65536,
+    ) -> Limits: ...
+    @property
+    def memory_bytes(self) -> int: ...
+    @property
+    def timeout_ms(self) -> int: ...
+    @property
+    def request_body_bytes(self) -> int: ...
+    @property
+    def response_body_bytes(self) -> int: ...
+    @property
+    def concurrency(self) -> int:
+        """Requests that run at once."""
+    @property
+    def queue(self) -> int:
+        """Requests that wait for their turn; beyond it 503."""
+    @property
+    def table_elements(self) -> int: ...
+    @property
+    def tables(self) -> int: ...
+    @property
+    def core_instances(self) -> int: ...
+    @property
+    def hostcall_bytes(self) -> int: ...
+    @property
+    def resources(self) -> int: ...
+    @property
+    def random_bytes(self) -> int: ...
+    @property
+    def header_bytes(self) -> int: ...
+    @property
+    def egress_concurrency(self) -> int: ...
+    @property
+    def log_bytes(self) -> int: ...
+
+@final
+class EgressRule:
+    """One destination a workload may call: `name` (default ports only) or `name:port`."""
+
+    def __new__(cls, *, host: str, jurisdiction: str, allow_private: bool = False) -> EgressRule: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def jurisdiction(self) -> str: ...
+    @property
+    def allow_private(self) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Replica:
+    """A node that runs a workload, its mesh address and the identity it must show."""
+
+    def __new__(cls, *, node: str, address: str, spiffe_id: str, rtt_us: int) -> Replica: ...
+    @property
+    def node(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def spiffe_id(self) -> str: ...
+    @property
+    def rtt_us(self) -> int: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Route:
+    """A path prefix (whole segments) of the front and the workload behind it."""
+
+    def __new__(
+        cls, *, workload: str, path_prefix: str, host: str | None = None, replicas: Sequence[Replica]
+    ) -> Route: ...
+    @property
+    def workload(self) -> str: ...
+    @property
+    def path_prefix(self) -> str: ...
+    @property
+    def host(self) -> str | None: ...
+    @property
+    def replicas(self) -> tuple[Replica, ...]: ...
+    def __hash__(self) -> int: ...
+
+@final
+class EngineConfig:
+    """How one engine is set up; read once."""
+
+    def __new__(
+        cls,
+        *,
+        node: str,
+        trust_domain: str,
+        front_bind: str,
+        mesh_bind: str,
+        cache_dir: str,
+        max_instances: int = 256,
+        worker_threads: int = 2,
+        max_component_bytes: int = 67108864,
+        max_connections: int = 4096,
+        header_timeout_ms: int = 10000,
+        connect_timeout_ms: int = 1000,
+        request_timeout_ms: int = 30000,
+        log_lines: int = 1000,
+    ) -> EngineConfig: ...
+    @property
+    def node(self) -> str: ...
+    @property
+    def trust_domain(self) -> str: ...
+    @property
+    def front_bind(self) -> str: ...
+    @property
+    def mesh_bind(self) -> str: ...
+    @property
+    def cache_dir(self) -> str: ...
+    @property
+    def max_instances(self) -> int: ...
+    @property
+    def worker_threads(self) -> int: ...
+    @property
+    def max_component_bytes(self) -> int: ...
+    @property
+    def max_connections(self) -> int: ...
+    @property
+    def header_timeout_ms(self) -> int: ...
+    @property
+    def connect_timeout_ms(self) -> int: ...
+    @property
+    def request_timeout_ms(self) -> int: ...
+    @property
+    def log_lines(self) -> int: ...
+
+@final
+class Addresses:
+    """Where a started engine listens, as `ip:port`."""
+
+    @property
+    def front(self) -> str: ...
+    @property
+    def mesh(self) -> str: ...
+    def __hash__(self) -> int: ...
+
+@final
+class EgressBytes:
+    """Body bytes exchanged with destinations of one jurisdiction."""
+
+    @property
+    def sent(self) -> int: ...
+    @property
+    def received(self) -> int: ...
+    def __hash__(self) -> int: ...
+
+@final
+class WorkloadStats:
+    """Counts of one workload on this node since the engine started."""
+
+    @property
+    def workload(self) -> str: ...
+    @property
+    def requests(self) -> int:
+        """Requests that reached this node, from clients and from other nodes."""
+    @property
+    def from_mesh(self) -> int:
+        """Those of them that other nodes had passed on."""
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def forwarded(self) -> int:
+        """Requests that another node answered."""
+    @property
+    def retried(self) -> int: ...
+    @property
+    def instances_started(self) -> int:
+        """Instances made (cold starts)."""
+    @property
+    def bytes_in(self) -> int: ...
+    @property
+    def bytes_out(self) -> int: ...
+    @property
+    def cpu_us(self) -> int: ...
+    @property
+    def peak_memory_bytes(self) -> int: ...
+    @property
+    def latency_us_p50(self) -> int: ...
+    @property
+    def latency_us_p99(self) -> int: ...
+    @property
+    def instantiate_us_p50(self) -> int: ...
+    @property
+    def instantiate_us_p99(self) -> int: ...
+    @property
+    def errors(self) -> dict[str, int]:
+        """Failed requests by error code."""
+    @property
+    def egress(self) -> dict[str, EgressBytes]:
+        """Bytes by jurisdiction of the destination."""
+
+@final
+class ReplicaStats:
+    """What this node knows about one replica on another node."""
+
+    @property
+    def node(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def rtt_us(self) -> int:
+        """Expected time to response header: measured, the modelled one until then."""
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def ejected(self) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class EngineStats:
+    """Everything the engine counts."""
+
+    @property
+    def workloads(self) -> tuple[WorkloadStats, ...]: ...
+    @property
+    def replicas(self) -> tuple[ReplicaStats, ...]: ...
+    @property
+    def connections(self) -> int: ...
+    @property
+    def cache_hits(self) -> int: ...
+    @property
+    def cache_misses(self) -> int: ...
+    @property
+    def cache_write_failures(self) -> int: ...
+    @property
+    def mesh_refused(self) -> int: ...
+    @property
+    def unrouted(self) -> int: ...
+
+@final
+class LogLine:
+    """One line of a workload's log; the stream is stdout, stderr or fault."""
+
+    @property
+    def seq(self) -> int: ...
+    @property
+    def time_us(self) -> int: ...
+    @property
+    def stream(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Engine:
+    """The data plane of one node."""
+
+    def __new__(cls, config: EngineConfig) -> Engine:
+        """Raises EngineError: engine.config_invalid, engine.setup, cache.io."""
+    def start(self) -> Addresses:
+        """Bind both listeners and begin to serve; other nodes are refused until there is an identity.
+
+        Raises EngineError: engine.address_in_use, engine.address_invalid, engine.setup, engine.stopped.
+        """
+    def set_identity(self, certificate_chain_pem: bytes, private_key_pem: bytes, trust_bundle_pem: bytes) -> None:
+        """Take a new certificate, key and trust bundle. Raises EngineError: engine.identity_invalid."""
+    def load(
+        self,
+        workload: str,
+        component: bytes,
+        limits: Limits,
+        egress: Sequence[EgressRule],
+        env: dict[str, str],
+    ) -> None:
+        """Make a workload ready to run here, or replace it without a failed request; no change, no work.
+
+        Raises EngineError: the component codes of inspect, and component.compile_failed.
+        """
+    def unload(self, workload: str, grace_ms: int = 10000) -> bool:
+        """Take a workload off after its requests have ended, or after the grace; whether it was loaded."""
+    def loaded(self) -> list[str]:
+        """Return the names of the loaded workloads, sorted."""
+    def set_routes(self, routes: Sequence[Route]) -> None:
+        """Replace the whole route table at once. Raises EngineError: route.invalid, route.duplicate."""
+    def stats(self) -> EngineStats:
+        """Return a copy of every count."""
+    def logs(self, workload: str, after: int = 0, limit: int = 1000) -> list[LogLine]:
+        """Return lines of a workload's log with a number above `after`, oldest first."""
+    def stop(self, grace_ms: int = 10000) -> None:
+        """Stop listening, let requests end within the grace, then end everything; twice is once."""

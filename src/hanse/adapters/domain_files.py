@@ -1,0 +1,325 @@
+"""The domain's own folder: every key that makes the domain what it is, made once and never overwritten.
+
+`state directory + name -> Domain`. The folder is built aside and renamed into place, so that a crash leaves either no
+domain or a whole one; ``domain.json`` holds a digest of each file, so that damage is found and named. Certificates and
+JWTs that follow from the keys are derived at load and not stored.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
+
+from hanse.adapters.keys import (
+    PRIVATE_FOLDER_MODE,
+    SEED_BYTES,
+    KeySigner,
+    parse_ed25519,
+    parse_mldsa44,
+    parse_p256,
+    private_pem,
+    read_private,
+    sync_folder,
+    write_private,
+)
+from hanse.core.errors import HanseError
+from hanse.core.ids import Digest
+from hanse.core.ports import Entropy
+from hanse.core.time import HOUR_US, WallTime
+from hanse.identity import (
+    IdentityError,
+    NatsTrust,
+    Nkey,
+    domain_id,
+    issue_svid,
+    key_from_secret,
+    make_csr,
+    make_root,
+    nkey_from_secret,
+    serial_from_secret,
+    server_id,
+)
+from hanse.identity.authority import SECRET_BYTES, key_pem
+from hanse.identity.enrol import Authority
+from hanse.identity.nats_jwt import account_jwt, nkey_from_seed, operator_jwt, user_jwt
+from hanse.wire import canonical
+
+FOLDER = "domain"
+RECORD = "domain.json"
+CONTEXT = "context.json"
+ROOT_CERT = "root.pem"
+API_TOKEN = "api.token"  # noqa: S105 - a file name
+NKEYS = {
+    "nats-operator.nk": "operator",
+    "nats-account.nk": "account",
+    "nats-system.nk": "account",
+    "nats-controller.nk": "user",
+}
+
+
+class DomainError(HanseError):
+    """Raised when the domain's folder is missing, damaged, or another domain's."""
+
+    code = "domain.damaged"
+
+
+class DomainRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="domain.v1", kw_only=True):
+    """``domain.json``: the name, and a digest of every file made with it."""
+
+    name: str
+    created_us: WallTime
+    files: dict[str, Digest]
+
+
+class ContextRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="context.v1", kw_only=True):
+    """``context.json``: where the API answers; file names are relative to the folder, so that it can be moved."""
+
+    domain: str
+    api_urls: tuple[str, ...]
+    ca: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a client of the API needs."""
+
+    domain: str
+    api_urls: tuple[str, ...]
+    ca_path: Path
+    token_path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """A domain's keys, loaded."""
+
+    name: str
+    created_us: WallTime
+    folder: Path
+    authority: Authority
+    controller_signer: KeySigner
+    """Ed25519: seals orders, routes and records."""
+    ledger_signers: tuple[KeySigner, ...]
+    """Ed25519, then ML-DSA-44."""
+    operator: Nkey
+    system: Nkey
+    controller_user: Nkey
+    api_token: str = field(repr=False)
+
+    @property
+    def bundle_pem(self) -> bytes:
+        """The trust bundle."""
+        return self.authority.bundle_pem
+
+    @property
+    def controller_jwt(self) -> str:
+        """The controller's claim on the substrate, proved by `controller_user`: the whole account."""
+        account, user = self.authority.account, self.controller_user.public
+        return user_jwt(account, user, "controller", self.created_us, permissions=None)
+
+    def nats_trust(self, revoked: Mapping[str, WallTime] | None = None) -> NatsTrust:
+        """What the substrate's servers need; `revoked` maps public nkeys of users to the time of revocation."""
+        account, at = self.authority.account, self.created_us
+        return NatsTrust(
+            operator_jwt=operator_jwt(self.operator, self.name, self.system.public, at),
+            account=account.public,
+            account_jwt=account_jwt(self.operator, account.public, "fabric", at, has_jetstream=True, revoked=revoked),
+            system=self.system.public,
+            system_jwt=account_jwt(self.operator, self.system.public, "system", at, has_jetstream=False),
+        )
+
+
+def init_domain(root: Path, name: str, now: WallTime, entropy: Entropy) -> Domain:
+    """Make the domain `name` under the state directory `root`, or load it if it is there.
+
+    Raises DomainError ``domain.damaged`` (the file is named) or ``domain.other`` (another domain lives here), and
+    IdentityError ``identity.malformed_id`` if `name` is no trust domain.
+    """
+    domain_id(name)
+    if not (root / FOLDER).exists():
+        _make(root, name, now, entropy)
+    domain = load_domain(root)
+    if domain.name != name:
+        raise DomainError(
+            f"{root} holds the domain {domain.name}, not {name}",
+            code="domain.other",
+            hint="use another state directory",
+        )
+    return domain
+
+
+def load_domain(root: Path) -> Domain:
+    """Load the domain under the state directory `root`.
+
+    Raises DomainError ``domain.missing`` or ``domain.damaged``; IdentityError ``identity.open_key_file`` if a key may
+    be read by others.
+    """
+    folder = root / FOLDER
+    if not folder.exists():
+        raise DomainError(f"no domain in {root}", code="domain.missing", hint="make one with `hanse init`")
+    record = _load_record(folder)
+    data = {name: _load_file(folder, name, digest) for name, digest in sorted(record.files.items())}
+    try:
+        return _assemble(folder, record, data)
+    except KeyError as error:
+        raise _damaged(folder / str(error.args[0]), "is not listed in domain.json") from error
+    except (IdentityError, ValueError) as error:
+        raise _damaged(folder, f"cannot be read: {error}") from error
+
+
+def write_context(root: Path, api_urls: Sequence[str]) -> Path:
+    """Say where the API answers now; returns the path of ``context.json``."""
+    folder = root / FOLDER
+    record = ContextRecord(domain=_load_record(folder).name, api_urls=tuple(api_urls), ca=ROOT_CERT, token=API_TOKEN)
+    write_private(folder / CONTEXT, canonical.encode(record))
+    return folder / CONTEXT
+
+
+def load_context(root: Path) -> Context:
+    """Read where the API answers. Raises DomainError ``domain.missing`` or ``domain.damaged``."""
+    path = root / FOLDER / CONTEXT
+    try:
+        record = canonical.decode(path.read_bytes(), ContextRecord)
+    except FileNotFoundError:
+        raise DomainError(f"no {path}", code="domain.missing", hint="start the fabric with `hanse up`") from None
+    except HanseError as error:
+        raise _damaged(path, str(error)) from error
+    return Context(
+        domain=record.domain,
+        api_urls=record.api_urls,
+        ca_path=path.parent / record.ca,
+        token_path=path.parent / record.token,
+    )
+
+
+def issue_server(
+    domain: Domain,
+    name: str,
+    *,
+    now: WallTime,
+    entropy: Entropy,
+    dns_names: Sequence[str] = ("localhost",),
+    ip_addresses: Sequence[str] = ("127.0.0.1",),
+    lifetime_us: int = HOUR_US,
+) -> tuple[bytes, bytes]:
+    """Make an SVID for one of the fabric's own servers: (chain PEM, private key PEM).
+
+    Host names and addresses are those that ordinary TLS clients will ask for.
+    """
+    key = key_from_secret(entropy.secret(SECRET_BYTES))
+    chain = issue_svid(
+        make_csr(key),
+        server_id(domain.name, name),
+        ca_key=domain.authority.ca_key,
+        ca_cert=domain.authority.ca_cert,
+        now=now,
+        serial=serial_from_secret(entropy.secret(16)),
+        lifetime_us=lifetime_us,
+        dns_names=dns_names,
+        ip_addresses=ip_addresses,
+    )
+    return chain, key_pem(key)
+
+
+def _make(root: Path, name: str, now: WallTime, entropy: Entropy) -> None:
+    root.mkdir(mode=PRIVATE_FOLDER_MODE, parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{FOLDER}.", dir=root))
+    try:
+        files = _fresh_files(name, now, entropy)
+        for file, data in files.items():
+            write_private(building / file, data)
+        digests = {file: canonical.digest_bytes(data) for file, data in files.items()}
+        record = DomainRecord(name=name, created_us=now, files=digests)
+        write_private(building / RECORD, canonical.encode(record))
+        try:
+            building.rename(root / FOLDER)
+        except OSError:
+            # Another process was quicker: its domain counts, and loading decides whether it is this one.
+            if not (root / FOLDER / RECORD).exists():
+                raise
+        sync_folder(root)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _fresh_files(name: str, now: WallTime, entropy: Entropy) -> dict[str, bytes]:
+    root_key = key_from_secret(entropy.secret(SECRET_BYTES))
+    root_cert = make_root(root_key, name, now, serial_from_secret(entropy.secret(16)))
+    files = {
+        "root.key": private_pem(root_key),
+        ROOT_CERT: root_cert.public_bytes(serialization.Encoding.PEM),
+        "controller.key": private_pem(Ed25519PrivateKey.from_private_bytes(entropy.secret(SEED_BYTES))),
+        "ledger-ed25519.key": private_pem(Ed25519PrivateKey.from_private_bytes(entropy.secret(SEED_BYTES))),
+        "ledger-ml-dsa-44.key": private_pem(MLDSA44PrivateKey.from_seed_bytes(entropy.secret(SEED_BYTES))),
+        API_TOKEN: base64.urlsafe_b64encode(entropy.secret(32)).rstrip(b"="),
+    }
+    for file, kind in NKEYS.items():
+        files[file] = nkey_from_secret(kind, entropy.secret(SEED_BYTES)).seed.encode()
+    return files
+
+
+def _assemble(folder: Path, record: DomainRecord, data: Mapping[str, bytes]) -> Domain:
+    nkeys = {file: nkey_from_seed(data[file].decode("ascii")) for file in NKEYS}
+    root_key = parse_p256(folder / "root.key", data["root.key"])
+    ledger = data["ledger-ed25519.key"], data["ledger-ml-dsa-44.key"]
+    return Domain(
+        name=record.name,
+        created_us=record.created_us,
+        folder=folder,
+        authority=Authority(
+            domain=record.name,
+            ca_key=root_key,
+            ca_cert=x509.load_pem_x509_certificate(data[ROOT_CERT]),
+            account=nkeys["nats-account.nk"],
+        ),
+        controller_signer=KeySigner(parse_ed25519(folder / "controller.key", data["controller.key"])),
+        ledger_signers=(
+            KeySigner(parse_ed25519(folder / "ledger-ed25519.key", ledger[0])),
+            KeySigner(parse_mldsa44(folder / "ledger-ml-dsa-44.key", ledger[1])),
+        ),
+        operator=nkeys["nats-operator.nk"],
+        system=nkeys["nats-system.nk"],
+        controller_user=nkeys["nats-controller.nk"],
+        api_token=data[API_TOKEN].decode("ascii"),
+    )
+
+
+def _load_record(folder: Path) -> DomainRecord:
+    path = folder / RECORD
+    try:
+        return canonical.decode(path.read_bytes(), DomainRecord)
+    except OSError as error:
+        raise _damaged(path, os.strerror(error.errno or 0).lower()) from error
+    except HanseError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _load_file(folder: Path, name: str, digest: Digest) -> bytes:
+    path = folder / name
+    try:
+        data = read_private(path)
+    except OSError as error:
+        raise _damaged(path, os.strerror(error.errno or 0).lower()) from error
+    if canonical.digest_bytes(data) != digest:
+        raise _damaged(path, "is not the file that was made")
+    return data
+
+
+def _damaged(path: Path, what: str) -> DomainError:
+    return DomainError(
+        f"{path}: {what}",
+        hint="restore the whole folder from a backup; keys are never made anew over a damaged domain",
+        context={"file": str(path)},
+    )

@@ -1,0 +1,123 @@
+"""The Runtime port on the native engine: converts records, moves waiting calls off the event loop, maps errors.
+
+`Workload -> engine limits`. Compiling a component takes seconds the first time; it runs in a thread and the engine
+releases the interpreter lock meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from hanse import _engine
+from hanse.core.errors import RuntimeFailure
+from hanse.core.ids import WorkloadId
+from hanse.core.ports import Addresses, LogLine, RouteEntry, WorkloadStats
+from hanse.core.time import WallTime
+from hanse.core.work import Workload
+
+UNLOAD_GRACE_MS = 5_000
+"""How long requests in flight may take to end when a workload leaves."""
+
+OnIdentity = Callable[[bytes, bytes, bytes], None]
+
+
+class EngineRuntime:
+    """One engine as a `hanse.core.ports.Runtime`."""
+
+    def __init__(self, config: _engine.EngineConfig, *, on_identity: OnIdentity | None = None) -> None:
+        self._engine = _engine.Engine(config)
+        self._on_identity = on_identity
+
+    def start(self) -> Addresses:
+        """Bind the front and the mesh. Raises RuntimeFailure ``engine.address_in_use``."""
+        try:
+            bound = self._engine.start()
+        except _engine.EngineError as error:
+            raise _failure(error) from error
+        return Addresses(front=bound.front, mesh=bound.mesh)
+
+    def stop(self, grace_ms: int) -> None:
+        """Stop serving; requests in flight get `grace_ms` to end."""
+        self._engine.stop(grace_ms)
+
+    async def load(self, workload: Workload, component: bytes) -> None:
+        """Make a workload ready to serve here."""
+        limits = _engine.Limits(
+            memory_bytes=workload.resources.memory_bytes,
+            timeout_ms=max(1, workload.timeout_us // 1_000),
+            request_body_bytes=workload.request_body_bytes,
+            response_body_bytes=workload.response_body_bytes,
+        )
+        egress = [
+            _engine.EgressRule(host=rule.host, jurisdiction=rule.jurisdiction, allow_private=rule.allow_private)
+            for rule in workload.egress
+        ]
+        try:
+            await asyncio.to_thread(self._engine.load, workload.id, component, limits, egress, dict(workload.env))
+        except _engine.EngineError as error:
+            raise _failure(error) from error
+
+    async def unload(self, workload: WorkloadId) -> None:
+        """Stop serving a workload after its requests in flight."""
+        await asyncio.to_thread(self._engine.unload, workload, UNLOAD_GRACE_MS)
+
+    async def set_routes(self, routes: Sequence[RouteEntry]) -> None:
+        """Swap the route table."""
+        self._engine.set_routes(
+            [
+                _engine.Route(
+                    workload=route.workload,
+                    path_prefix=route.path,
+                    host=route.host,
+                    replicas=[
+                        _engine.Replica(
+                            node=replica.node,
+                            address=replica.address,
+                            spiffe_id=replica.spiffe_id,
+                            rtt_us=replica.rtt_us,
+                        )
+                        for replica in route.replicas
+                    ],
+                )
+                for route in routes
+            ]
+        )
+
+    async def set_identity(self, certificate_chain_pem: bytes, private_key_pem: bytes, bundle_pem: bytes) -> None:
+        """Swap the SVID used between nodes."""
+        try:
+            self._engine.set_identity(certificate_chain_pem, private_key_pem, bundle_pem)
+        except _engine.EngineError as error:
+            raise _failure(error) from error
+        if self._on_identity is not None:
+            self._on_identity(certificate_chain_pem, private_key_pem, bundle_pem)
+
+    async def stats(self) -> dict[WorkloadId, WorkloadStats]:
+        """Counters per workload."""
+        stats = self._engine.stats()
+        return {
+            WorkloadId(one.workload): WorkloadStats(
+                requests=one.requests,
+                errors=sum(one.errors.values()),
+                in_flight=one.in_flight,
+                latency_us_p50=one.latency_us_p50,
+                latency_us_p99=one.latency_us_p99,
+                forwarded=one.forwarded,
+                retried=one.retried,
+                cpu_us=one.cpu_us,
+                peak_memory_bytes=one.peak_memory_bytes,
+            )
+            for one in stats.workloads
+        }
+
+    async def logs(self, workload: WorkloadId, after: int, limit: int) -> Sequence[LogLine]:
+        """Lines a guest wrote, and faults noted about it."""
+        return tuple(
+            LogLine(seq=line.seq, time_us=WallTime(line.time_us), stream=line.stream, text=line.text)
+            for line in self._engine.logs(workload, after, limit)
+        )
+
+
+def _failure(error: _engine.EngineError) -> RuntimeFailure:
+    return RuntimeFailure(error.message, code=error.code, hint=error.hint)

@@ -1,0 +1,1 @@
+"""Composition root: the CLI, the HTTP API, configuration, and the processes that `hanse up` starts."""

@@ -1,0 +1,154 @@
+"""Commands about proof: read the ledger, take a receipt home, and verify it where there is no fabric at all."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hanse.app.cli.session import (
+    DEFAULT_STATE,
+    ContextOption,
+    Output,
+    OutputOption,
+    Session,
+    StateOption,
+)
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from hanse.app.client import Client
+
+app = typer.Typer(help="The ledger: read it, export receipts, verify them offline.", no_args_is_help=True)
+
+POLICY_FILE = "ledger.policy"
+RECEIPT_SUFFIX = ".receipt.json"
+
+
+@app.command()
+def log(
+    after: Annotated[int, typer.Option(min=0, help="First entry.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Entries at most.")] = 50,
+    newest: Annotated[bool, typer.Option("--newest/--oldest", help="The last entries, or from --after on.")] = True,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List entries of the ledger: decisions, orders, receipts, changes of facts and specs, what users did."""
+    from hanse.app.render.ledger import entries as render
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        if newest and after == 0:
+            after = max(0, (client.status().ledger_size or 0) - limit)
+        entries = client.ledger_entries(after, limit)
+    session.answer(entries, lambda: render(entries))
+
+
+@app.command()
+def show(
+    index: Annotated[int, typer.Argument(min=0, help="Number of the entry.")],
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show one entry of the ledger whole."""
+    from hanse.app.client import ApiError
+    from hanse.app.render.ledger import entry as render
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        found = client.ledger_entries(index, 1)
+    if not found:
+        raise ApiError(f"the ledger has no entry {index}", code="not_found", hint="see `hanse audit log`")
+    session.answer(found[0], lambda: render(found[0]))
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="An instance, or a workload: then every instance of it that runs.")],
+    out: Annotated[Path, typer.Option("--out", "-O", help="File, or an existing directory.")] = Path(),
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Write receipts to files, and beside them the policy that says whose signatures count."""
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        receipts = {instance: client.receipt(instance) for instance in _instances(client, name)}
+        policy = client.ledger_policy()
+    files = _targets(list(receipts), out)
+    for instance, file in files.items():
+        file.write_bytes(receipts[instance])
+    policy_file = next(iter(files.values())).parent / POLICY_FILE
+    policy_file.write_bytes(policy)
+    said = {"receipts": {instance: str(file) for instance, file in files.items()}, "policy": str(policy_file)}
+    session.answer(said, lambda: "\n".join(f"{instance} -> {file}" for instance, file in files.items()))
+    session.note(f"policy -> {policy_file}; keep a copy of it from a source you trust and verify with that")
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="A receipt.", exists=True, dir_okay=False)],
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy", help="Whose signatures count; default: ledger.policy beside the receipt.", dir_okay=False
+        ),
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Verify a receipt offline: no network, no fabric. Exits 0 if it holds whole, 1 if anything does not."""
+    from hanse.app.cli.exits import Exit
+    from hanse.core.time import WallTime
+    from hanse.ledger import Verified, explain_verdict, load_policy, verify_receipt
+
+    session = Session(output=output)
+    trusted = policy or file.parent / POLICY_FILE
+    if not trusted.is_file():
+        raise typer.BadParameter(
+            f"no policy at {trusted}: name the file that says whose signatures count with --policy"
+        )
+    if policy is None:
+        session.note(f"judged by {trusted}, which lay beside the receipt: name one that you trust with --policy")
+    now = WallTime(time.time_ns() // 1_000)
+    verdict = verify_receipt(file.read_bytes(), load_policy(trusted.read_bytes()), now)
+    is_verified = isinstance(verdict, Verified)
+    said = {"file": str(file), "verified": is_verified, "verdict": verdict}
+    # Sentences may hold square brackets (rules): they are text, not markup.
+    session.answer(said, lambda: _plain(explain_verdict(verdict)))
+    raise typer.Exit(Exit.OK if is_verified else Exit.FAILED)
+
+
+def _plain(text: str) -> Text:
+    from rich.text import Text
+
+    return Text(text)
+
+
+def _instances(client: Client, name: str) -> list[str]:
+    """The instance of that name, or the running instances of the workload of that name."""
+    from hanse.app.client import ApiError
+
+    everything = client.instances()
+    if any(one.id == name for one in everything):
+        return [name]
+    found = [one.id for one in everything if one.workload == name and one.wanted and one.phase == "running"]
+    if not found:
+        raise ApiError(
+            f"no instance and no running workload is called {name}", code="not_found", hint="see `hanse get instances`"
+        )
+    return found
+
+
+def _targets(instances: list[str], out: Path) -> dict[str, Path]:
+    if out.is_dir():
+        return {instance: out / f"{instance}{RECEIPT_SUFFIX}" for instance in instances}
+    if len(instances) > 1:
+        raise typer.BadParameter(
+            f"{len(instances)} receipts do not fit into one file; name an existing directory with --out"
+        )
+    return {instances[0]: out}

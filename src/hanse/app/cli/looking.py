@@ -1,0 +1,221 @@
+"""Commands that look and change nothing: get, describe, explain, top."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hanse.app.cli.session import (
+    DEFAULT_STATE,
+    ContextOption,
+    Output,
+    OutputOption,
+    Session,
+    StateOption,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from hanse.app.client import Client, FabricEvent
+    from hanse.control.views import NodeView
+
+WATCH_INTERVAL_S = 1.0
+
+
+class Thing(StrEnum):
+    """What there is to get."""
+
+    WORKLOADS = "workloads"
+    NODES = "nodes"
+    INSTANCES = "instances"
+    OPERATORS = "operators"
+    SITES = "sites"
+    PLANS = "plans"
+
+
+class One(StrEnum):
+    """What there is to describe."""
+
+    WORKLOAD = "workload"
+    NODE = "node"
+    INSTANCE = "instance"
+    OPERATOR = "operator"
+    SITE = "site"
+
+
+WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Go on, and show every change.")]
+
+
+def get(
+    thing: Annotated[Thing, typer.Argument(help="What to list.")],
+    workload: Annotated[str | None, typer.Option(help="Only instances of this workload.")] = None,
+    watch: WatchOption = False,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List what there is: workloads, nodes, instances, operators, sites, plans."""
+    from hanse.app.cli.names import workload_name
+    from hanse.app.render import tables
+
+    session = Session(state=state, context=context, output=output)
+    only = None if workload is None else ".".join(workload_name(workload))
+    with session.client() as client:
+        ask = _askers(client, only)[thing]
+        render = getattr(tables, thing.value)
+        if watch:
+            _watch(session, client, thing, ask, render)
+            return
+        with session.step(f"asking for {thing.value}"):
+            views = ask()
+        session.answer(views, lambda: render(views))
+
+
+def describe(
+    kind: Annotated[One, typer.Argument(help="What it is.")],
+    name: Annotated[str, typer.Argument(help="Its name, for example clinic.triage or fra-1.")],
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Everything about one workload, node, instance, operator or site."""
+    from hanse.app.cli.names import workload_name
+    from hanse.app.render import details
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        if kind is One.WORKLOAD:
+            found = client.workload(*workload_name(name))
+            nodes: Sequence[NodeView] = () if session.is_json else client.nodes()
+            session.answer(found, lambda: details.workload(found, nodes))
+            return
+        everything: Mapping[One, tuple[Callable[[], Sequence[Any]], Callable[[Any], RenderableType]]] = {
+            One.NODE: (client.nodes, lambda view: details.node(view, client.instances())),
+            One.INSTANCE: (client.instances, details.instance),
+            One.OPERATOR: (client.operators, details.operator),
+            One.SITE: (client.sites, details.site),
+        }
+        ask, render = everything[kind]
+        view = _named(ask(), kind, name)
+        session.answer(view, lambda: render(view))
+
+
+def explain(
+    workload: Annotated[str, typer.Argument(help="For example clinic.triage.")],
+    node: Annotated[str | None, typer.Option(help="Only about this node.")] = None,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Why a workload is where it is, or nowhere: candidates, rules, citations, facts, scores, the nearest change."""
+    from hanse.app.cli.names import workload_name
+    from hanse.app.render import explanation
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        view = client.explain(*workload_name(workload))
+        nodes = client.nodes()
+    if node is not None:
+        _named(nodes, One.NODE, node)
+    session.answer(view, lambda: explanation.explain(view, nodes, only=node))
+
+
+def top(
+    watch: WatchOption = False,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Traffic per workload and node: requests, errors, latency, CPU, memory."""
+    from hanse.app.render import tables
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        if watch:
+            _poll(session, client.top, tables.top)
+        else:
+            rows = client.top()
+            session.answer(rows, lambda: tables.top(rows))
+
+
+def _askers(client: Client, workload: str | None) -> Mapping[Thing, Callable[[], Sequence[Any]]]:
+    return {
+        Thing.WORKLOADS: client.workloads,
+        Thing.NODES: client.nodes,
+        Thing.INSTANCES: lambda: client.instances(workload),
+        Thing.OPERATORS: client.operators,
+        Thing.SITES: client.sites,
+        Thing.PLANS: client.plans,
+    }
+
+
+def _named(views: Sequence[Any], kind: One, name: str) -> Any:
+    from hanse.app.client import ApiError
+
+    for view in views:
+        if view.id == name:
+            return view
+    known = ", ".join(view.id for view in views[:20]) or "none"
+    raise ApiError(f"no {kind.value} {name}", code="not_found", hint=f"there is: {known}")
+
+
+def _watch(
+    session: Session,
+    client: Client,
+    thing: Thing,
+    ask: Callable[[], Sequence[Any]],
+    render: Callable[[Sequence[Any]], RenderableType],
+) -> None:
+    """Show a list anew after every change of the fabric, as the API tells of it."""
+
+    def views_of(event: FabricEvent) -> Sequence[Any]:
+        match thing:
+            case Thing.WORKLOADS:
+                return event.workloads
+            case Thing.NODES:
+                return event.nodes
+            case _:
+                return ask()
+
+    _show_each(session, (views_of(event) for event in client.watch()), render)
+
+
+def _poll(
+    session: Session, ask: Callable[[], Sequence[Any]], render: Callable[[Sequence[Any]], RenderableType]
+) -> None:
+    """Show a list anew at an interval: counters change without any event."""
+    import itertools
+    import time
+
+    def ticks() -> Any:
+        for turn in itertools.count():
+            if turn:
+                time.sleep(WATCH_INTERVAL_S)
+            yield ask()
+
+    _show_each(session, ticks(), render)
+
+
+def _show_each(session: Session, stream: Any, render: Callable[[Sequence[Any]], RenderableType]) -> None:
+    """On a terminal in place; in a pipe one table after the other; as JSON one line each. What is unchanged is left out."""
+    from rich.live import Live
+
+    last: Sequence[Any] | None = None
+    if session.out.is_terminal and not session.is_json:
+        with Live(console=session.out, auto_refresh=False) as live:
+            for views in stream:
+                live.update(render(views), refresh=True)
+        return
+    for views in stream:
+        if views == last:
+            continue
+        last = views
+        if session.is_json:
+            session.line(views)
+        else:
+            session.out.print(render(views))
+            session.out.print()

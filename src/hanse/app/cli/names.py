@@ -1,0 +1,29 @@
+"""Names as users type them: ``triage``, ``clinic.triage``, ``clinic/triage``, ``operator/nimbus``. `text -> ids`."""
+
+from __future__ import annotations
+
+import typer
+
+from hanse.core.ids import is_label
+
+DEFAULT_NAMESPACE = "default"
+DELETABLE = ("function", "operator", "site")
+
+
+def workload_name(text: str) -> tuple[str, str]:
+    """Read namespace and name of a workload; without a namespace it is ``default``. Exits with a usage error."""
+    namespace, dot, name = text.replace("/", ".", 1).rpartition(".")
+    if not dot:
+        namespace = DEFAULT_NAMESPACE
+    if not is_label(namespace) or not is_label(name):
+        raise typer.BadParameter(f"{text!r} is no workload; write NAMESPACE.NAME, for example clinic.triage")
+    return namespace, name
+
+
+def target_name(text: str) -> tuple[str, str]:
+    """Read what to delete: ``clinic.triage``, ``function/clinic.triage``, ``operator/nimbus``, ``site/paris``."""
+    kind, slash, identity = text.partition("/")
+    kind = kind.lower().removesuffix("s")
+    if not slash or kind not in DELETABLE:
+        return "function", ".".join(workload_name(text))
+    return kind, ".".join(workload_name(identity)) if kind == "function" else identity

@@ -1,0 +1,182 @@
+"""Commands about nodes: empty them, let them join, pull their cable, withdraw their standing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hanse.app.cli.session import (
+    DEFAULT_STATE,
+    ContextOption,
+    Output,
+    OutputOption,
+    Session,
+    StateOption,
+    TimeoutOption,
+)
+
+app = typer.Typer(help="Nodes: join, run, cut off, withdraw.", no_args_is_help=True)
+
+NodeArgument = Annotated[str, typer.Argument(help="Id of the node, for example fra-1.")]
+WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done.")]
+
+
+def drain(
+    node: NodeArgument,
+    wait: WaitOption = True,
+    timeout: TimeoutOption = 120.0,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Empty a node on purpose: its work moves within the disruption budget, and nothing new comes."""
+    from hanse.app.cli.waiting import until
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        client.drain(node)
+        left: list[str] = []
+
+        def ask() -> bool | None:
+            left[:] = [one.id for one in client.instances() if one.node == node and one.phase in ("running", "loading")]
+            return None if left else True
+
+        if wait:
+            with session.step(f"draining {node}"):
+                until(
+                    ask,
+                    timeout_s=timeout,
+                    late=lambda: f"{', '.join(left)} still on {node}",
+                    hint="`hanse explain` tells what keeps them from moving; `hanse undrain` takes it back",
+                )
+    said = f"{node} is empty" if wait else f"{node} is being emptied"
+    session.answer({"node": node, "status": "drained" if wait else "draining"}, lambda: said)
+
+
+def undrain(
+    node: NodeArgument,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let a drained node take work again."""
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        client.drain(node, undo=True)
+    session.answer({"node": node, "status": "ready"}, lambda: f"{node} takes work again")
+
+
+@app.command("list")
+def list_nodes(
+    state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE
+) -> None:
+    """List the nodes, as `hanse get nodes`."""
+    from hanse.app.render import tables
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        views = client.nodes()
+    session.answer(views, lambda: tables.nodes(views))
+
+
+@app.command()
+def token(
+    site: Annotated[str, typer.Option(help="Site where the node will stand.")],
+    operator: Annotated[str, typer.Option(help="Operator that will run it.")],
+    tier: Annotated[str, typer.Option(help="core, regional, edge or device.")] = "edge",
+    node: Annotated[str | None, typer.Option(help="The only node id that the token admits.")] = None,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make a one-time join token: it admits one node, at this site, for this operator, within the hour."""
+    from hanse.core.time import WallTime, rfc3339
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        made = client.token_for(site=site, operator=operator, tier=tier, node=node)
+    session.answer(made, lambda: made.token)
+    session.note(f"valid until {rfc3339(WallTime(made.expires_us))}; shown this once, only its hash is kept")
+
+
+@app.command()
+def revoke(
+    node: NodeArgument,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Withdraw a node's standing: its work moves, its signatures no longer count."""
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        client.revoke(node)
+    session.answer({"node": node, "status": "revoked"}, lambda: f"{node} is revoked")
+
+
+@app.command()
+def cut(node: NodeArgument, state: StateOption = DEFAULT_STATE, output: OutputOption = Output.TABLE) -> None:
+    """Cut a node of this machine's `hanse up` off from controller and substrate, to see what happens."""
+    from hanse.app.up import set_cable
+
+    set_cable(state, node, is_linked=False)
+    Session(output=output).answer({"node": node, "uplink": "cut"}, lambda: f"the uplink of {node} is cut")
+
+
+@app.command()
+def link(node: NodeArgument, state: StateOption = DEFAULT_STATE, output: OutputOption = Output.TABLE) -> None:
+    """Restore the uplink of a node that was cut off."""
+    from hanse.app.up import set_cable
+
+    set_cable(state, node, is_linked=True)
+    Session(output=output).answer({"node": node, "uplink": "linked"}, lambda: f"the uplink of {node} is back")
+
+
+ManifestOption = Annotated[
+    Path, typer.Option("--manifest", "-f", help="File with the Node document.", exists=True, dir_okay=False)
+]
+DirOption = Annotated[Path, typer.Option("--dir", help="The node's own directory: identity, orders, artifacts.")]
+FrontOption = Annotated[str, typer.Option(help="Address that serves requests.")]
+MeshOption = Annotated[str, typer.Option(help="Address for other nodes (mutual TLS).")]
+SubstrateOption = Annotated[str | None, typer.Option(help="Substrate address, where not the one the domain gives.")]
+PolicyOption = Annotated[
+    Path | None, typer.Option("--owner-policy", help="Cedar policy of the node's owner.", exists=True, dir_okay=False)
+]
+
+
+@app.command()
+def join(
+    name: NodeArgument,
+    manifest: ManifestOption,
+    api: Annotated[list[str], typer.Option(help="HTTPS address of a controller; give it once per controller.")],
+    ca: Annotated[Path, typer.Option(help="The domain's trust bundle (root.pem).", exists=True, dir_okay=False)],
+    token: Annotated[str, typer.Option(envvar="HANSE_JOIN_TOKEN", help="One-time token of `hanse node token`.")],
+    directory: DirOption = Path("hanse-node"),
+    front: FrontOption = "0.0.0.0:8080",
+    mesh: MeshOption = "0.0.0.0:8443",
+    substrate: SubstrateOption = None,
+    owner_policy: PolicyOption = None,
+) -> None:
+    """Join a domain with this machine and serve until Ctrl-C. Later starts need `hanse node run` and no token."""
+    from hanse.app.cli.processes import JoinArguments, run_node_process
+
+    joining = JoinArguments(api_urls=tuple(api), ca=ca, token=token)
+    run_node_process(name, manifest, directory, front, mesh, None, substrate, owner_policy, joining)
+
+
+@app.command()
+def run(
+    name: NodeArgument,
+    manifest: ManifestOption,
+    directory: DirOption = Path("hanse-node"),
+    front: FrontOption = "0.0.0.0:8080",
+    mesh: MeshOption = "0.0.0.0:8443",
+    compiled: Annotated[Path | None, typer.Option(help="Cache of compiled components.", hidden=True)] = None,
+    substrate: SubstrateOption = None,
+    owner_policy: PolicyOption = None,
+) -> None:
+    """Start a node that has joined before; it needs nobody to serve its own work."""
+    from hanse.app.cli.processes import run_node_process
+
+    run_node_process(name, manifest, directory, front, mesh, compiled, substrate, owner_policy, None)

@@ -1,0 +1,102 @@
+"""Commands that become one process of a fabric: a node, a controller. They run until a signal comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hanse.app.cli.session import DEFAULT_STATE, StateOption
+from hanse.core.errors import HanseError
+
+app = typer.Typer(help="Controllers.", no_args_is_help=True)
+
+
+class NoSuchNode(HanseError):
+    """Raised when a manifest holds no Node document of the name that was given."""
+
+    code = "not_found"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinArguments:
+    """Where and with what a node joins."""
+
+    api_urls: tuple[str, ...]
+    ca: Path
+    token: str = field(repr=False)
+
+
+@app.command("run")
+def run_controller(
+    name: Annotated[str, typer.Argument(help="Id of this controller, unique within the domain.")],
+    substrate: Annotated[str, typer.Option(help="Address of the substrate (tls://host:port).")],
+    node_substrate: Annotated[
+        list[str] | None, typer.Option(help="Addresses that nodes are told; default the same.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address the API listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the API; 0 takes a free one.")] = 0,
+    latency: Annotated[Path | None, typer.Option(help="Measured round trips between sites.")] = None,
+    state: StateOption = DEFAULT_STATE,
+) -> None:
+    """Run one controller and its API in the foreground. The first to take the lease leads; the others stand by."""
+    from hanse.app.controller_main import run_controller as serve
+    from hanse.app.options import ControllerOptions
+
+    options = ControllerOptions(
+        state=str(state),
+        id=name,
+        api_host=host,
+        api_port=port,
+        substrate_url=substrate,
+        node_substrate_urls=tuple(node_substrate or (substrate,)),
+        latency_table=None if latency is None else str(latency),
+    )
+    _run(serve(options))
+
+
+def run_node_process(
+    name: str,
+    manifest: Path,
+    directory: Path,
+    front: str,
+    mesh: str,
+    compiled: Path | None,
+    substrate: str | None,
+    owner_policy: Path | None,
+    joining: JoinArguments | None,
+) -> None:
+    """Run one node in the foreground, joining first if it must. Raises ManifestError, JoinFailed, NoSuchNode."""
+    from hanse.app.node_main import run_node
+    from hanse.app.options import JoinOptions, NodeOptions
+    from hanse.manifest import load
+
+    documents = load([(str(manifest), manifest.read_text(encoding="utf-8"))])
+    node = next((one for one in documents.nodes if one.id == name), None)
+    if node is None:
+        known = ", ".join(one.id for one in documents.nodes) or "none"
+        raise NoSuchNode(f"{manifest} holds no node {name}", hint=f"it holds: {known}")
+    options = NodeOptions(
+        state=str(directory),
+        node=node,
+        front=front,
+        mesh=mesh,
+        compiled=None if compiled is None else str(compiled),
+        substrate_url=substrate,
+        owner_policy="" if owner_policy is None else owner_policy.read_text(encoding="utf-8"),
+    )
+    join = None
+    if joining is not None:
+        join = JoinOptions(api_urls=joining.api_urls, ca_pem=joining.ca.read_bytes(), token=joining.token)
+    _run(run_node(options, join))
+
+
+def _run(process: Coroutine[Any, Any, None]) -> None:
+    from hanse.app.serving import log_to_stderr
+
+    log_to_stderr("info")
+    asyncio.run(process)

@@ -1,0 +1,366 @@
+"""The client of the HTTP API: typed answers, errors with their codes, and the next controller when one does not answer.
+
+`Context -> views`. HTTPS with the domain's own trust bundle and a bearer token; there is no way around either. Blocking: the CLI
+has nothing else to do meanwhile, and asynchronous callers use a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+import msgspec
+
+from hanse.app.context import Context
+from hanse.control.views import (
+    ExplainView,
+    InstanceView,
+    NodeView,
+    OperatorView,
+    PlanView,
+    SiteView,
+    StatusView,
+    Submission,
+    TopRow,
+    WorkloadDetail,
+    WorkloadView,
+)
+from hanse.core.errors import HanseError
+from hanse.core.ids import Digest
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S = 3.0
+"""A controller on this continent accepts within a second; beyond three the next one is asked."""
+READ_TIMEOUT_S = 30.0
+"""A large submission is planned before it is answered."""
+
+
+class ApiError(HanseError):
+    """Raised when the API refuses: its own code, message, hint and details, as the controller gave them."""
+
+    code = "api.failed"
+
+    def __init__(self, message: str, *, status: int = 0, details: Any = None, **more: Any) -> None:
+        super().__init__(message, **more)
+        self.status = status
+        self.details = details
+
+
+class Unreachable(HanseError):
+    """Raised when no controller of the context answers."""
+
+    code = "api.unreachable"
+    hint = "is the fabric running? start it with `hanse up`"
+    retry = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredArtifact:
+    """A component that the fabric holds."""
+
+    digest: Digest
+    size_bytes: int
+    world: str
+    imports: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRow:
+    """One line a function wrote, or a fault that its node noted."""
+
+    node: str
+    seq: int
+    time_us: int
+    stream: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenMade:
+    """A join token: one node, one hour."""
+
+    token: str
+    expires_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FabricEvent:
+    """Every workload and node, as they stand after a change."""
+
+    workloads: tuple[WorkloadView, ...]
+    nodes: tuple[NodeView, ...]
+
+
+class Client:
+    """The API of one domain. Safe to use from several threads; close it, or use it in a `with`."""
+
+    def __init__(self, context: Context, *, transport: httpx.BaseTransport | None = None) -> None:
+        """Prepare; nothing is sent yet. `transport` replaces the network (tests)."""
+        self.context = context
+        verify: ssl.SSLContext | bool = True
+        if transport is None:
+            try:
+                verify = ssl.create_default_context(cafile=str(context.ca_path))
+            except OSError as error:
+                raise Unreachable(
+                    f"the trust bundle {context.ca_path} cannot be read: {error}",
+                    code="context.damaged",
+                    hint="",
+                    retry=False,
+                ) from error
+        self._http = httpx.Client(
+            transport=transport,
+            verify=verify,
+            timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            headers={"authorization": f"Bearer {context.token}", "accept": "application/json"},
+            trust_env=False,
+        )
+        self._at = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._http.close()
+
+    # --- reading ---
+
+    def is_caught_up(self) -> bool:
+        """Whether the controller that answers has read the whole state."""
+        return bool(self._get("/api/v1/health", dict[str, bool])["is_caught_up"])
+
+    def status(self) -> StatusView:
+        """The fabric at a glance."""
+        return self._get("/api/v1/status", StatusView)
+
+    def workloads(self) -> tuple[WorkloadView, ...]:
+        """Every workload."""
+        return self._get("/api/v1/workloads", tuple[WorkloadView, ...])
+
+    def workload(self, namespace: str, name: str) -> WorkloadDetail:
+        """Everything about one workload. Raises ApiError ``not_found``."""
+        return self._get(f"/api/v1/workloads/{namespace}/{name}", WorkloadDetail)
+
+    def explain(self, namespace: str, name: str) -> ExplainView:
+        """Why its replicas are where they are. Raises ApiError ``not_found``."""
+        return self._get(f"/api/v1/workloads/{namespace}/{name}/explain", ExplainView)
+
+    def instances(self, workload: str | None = None) -> tuple[InstanceView, ...]:
+        """Every instance, or those of one workload."""
+        params = {} if workload is None else {"workload": workload}
+        return self._get("/api/v1/instances", tuple[InstanceView, ...], params=params)
+
+    def nodes(self) -> tuple[NodeView, ...]:
+        """Every node."""
+        return self._get("/api/v1/nodes", tuple[NodeView, ...])
+
+    def operators(self) -> tuple[OperatorView, ...]:
+        """Every operator."""
+        return self._get("/api/v1/operators", tuple[OperatorView, ...])
+
+    def sites(self) -> tuple[SiteView, ...]:
+        """Every site."""
+        return self._get("/api/v1/sites", tuple[SiteView, ...])
+
+    def plans(self) -> tuple[PlanView, ...]:
+        """The committed plan; empty before the first one."""
+        return self._get("/api/v1/plans", tuple[PlanView, ...])
+
+    def top(self) -> tuple[TopRow, ...]:
+        """Traffic per workload and node."""
+        return self._get("/api/v1/top", tuple[TopRow, ...])
+
+    def logs(
+        self, namespace: str, name: str, *, after: Mapping[str, int] | None = None, limit: int = 200
+    ) -> tuple[LogRow, ...]:
+        """Log lines from every node that runs it, oldest first, after a sequence number per node."""
+        mark = ",".join(f"{node}={seq}" for node, seq in sorted((after or {}).items()))
+        path = f"/api/v1/workloads/{namespace}/{name}/logs"
+        return self._get(path, tuple[LogRow, ...], params={"after": mark, "limit": str(limit)})
+
+    def watch(self) -> Iterator[FabricEvent]:
+        """Yield the fabric now, then after every change; on another controller when this one goes. Endless.
+
+        Raises Unreachable once no controller answers.
+        """
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                yield from self._events()
+            self._next_controller()
+            self.is_caught_up()  # raises Unreachable where nobody is left to ask
+
+    # --- writing ---
+
+    def put_artifact(self, component: bytes) -> StoredArtifact:
+        """Store a component; storing it again changes nothing. Raises ApiError ``component.*``."""
+        return self._ask("PUT", "/api/v1/artifacts", StoredArtifact, content=component)
+
+    def submit(
+        self, files: Sequence[tuple[str, str]], artifacts: Mapping[str, str], *, is_dry_run: bool = False
+    ) -> Submission:
+        """Deploy manifests, or show what would change. Raises ApiError ``manifest.invalid``, ``spec.refused``, ..."""
+        body = {
+            "files": [{"name": name, "text": text} for name, text in files],
+            "artifacts": dict(artifacts),
+            "dry_run": is_dry_run,
+        }
+        # A submission says how things should be, so sending it to a second controller repeats nothing.
+        return self._ask("POST", "/api/v1/submissions", Submission, json=body, is_idempotent=True)
+
+    def delete(self, kind: str, identity: str) -> None:
+        """Ask for a workload, operator or site to go. Raises ApiError ``not_found``, ``spec.in_use``."""
+        self._ask("DELETE", f"/api/v1/{kind.lower()}s/{identity}", dict[str, str])
+
+    def drain(self, node: str, *, undo: bool = False) -> None:
+        """Empty a node on purpose, or let it take work again."""
+        params = {"undo": "true"} if undo else {}
+        self._ask("POST", f"/api/v1/nodes/{node}/drain", dict[str, str], params=params, is_idempotent=True)
+
+    def revoke(self, node: str) -> None:
+        """Withdraw a node's standing."""
+        self._ask("POST", f"/api/v1/nodes/{node}/revoke", dict[str, str], is_idempotent=True)
+
+    def token_for(self, *, site: str, operator: str, tier: str, node: str | None = None) -> TokenMade:
+        """Make a one-time join token."""
+        body = {"site": site, "operator": operator, "tier": tier, "node": node}
+        return self._ask("POST", "/api/v1/tokens", TokenMade, json=body)
+
+    # --- the ledger ---
+
+    def receipt(self, instance: str) -> bytes:
+        """The receipt of one placement, as it is verified: byte for byte."""
+        return self._send("GET", f"/api/v1/receipts/{instance}").content
+
+    def checkpoint(self) -> bytes:
+        """The newest signed checkpoint."""
+        return self._send("GET", "/api/v1/ledger/checkpoint").content
+
+    def ledger_policy(self) -> bytes:
+        """The keys that sign this domain's ledger."""
+        return self._send("GET", "/api/v1/ledger/policy").content
+
+    def ledger_entries(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Entries of the ledger from an index on, decoded."""
+        params = {"after": str(after), "limit": str(limit)}
+        return self._get("/api/v1/ledger/entries", list[dict[str, Any]], params=params)
+
+    # --- details ---
+
+    def _get(self, path: str, kind: type[T], *, params: Mapping[str, str] | None = None) -> T:
+        return self._ask("GET", path, kind, params=params)
+
+    def _ask(self, method: str, path: str, kind: type[T], **more: Any) -> T:
+        answer = self._send(method, path, **more)
+        try:
+            return msgspec.json.decode(answer.content, type=kind)
+        except msgspec.MsgspecError as error:
+            raise ApiError(
+                f"{method} {path} answered what this version cannot read: {error}",
+                status=answer.status_code,
+                code="api.unreadable",
+                hint="client and controller differ in version; see `hanse version`",
+            ) from error
+
+    def _send(self, method: str, path: str, *, is_idempotent: bool | None = None, **more: Any) -> httpx.Response:
+        """Ask the controllers in turn, starting with the one that answered last."""
+        may_repeat = method in ("GET", "PUT", "DELETE") if is_idempotent is None else is_idempotent
+        urls = self.context.api_urls
+        failure: httpx.TransportError | None = None
+        for _ in urls:
+            url = urls[self._at]
+            try:
+                answer = self._http.request(method, url.rstrip("/") + path, **more)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                failure = error
+            except httpx.TransportError as error:
+                failure = error
+                if not may_repeat:
+                    raise Unreachable(
+                        f"{url} went away while it was asked ({error}); whether it acted is not known",
+                        hint="look at the state first, then ask again",
+                    ) from error
+            else:
+                return _checked(answer)
+            self._next_controller()
+        raise Unreachable(
+            f"no controller answers at {', '.join(urls)} ({failure})", context={"controllers": len(urls)}
+        ) from failure
+
+    def _next_controller(self) -> None:
+        with self._lock:
+            self._at = (self._at + 1) % len(self.context.api_urls)
+
+    def _events(self) -> Iterator[FabricEvent]:
+        url = self.context.api_urls[self._at].rstrip("/") + "/api/v1/watch"
+        headers = {"accept": "text/event-stream"}
+        # The server says something every 15 s: twice that without a word means it is gone.
+        with self._http.stream("GET", url, headers=headers, timeout=READ_TIMEOUT_S) as answer:
+            if answer.is_error:
+                answer.read()
+                _checked(answer)
+            for data in _sse_data(answer.iter_lines()):
+                yield msgspec.json.decode(data, type=FabricEvent)
+
+
+def _checked(answer: httpx.Response) -> httpx.Response:
+    """Turn an error body back into the error that the controller raised."""
+    if answer.is_success:
+        return answer
+    raise error_of(answer.status_code, answer.content)
+
+
+def error_of(status: int, body: bytes) -> ApiError:
+    """Read an error body of the API; what is no such body becomes ``api.failed`` with the status."""
+    try:
+        error = msgspec.json.decode(body, type=_Envelope).error
+    except msgspec.MsgspecError:
+        said = body[:200].decode(errors="replace").strip()
+        return ApiError(f"the API answered {status}: {said or 'nothing'}", status=status, retry=status >= 500)
+    return ApiError(
+        error.message,
+        status=status,
+        details=error.details,
+        code=error.code,
+        hint=error.hint,
+        retry=error.retry,
+        context=error.context,
+    )
+
+
+class _ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    code: str
+    message: str
+    hint: str = ""
+    retry: bool = False
+    context: dict[str, str | int] = {}
+    details: Any = None
+
+
+class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    error: _ErrorBody
+
+
+def _sse_data(lines: Iterator[str]) -> Iterator[str]:
+    """The data of each event (WHATWG HTML, server-sent events): lines joined, comments and other fields left out."""
+    data: list[str] = []
+    for line in lines:
+        if line == "":
+            if data:
+                yield "\n".join(data)
+            data = []
+        elif line.startswith("data:"):
+            data.append(line[5:].removeprefix(" "))

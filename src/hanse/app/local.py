@@ -1,0 +1,377 @@
+"""A whole fabric on one machine, as real processes: what `hanse up`, the tour, the tests and the benches start.
+
+`fabric file, state directory -> nats-server, controllers, nodes`, each in its own process with its own identity and
+state. Between each node and the substrate lies a relay whose cable can be pulled. Everything started here is stopped
+here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from hanse.adapters.clock import SystemClock
+from hanse.adapters.domain_files import Domain, init_domain, issue_server, write_context
+from hanse.adapters.entropy import SystemEntropy
+from hanse.adapters.keys import write_private
+from hanse.adapters.nats_server import NatsServer, server_config
+from hanse.adapters.node_files import NodeFiles
+from hanse.adapters.processes import Child, ChildEvent, ChildSpec, RestartPolicy
+from hanse.adapters.supervisor import Supervisor
+from hanse.adapters.tls import client_context
+from hanse.adapters.uplink import Uplink
+from hanse.app.launch import LaunchController, LaunchNode
+from hanse.app.layout import Layout
+from hanse.app.options import ControllerOptions, JoinOptions, NodeOptions
+from hanse.app.serving import bound_socket
+from hanse.core.errors import HanseError
+from hanse.core.fabric import Node
+from hanse.core.ids import NodeId
+from hanse.core.time import DAY_US
+from hanse.identity import ServerTls, nats_auth_config
+from hanse.manifest import Manifests, load
+from hanse.wire import canonical
+
+HOST = "127.0.0.1"
+READY_S = 30.0
+"""How long one process may take to be ready; a cold start of an engine takes under one second."""
+LOOK_S = 0.02
+Say = Callable[[str], None]
+
+
+class FabricError(HanseError):
+    """Raised when a local fabric cannot start or a process of it does not become ready."""
+
+    code = "fabric.failed"
+
+
+@dataclass(slots=True)
+class NodeProcess:
+    """One node of the local fabric."""
+
+    node: Node
+    child: Child
+    uplink: Uplink
+    front: str
+    mesh: str
+
+    @property
+    def url(self) -> str:
+        """Base URL of the node's own front."""
+        return f"http://{self.front}"
+
+
+@dataclass(slots=True)
+class LocalFabric:
+    """A running fabric. Make it with `running_fabric`."""
+
+    layout: Layout
+    domain: Domain
+    supervisor: Supervisor
+    say: Say
+    is_restarting_nodes: bool
+    latency_table: str | None = None
+    server: NatsServer | None = None
+    api_urls: tuple[str, ...] = ()
+    controllers: dict[str, Child] = field(default_factory=dict)
+    nodes: dict[NodeId, NodeProcess] = field(default_factory=dict)
+    _keeper: asyncio.Task[None] | None = None
+
+    # --- faults and repairs, by name ---
+
+    async def kill(self, node: NodeId) -> None:
+        """End a node's process as ``kill -9`` does, and wait until it is gone."""
+        self.nodes[node].child.kill()
+        await self.nodes[node].child.wait_down()
+
+    async def restart(self, node: NodeId) -> None:
+        """Start a node's process again and wait until its front is bound."""
+        self.nodes[node].child = await self.supervisor.replace(node)
+
+    async def kill_controller(self, name: str) -> None:
+        """End a controller's process as ``kill -9`` does, and wait until it is gone."""
+        self.controllers[name].kill()
+        await self.controllers[name].wait_down()
+
+    def cut(self, node: NodeId) -> None:
+        """Pull the cable between a node and the substrate."""
+        self.nodes[node].uplink.cut()
+
+    def link(self, node: NodeId) -> None:
+        """Plug the cable in again."""
+        self.nodes[node].uplink.restore()
+
+    def client(self, number: int = 0) -> httpx.AsyncClient:
+        """An HTTP client for one controller's API, authenticated."""
+        return httpx.AsyncClient(
+            base_url=self.api_urls[number],
+            verify=client_context(self.domain.bundle_pem),
+            headers={"authorization": f"Bearer {self.domain.api_token}"},
+            timeout=30.0,
+        )
+
+    # --- starting ---
+
+    async def _start(self, fabric_file: Path, controllers: int) -> None:
+        manifests = load([(fabric_file.name, fabric_file.read_text())])
+        ports = _Ports(self.layout.ports)
+        await self._start_substrate(ports)
+        relays = {node.id: await self._start_uplink(node, ports) for node in manifests.nodes}
+        await self._start_controllers(controllers, ports)
+        await self._submit_places(fabric_file, manifests)
+        self.say(f"starting {len(manifests.nodes)} nodes")
+        async with asyncio.TaskGroup() as tasks:
+            for node in manifests.nodes:
+                tasks.create_task(self._start_node(node, relays[node.id], ports))
+        ports.save()
+        await self._wait_ready()
+        self.supervisor.note_ports(ports.taken)
+
+    async def _start_substrate(self, ports: _Ports) -> None:
+        self.say("starting the substrate (nats-server with JetStream)")
+        folder = self.layout.substrate
+        folder.mkdir(exist_ok=True, mode=0o700)
+        chain, key = issue_server(
+            self.domain, "nats", now=SystemClock().wall(), entropy=SystemEntropy(), lifetime_us=90 * DAY_US
+        )
+        files = ServerTls(
+            certificate=str(folder / "server.pem"), key=str(folder / "server.key"), bundle=str(folder / "bundle.pem")
+        )
+        for path, data in ((files.certificate, chain), (files.key, key), (files.bundle, self.domain.bundle_pem)):
+            write_private(Path(path), data)
+        self.server = NatsServer(
+            config=server_config(
+                server_name=f"{self.domain.name}-1",
+                host=HOST,
+                port=ports.take("nats"),
+                store_dir=str(folder / "jetstream"),
+                run_dir=str(folder / "run"),
+                security=nats_auth_config(self.domain.nats_trust(), files),
+            ),
+            run_dir=folder / "run",
+        )
+        await self.server.start()
+        self._keeper = asyncio.create_task(self._keep_substrate(self.server), name="keep nats-server")
+
+    async def _keep_substrate(self, server: NatsServer) -> None:
+        """Start nats-server again whenever it dies: what it acknowledged is on disk."""
+        policy = RestartPolicy()
+        failures = 0
+        while True:
+            code = await server.wait()
+            failures += 1
+            self.say(f"nats-server ended with code {code}; starting it again")
+            await asyncio.sleep(policy.backoff_us(failures) / 1e6)
+            with contextlib.suppress(HanseError):
+                await server.start()
+                failures = 0
+
+    async def _start_uplink(self, node: Node, ports: _Ports) -> Uplink:
+        state = self.layout.node(node.id)
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.server is None:
+            raise FabricError("the substrate was not started")
+        return await Uplink.start(
+            (HOST, self.server.port), listen=(HOST, ports.take(f"uplink/{node.id}")), control=state / "uplink.sock"
+        )
+
+    async def _start_controllers(self, count: int, ports: _Ports) -> None:
+        self.say(f"starting {count} controller{'s' if count > 1 else ''}")
+        names = [f"controller-{number}" for number in range(1, count + 1)]
+        addresses = [ports.take(f"api/{name}") for name in names]
+        self.api_urls = tuple(f"https://{HOST}:{port}" for port in addresses)
+        for name, port in zip(names, addresses, strict=True):
+            options = ControllerOptions(
+                state=str(self.layout.root),
+                id=name,
+                api_host=HOST,
+                api_port=port,
+                substrate_url=self._substrate_url(),
+                node_substrate_urls=(self._substrate_url(),),
+                latency_table=self.latency_table,
+            )
+            launch = self.layout.root / f"{name}.launch.json"
+            write_private(launch, canonical.encode(LaunchController(options=options)))
+            restart = RestartPolicy()
+            self.controllers[name] = await self.supervisor.start(self._spec(name, launch, restart=restart))
+        write_context(self.layout.root, self.api_urls)
+        async with self.client() as api:
+            await self._until(lambda: _is_caught_up(api), "the controller's API")
+
+    async def _submit_places(self, fabric_file: Path, manifests: Manifests) -> None:
+        """Make the fabric's sites and operators known once; later changes to them are the users', not this file's."""
+        async with self.client() as api:
+            known = {row["id"] for kind in ("sites", "operators") for row in (await api.get(f"/api/v1/{kind}")).json()}
+            wanted = {*(site.id for site in manifests.sites), *(operator.id for operator in manifests.operators)}
+            if wanted <= known:
+                return
+            text = fabric_file.read_text()
+            answer = await api.post("/api/v1/submissions", json={"files": [{"name": fabric_file.name, "text": text}]})
+            if answer.is_error:
+                raise FabricError(f"the fabric's sites and operators were refused: {answer.text}")
+
+    async def _start_node(self, node: Node, uplink: Uplink, ports: _Ports) -> None:
+        state = self.layout.node(node.id)
+        front, mesh = (f"{HOST}:{ports.take(f'{what}/{node.id}')}" for what in ("front", "mesh"))
+        host, port = uplink.address
+        options = NodeOptions(
+            state=str(state),
+            node=node,
+            front=front,
+            mesh=mesh,
+            compiled=str(self.layout.compiled),
+            substrate_url=f"nats://{host}:{port}",
+        )
+        join = None
+        if NodeFiles(state / "identity").enrolment() is None:
+            join = JoinOptions(api_urls=self.api_urls, ca_pem=self.domain.bundle_pem, token=await self._token(node))
+        launch = state / "launch.json"
+        write_private(launch, canonical.encode(LaunchNode(options=options, join=join)))
+        restart = RestartPolicy() if self.is_restarting_nodes else None
+        child = await self.supervisor.start(self._spec(node.id, launch, restart=restart, ready_file=state / "ready"))
+        self.say(f"node {node.id} is up ({node.site}, run by {node.operator})")
+        self.nodes[node.id] = NodeProcess(node=node, child=child, uplink=uplink, front=front, mesh=mesh)
+
+    async def _token(self, node: Node) -> str:
+        async with self.client() as api:
+            body = {"site": node.site, "operator": node.operator, "tier": node.tier.value, "node": node.id}
+            answer = await api.post("/api/v1/tokens", json=body)
+            if answer.is_error:
+                raise FabricError(f"no join token for {node.id}: {answer.text}")
+            return str(answer.json()["token"])
+
+    async def _wait_ready(self) -> None:
+        """Wait until the controller hears every node."""
+        self.say("waiting until every node is heard")
+        async with self.client() as api:
+            await self._until(lambda: _all_ready(api, set(self.nodes)), "the nodes' heartbeats")
+
+    def _spec(
+        self, name: str, launch: Path, *, restart: RestartPolicy | None, ready_file: Path | None = None
+    ) -> ChildSpec:
+        return ChildSpec(
+            name=name,
+            argv=(sys.executable, "-m", "hanse.app.launch", str(launch)),
+            env=dict(os.environ),
+            log_path=self.layout.logs / f"{name}.log",
+            restart=restart,
+            ready_file=ready_file,
+        )
+
+    async def _until(self, is_so: Callable[[], Awaitable[bool]], what: str) -> None:
+        try:
+            async with asyncio.timeout(READY_S):
+                while not await is_so():
+                    await asyncio.sleep(LOOK_S)
+        except TimeoutError:
+            raise FabricError(f"{what} was not ready within {READY_S:.0f} s", hint=f"see {self.layout.logs}") from None
+
+    def _substrate_url(self) -> str:
+        if self.server is None:
+            raise FabricError("the substrate was not started")
+        return f"nats://{HOST}:{self.server.port}"
+
+    async def _stop(self) -> None:
+        """What the supervisor does not own: the substrate and the relays. Nodes and controllers have ended before."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        for process in self.nodes.values():
+            await process.uplink.close()
+        if self.server is not None:
+            await self.server.stop()
+
+
+@contextlib.asynccontextmanager
+async def running_fabric(
+    state: Path,
+    fabric_file: Path,
+    *,
+    domain_name: str = "europe.hanse",
+    controllers: int = 1,
+    is_restarting_nodes: bool = True,
+    latency_table: Path | None = None,
+    say: Say = lambda _: None,
+) -> AsyncIterator[LocalFabric]:
+    """Start everything, yield when every node is heard, stop everything however the block ends.
+
+    `is_restarting_nodes` False leaves a dead node dead until `LocalFabric.restart`. Raises FabricError, SubstrateError,
+    ProcessError, DomainError, ManifestError.
+    """
+    layout = Layout(state.resolve())
+    layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with contextlib.AsyncExitStack() as stack:
+        last: list[LocalFabric] = []
+        stack.push_async_callback(_stop_last, last)
+        supervisor = await stack.enter_async_context(Supervisor(layout.root, lambda event: _tell(say, event)))
+        domain = init_domain(layout.root, domain_name, SystemClock().wall(), SystemEntropy())
+        fabric = LocalFabric(
+            layout=layout,
+            domain=domain,
+            supervisor=supervisor,
+            say=say,
+            is_restarting_nodes=is_restarting_nodes,
+            latency_table=None if latency_table is None else str(latency_table.resolve()),
+        )
+        last.append(fabric)
+        await fabric._start(fabric_file, controllers)
+        yield fabric
+
+
+async def _stop_last(fabrics: list[LocalFabric]) -> None:
+    for fabric in fabrics:
+        await fabric._stop()
+
+
+def _tell(say: Say, event: ChildEvent) -> None:
+    if event.kind in ("ended", "gave_up"):
+        say(f"{event.name} {event.kind.replace('_', ' ')}: {event.detail}")
+
+
+class _Ports:
+    """Ports of this state directory: the same as last time where they are still free."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+        self.taken: dict[str, int] = {}
+
+    def take(self, name: str) -> int:
+        if name not in self.taken:
+            self.taken[name] = self._free(self._last.get(name, 0))
+        return self.taken[name]
+
+    def save(self) -> None:
+        write_private(self._path, json.dumps(self.taken, indent=1).encode())
+
+    def _free(self, wanted: int) -> int:
+        for port in (wanted, 0):
+            try:
+                listening = bound_socket(HOST, port)
+            except HanseError:
+                continue
+            with listening:
+                found: int = listening.getsockname()[1]
+                if found not in self.taken.values():
+                    return found
+        raise FabricError("no free port on this machine")
+
+
+async def _is_caught_up(api: httpx.AsyncClient) -> bool:
+    try:
+        return bool((await api.get("/api/v1/health")).json()["is_caught_up"])
+    except httpx.TransportError:
+        return False
+
+
+async def _all_ready(api: httpx.AsyncClient, wanted: Collection[NodeId]) -> bool:
+    rows = (await api.get("/api/v1/nodes")).json()
+    return {row["id"] for row in rows if row["reach"] in ("ready", "draining")} >= set(wanted)

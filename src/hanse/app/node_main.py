@@ -1,0 +1,178 @@
+"""One node process: engine, ports, the agent. Started by `hanse up` and by `hanse node run`.
+
+A node that has not joined yet joins first, with its one-time token; after that it needs nobody to start again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+
+import httpx
+
+from hanse import __version__, _engine
+from hanse.adapters.attestor import NoEvidence
+from hanse.adapters.clock import SystemClock
+from hanse.adapters.disk_blobs import DiskBlobs
+from hanse.adapters.disk_store import DiskStore
+from hanse.adapters.engine_runtime import EngineRuntime
+from hanse.adapters.entropy import SystemEntropy
+from hanse.adapters.meter import ProcessMeter
+from hanse.adapters.nats_blobs import NatsBlobs
+from hanse.adapters.nats_bus import NatsBus
+from hanse.adapters.nats_link import LinkConfig, NatsCredentials, NatsLink
+from hanse.adapters.nats_store import NatsStore
+from hanse.adapters.node_files import NodeFiles, NodeKeys
+from hanse.adapters.package_data import read_packs
+from hanse.adapters.tls import client_context
+from hanse.app.options import JoinOptions, NodeOptions
+from hanse.app.serving import run_until_signalled
+from hanse.core.errors import HanseError, WireError
+from hanse.core.fabric import Node
+from hanse.core.ports import NodePorts, Store
+from hanse.identity import inbox_prefix, key_from_secret, make_csr
+from hanse.identity.authority import SECRET_BYTES, key_pem
+from hanse.node import NodeConfig, build_node
+from hanse.node.svid import BUCKET, KEY, StoredSvid
+from hanse.wire import canonical, envelope
+from hanse.wire.messages import JoinRequest, JoinResponse
+
+JOIN_DEADLINE_S = 30.0
+
+
+class JoinFailed(HanseError):
+    """Raised when a node could not join; the code is the domain's own."""
+
+    code = "join.failed"
+
+
+async def run_node(options: NodeOptions, join: JoinOptions | None) -> None:
+    """Run one node until a signal comes. Raises JoinFailed, RuntimeFailure ``engine.address_in_use``."""
+    entropy = SystemEntropy()
+    state = Path(options.state)
+    files = NodeFiles(state / "identity")
+    keys = files.keys(entropy)
+    disk = DiskStore(state / "disk")
+    joined = files.enrolment()
+    if joined is None:
+        if join is None:
+            raise JoinFailed(
+                f"{options.node.id} has not joined a domain yet",
+                code="join.needed",
+                hint="`hanse node token` on the domain's side makes a token; give it to `hanse node join`",
+            )
+        joined = await _join(options.node, keys, join, disk, entropy)
+        files.save_enrolment(joined)
+    await _run_joined(options, joined, keys, disk, entropy)
+
+
+async def _join(node: Node, keys: NodeKeys, join: JoinOptions, disk: Store, entropy: SystemEntropy) -> JoinResponse:
+    svid_key = key_from_secret(entropy.secret(SECRET_BYTES))
+    request = JoinRequest(
+        token=join.token,
+        node=node,
+        csr_pem=make_csr(svid_key),
+        public_key=keys.signer.public_key,
+        nats_public_key=keys.nats_user.public,
+    )
+    answer = await _ask_to_join(join, canonical.encode(request))
+    stored = StoredSvid(svid=answer.svid, private_key_pem=key_pem(svid_key))
+    await disk.put(BUCKET, KEY, canonical.encode(stored))
+    return answer
+
+
+async def _ask_to_join(join: JoinOptions, request: bytes) -> JoinResponse:
+    async with httpx.AsyncClient(verify=client_context(join.ca_pem), timeout=JOIN_DEADLINE_S) as client:
+        last: Exception | None = None
+        for url in join.api_urls:
+            try:
+                response = await client.post(f"{url}/api/v1/join", content=request)
+            except httpx.TransportError as error:
+                last = error
+                continue
+            if response.status_code == httpx.codes.OK:
+                return canonical.decode(response.content, JoinResponse)
+            raise _refusal(response)
+    raise JoinFailed(f"no API of the domain answers: {last}", code="join.unreachable", retry=True)
+
+
+def _refusal(response: httpx.Response) -> HanseError:
+    try:
+        error = response.json()["error"]
+        return JoinFailed(error["message"], code=error["code"], hint=error["hint"], retry=error["retry"])
+    except (ValueError, KeyError, TypeError):
+        return WireError(f"the API answered {response.status_code} without an error body")
+
+
+async def _run_joined(
+    options: NodeOptions, joined: JoinResponse, keys: NodeKeys, disk: DiskStore, entropy: SystemEntropy
+) -> None:
+    state = Path(options.state)
+    runtime = EngineRuntime(
+        _engine.EngineConfig(
+            node=options.node.id,
+            trust_domain=joined.domain,
+            front_bind=options.front,
+            mesh_bind=options.mesh,
+            cache_dir=options.compiled or str(state / "compiled"),
+        )
+    )
+    addresses = runtime.start()
+    link = NatsLink(
+        LinkConfig(
+            urls=(options.substrate_url,) if options.substrate_url else joined.nats_urls,
+            name=f"node {options.node.id}",
+            inbox_prefix=inbox_prefix(options.node.id),
+        ),
+        rng=entropy.stream("link", options.node.id),
+        credentials=lambda: NatsCredentials(jwt=joined.nats_jwt, seed=keys.nats_user.seed),
+        tls=lambda: client_context(joined.svid.bundle_pem),
+    )
+    ports = NodePorts(
+        clock=SystemClock(),
+        entropy=entropy,
+        bus=NatsBus(link),
+        store=NatsStore(link),
+        blobs=NatsBlobs(link),
+        disk=disk,
+        cache=DiskBlobs(state / "artifacts"),
+        runtime=runtime,
+        meter=ProcessMeter(),
+        signer=keys.signer,
+        attestor=NoEvidence(),
+    )
+    agent = build_node(
+        ports,
+        NodeConfig(
+            domain=joined.domain,
+            node=options.node,
+            site=joined.site,
+            operator=joined.operator,
+            controller_keys={envelope.key_id_of(key): key for key in joined.controller_keys},
+            addresses=addresses,
+            version=__version__,
+            packs=read_packs(),
+            owner_policy=options.owner_policy,
+        ),
+    )
+    _say_ready(state, addresses.front)
+    try:
+        await link.start()
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(agent.run(), name="agent")
+            await run_until_signalled()
+            running.cancel()
+    finally:
+        with contextlib.suppress(HanseError):
+            await link.stop()
+        runtime.stop(2_000)
+
+
+def _say_ready(state: Path, front: str) -> None:
+    """The supervisor waits for this file: the front is bound and the agent starts its own work from disk."""
+    path = state / "ready"
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_text(front)
+    partial.replace(path)

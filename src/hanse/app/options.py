@@ -1,0 +1,45 @@
+"""What one process of the fabric is told at its start. Light to import: a node loads nothing of the controller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hanse.core.fabric import Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerOptions:
+    """What the command line says."""
+
+    state: str
+    id: str
+    api_host: str
+    api_port: int
+    substrate_url: str
+    node_substrate_urls: tuple[str, ...]
+    latency_table: str | None = None
+    """File of measured round trips between sites (`hanse.adapters.latency`); missing pairs are modelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeOptions:
+    """What the command line says."""
+
+    state: str
+    node: Node
+    front: str = "127.0.0.1:0"
+    mesh: str = "127.0.0.1:0"
+    compiled: str | None = None
+    """Cache of compiled components; the node's own if None."""
+    substrate_url: str | None = None
+    """Overrides where the join answer says the substrate is: a relay, a leaf server."""
+    owner_policy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinOptions:
+    """Where and with what a node joins."""
+
+    api_urls: tuple[str, ...]
+    ca_pem: bytes
+    token: str

@@ -1,0 +1,169 @@
+"""Why work is where it is, or nowhere: candidates, what decided, rules with citations, facts with grades, the nearest change.
+
+`Explanation, Unplaced, changes -> text`. It shows what the planner and the policy said and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hanse.app.render import quantities as q
+from hanse.app.render.style import BAD, CHOSEN, FAINT, FEASIBLE, GOOD, RULED_OUT, line, heading, stack, table
+from hanse.control.views import ExplainView, NodeView
+from hanse.core.plan import Candidate, Explanation, Unplaced
+from hanse.core.verdict import Change, FactRead, Reason
+
+GRADES = ("claimed", "signed", "certified", "measured", "attested")
+_WHO = {
+    "spec": "the workload's owner may change it",
+    "fact": "the operator's to change",
+    "rule": "the domain's to change",
+}
+
+
+def explain(view: ExplainView, nodes: Sequence[NodeView], *, only: str | None = None) -> Group:
+    """The whole answer to `hanse explain`; with `only`, about one node."""
+    head = Text.assemble((view.workload, "bold"), (f"   plan {view.plan or 'none yet'}", FAINT))
+    because = Text(f"because of: {view.trigger}", style=FAINT) if view.trigger else None
+    if view.explanation is None and view.unplaced is None:
+        return stack(head, Text("no plan speaks of it yet"))
+    return stack(
+        head,
+        because,
+        None if view.explanation is None else explanation(view.explanation, nodes, only=only),
+        None if view.unplaced is None else refusal(view.unplaced, with_head=True),
+        None if view.unplaced is not None else changes(view.changes),
+    )
+
+
+def explanation(of: Explanation, nodes: Sequence[NodeView], *, only: str | None = None) -> Group:
+    """One row per candidate, then why each of the others was ruled out."""
+    candidates = [c for c in of.candidates if only is None or c.node == only]
+    wanted = Text(f"{q.plural(of.replicas_wanted, 'replica')} wanted: {of.replicas_why}")
+    return stack(wanted, Text(), candidate_table(candidates, nodes), why_allowed(candidates), why_not(candidates))
+
+
+def candidate_table(candidates: Iterable[Candidate], nodes: Sequence[NodeView]) -> Table:
+    """Chosen ones first, then feasible ones by score, then those ruled out; each group in the order of (score, id)."""
+    known = {view.id: view for view in nodes}
+    made = table(
+        "", "NODE", "PLACE", "OPERATOR", "DECIDED BY", "MONEY/MONTH", "CO2e/MONTH", "AS MONEY", "LATENCY", "SCORE",
+        right=("MONEY/MONTH", "CO2e/MONTH", "AS MONEY", "LATENCY", "SCORE"),
+    )  # fmt: skip
+    for candidate in sorted(candidates, key=_rank):
+        made.add_row(*_row(candidate, known))
+    return made
+
+
+def why_not(candidates: Iterable[Candidate]) -> RenderableType | None:
+    """For each node ruled out: the rule or limit, its citation, and the facts it read."""
+    ruled_out = [c for c in candidates if not c.is_feasible]
+    if not ruled_out:
+        return None
+    parts: list[RenderableType] = [Text(), heading("Ruled out")]
+    for reason_set, names in _alike(ruled_out):
+        parts.append(line(Text(", ".join(names), style="bold"), indent=2))
+        parts.extend(reason_lines(reason_set, indent=4))
+    return stack(*parts)
+
+
+def why_allowed(candidates: Iterable[Candidate]) -> RenderableType | None:
+    """The rules that permit the chosen nodes."""
+    grounds = _alike([c for c in candidates if c.is_chosen and c.reasons])
+    if not grounds:
+        return None
+    parts: list[RenderableType] = [Text(), heading("Chosen, permitted by")]
+    for reason_set, names in grounds:
+        parts.append(line(Text(", ".join(names), style="bold"), indent=2))
+        parts.extend(reason_lines(reason_set, indent=4))
+    return stack(*parts)
+
+
+def refusal(of: Unplaced, *, with_head: bool = False) -> Group:
+    """Why replicas have no place, and the nearest changes that would give them one."""
+    head = Text(f"{q.plural(of.missing, 'replica')} of {of.workload} have no place", style=BAD)
+    return stack(
+        Text() if with_head else None,
+        head if with_head else None,
+        *reason_lines(of.reasons, indent=2),
+        changes(of.changes),
+    )
+
+
+def reason_lines(reasons: Iterable[Reason], *, indent: int) -> list[RenderableType]:
+    """A sentence, then the rule and the law or contract it comes from, then the facts it read."""
+    lines: list[RenderableType] = []
+    for reason in reasons:
+        lines.append(line(reason.message, indent=indent))
+        source = f"rule {reason.rule}" + (f" ({reason.cite})" if reason.cite else "")
+        lines.append(line(Text(source, style=FAINT), indent=indent + 2))
+        lines.extend(line(Text(fact_text(fact), style=FAINT), indent=indent + 2) for fact in reason.facts)
+    return lines
+
+
+def fact_text(fact: FactRead) -> str:
+    """``read operator/nimbus.control = US; grade 1, signed; until 2027-01-01``."""
+    grade = GRADES[fact.grade] if 0 <= fact.grade < len(GRADES) else "unknown"
+    until = "" if fact.until is None else f"; until {fact.until}"
+    return f"read {fact.subject} = {fact.value}; grade {fact.grade}, {grade}{until}"
+
+
+def changes(of: Sequence[Change]) -> RenderableType | None:
+    """What would turn the answer, nearest first, and whose it is to change."""
+    if not of:
+        return None
+    parts: list[RenderableType] = [Text(), heading("What would allow more")]
+    for number, change in enumerate(of, 1):
+        allows = f" -> allows {', '.join(change.allows)}" if change.allows else ""
+        parts.append(line(Text.assemble(f"{number}. {change.what}", (allows, GOOD)), indent=2))
+        parts.append(line(Text(f"{change.target}: {_WHO.get(change.target, '')}", style=FAINT), indent=5))
+    return stack(*parts)
+
+
+def _rank(candidate: Candidate) -> tuple[int, int, str]:
+    group = 0 if candidate.is_chosen else 1 if candidate.is_feasible else 2
+    score = candidate.score.total_microeur if candidate.score is not None else 0
+    return group, score, candidate.node
+
+
+def _row(candidate: Candidate, known: Mapping[str, NodeView]) -> tuple[RenderableType, ...]:
+    view = known.get(candidate.node)
+    place = q.NOTHING if view is None else f"{view.city}, {view.country}"
+    operator = q.NOTHING if view is None else view.operator
+    if candidate.is_chosen:
+        mark, decided = Text(CHOSEN, style=GOOD), Text("chosen", style=GOOD)
+    elif candidate.is_feasible:
+        mark, decided = Text(FEASIBLE), Text("feasible")
+    else:
+        mark = Text(RULED_OUT, style=BAD)
+        rule = candidate.reasons[0].rule if candidate.reasons else ""
+        decided = Text(f"{candidate.limit}: {rule}" if rule else candidate.limit, style=BAD)
+    score = candidate.score
+    if score is None:
+        figures: tuple[str, ...] = (q.NOTHING,) * 5
+    else:
+        figures = (
+            q.euros(score.money_microeur),
+            q.carbon(score.carbon_ug),
+            q.euros(score.carbon_microeur),
+            q.latency(score.latency_us),
+            q.euros(score.total_microeur),
+        )
+    return (mark, candidate.node, place, operator, decided, *figures)
+
+
+def _alike(candidates: Sequence[Candidate]) -> list[tuple[tuple[Reason, ...], list[str]]]:
+    """Candidates that were judged in the same words, together; in the order of their first node."""
+    groups: list[tuple[tuple[Reason, ...], list[str]]] = []
+    for candidate in sorted(candidates, key=lambda c: c.node):
+        for reasons, names in groups:
+            if reasons == candidate.reasons:
+                names.append(candidate.node)
+                break
+        else:
+            groups.append((candidate.reasons, [candidate.node]))
+    return groups

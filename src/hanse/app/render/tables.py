@@ -1,0 +1,157 @@
+"""Lists of the fabric's things as tables: nodes, workloads, instances, operators, sites, plans, traffic. `views -> Table`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.table import Table
+from rich.text import Text
+
+from hanse.app.render import quantities as q
+from hanse.app.render.style import FAINT, table, word
+from hanse.control.views import InstanceView, NodeView, OperatorView, PlanView, SiteView, TopRow, WorkloadView
+from hanse.core.time import WallTime, rfc3339
+
+
+def nodes(views: Iterable[NodeView]) -> Table:
+    """Where each node stands, who runs it, whether it is heard of, and how full it is."""
+    made = table(
+        "NODE", "CITY", "OPERATOR", "TIER", "REACH", "HEARD", "CPU", "MEMORY", "POWER", "GRID", "RUNS",
+        right=("CPU", "MEMORY", "POWER", "HEARD"),
+    )  # fmt: skip
+    for view in views:
+        grid = view.grid_zone
+        if view.intensity_g_per_kwh is not None:
+            grid += f" {view.intensity_g_per_kwh} g/kWh"
+        made.add_row(
+            view.id,
+            f"{view.city}, {view.country}",
+            view.operator,
+            view.tier,
+            word(view.reach),
+            q.age(view.silence_us),
+            q.cores(view.cpu_milli_used, view.cpu_milli),
+            q.memory(view.memory_bytes_used, view.memory_bytes),
+            q.power(view.power_mw, is_modelled=view.is_power_modelled),
+            grid,
+            ", ".join(view.workloads) or q.NOTHING,
+        )
+    return made
+
+
+def workloads(views: Iterable[WorkloadView]) -> Table:
+    """What is to run, how it fares, where, and what it costs per month."""
+    made = table(
+        "WORKLOAD", "STATUS", "REPLICAS", "NODES", "ROUTE", "COST/MONTH", "CO2e/MONTH", "LATENCY",
+        right=("REPLICAS", "COST/MONTH", "CO2e/MONTH", "LATENCY"),
+    )  # fmt: skip
+    for view in views:
+        made.add_row(
+            view.id,
+            word(view.status),
+            f"{view.running}/{view.wanted}",
+            ", ".join(view.nodes) or q.NOTHING,
+            f"{view.host or ''}{view.path}",
+            q.euros(view.money_microeur_month),
+            q.carbon(view.carbon_ug_month),
+            q.latency(view.latency_us),
+        )
+    return made
+
+
+def instances(views: Iterable[InstanceView]) -> Table:
+    """Each placed replica: what was ordered and what its node reports."""
+    made = table("INSTANCE", "NODE", "WANTED", "PHASE", "SINCE", "ORDER", "WHY", right=("ORDER",))
+    for view in views:
+        why = view.reason or view.order_reason
+        made.add_row(
+            view.id,
+            view.node,
+            "run" if view.wanted else Text("stop", style=FAINT),
+            word(view.phase),
+            rfc3339(WallTime(view.since_us)),
+            str(view.order_generation),
+            f"{view.code}: {why}" if view.code else why,
+        )
+    return made
+
+
+def operators(views: Iterable[OperatorView]) -> Table:
+    """Who runs nodes, and whose law reaches them."""
+    made = table("OPERATOR", "NAME", "SEAT", "LAW THAT REACHES IT", "SEAL", "NODES")
+    for view in views:
+        made.add_row(
+            view.id,
+            view.name,
+            view.seat,
+            ", ".join(country for country, _ in view.control) or q.NOTHING,
+            " ".join(f"{name}:{level}" for name, level in sorted(view.seal.items())) or q.NOTHING,
+            ", ".join(view.nodes) or q.NOTHING,
+        )
+    return made
+
+
+def sites(views: Iterable[SiteView]) -> Table:
+    """Places, and the nodes that stand there."""
+    made = table("SITE", "CITY", "COORDINATES", "GRID", "NODES")
+    for view in views:
+        made.add_row(
+            view.id,
+            f"{view.city}, {view.country}",
+            f"{view.latitude_deg:.2f}, {view.longitude_deg:.2f}",
+            view.grid_zone,
+            ", ".join(view.nodes) or q.NOTHING,
+        )
+    return made
+
+
+def plans(views: Iterable[PlanView]) -> Table:
+    """Plans in brief: what made each necessary, and how far from the optimum it can be at most."""
+    made = table(
+        "PLAN", "GENERATION", "COMMITTED", "REPLICAS", "MISSING", "OBJECTIVE/MONTH", "GAP", "BECAUSE",
+        right=("GENERATION", "REPLICAS", "MISSING", "OBJECTIVE/MONTH", "GAP"),
+    )  # fmt: skip
+    for view in views:
+        made.add_row(
+            view.id,
+            str(view.generation),
+            rfc3339(WallTime(view.created_us)),
+            str(view.replicas),
+            str(view.missing),
+            q.euros(view.objective_microeur),
+            gap(view.objective_microeur, view.bound_microeur),
+            view.trigger,
+        )
+    return made
+
+
+def gap(objective: int, bound: int | None) -> str:
+    """How far above the lower bound, in percent of it; ``-`` where there is no bound."""
+    if bound is None:
+        return q.NOTHING
+    if objective <= bound:
+        return "0 %"
+    return f"{100 * (objective - bound) / bound:.1f} %" if bound > 0 else q.NOTHING
+
+
+def top(rows: Iterable[TopRow]) -> Table:
+    """Traffic per workload and node since the node's engine started."""
+    made = table(
+        "WORKLOAD", "NODE", "REQUESTS", "ERRORS", "NOW", "P50", "P99", "FORWARDED", "RETRIED", "CPU", "PEAK MEMORY",
+        right=("REQUESTS", "ERRORS", "NOW", "P50", "P99", "FORWARDED", "RETRIED", "CPU", "PEAK MEMORY"),
+    )  # fmt: skip
+    for row in rows:
+        made.add_row(
+            row.workload,
+            row.node,
+            f"{row.requests:,}",
+            f"{row.errors:,}",
+            str(row.in_flight),
+            q.latency(row.latency_us_p50),
+            q.latency(row.latency_us_p99),
+            f"{row.forwarded:,}",
+            f"{row.retried:,}",
+            q.latency(row.cpu_us),
+            q.format_bytes(row.peak_memory_bytes),
+        )
+    return made

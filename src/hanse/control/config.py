@@ -1,0 +1,61 @@
+"""Settings of a controller, each with unit, range and the reason for its default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hanse.core.geo import Place
+from hanse.core.ids import ControllerId, SiteId
+from hanse.core.time import DAY_US, HOUR_US, US_PER_MS, US_PER_S
+from hanse.placement import PlacementSettings
+from hanse.rollout import RolloutLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlConfig:
+    """One controller's settings; read once in `app`."""
+
+    id: ControllerId
+    domain: str
+    """Trust domain of the fabric, for example ``europe.hanse``."""
+    api_url: str
+    """Where this controller's API answers; told to clients through the lease."""
+    nats_urls: tuple[str, ...]
+    """Where nodes reach the substrate; told to them when they join."""
+    packs: Mapping[str, str]
+    """Policy packs: path -> text (`hanse.policy.parse_packs`)."""
+    guardrails: tuple[str, ...] = ()
+    """Packs that bind every workload, whatever its spec names."""
+    intensity_g_per_kwh: Mapping[str, int] = field(default_factory=dict)
+    """Carbon intensity per grid zone until a feed is given."""
+    gazetteer: Mapping[str, Place] = field(default_factory=dict)
+    """Named origins of demand."""
+    rtt_us: Mapping[tuple[SiteId, SiteId], int] = field(default_factory=dict)
+    """Measured round trips between sites; missing pairs are modelled."""
+    placement: PlacementSettings = field(default_factory=PlacementSettings)
+    rollout: RolloutLimits = field(default_factory=RolloutLimits)
+    seed: int = 0
+    """Root of the named random streams of decisions; equal seeds give equal plans."""
+    suspect_after_us: int = 1_500 * US_PER_MS
+    """1..10 s. One missed heartbeat of a second, and half of the next: late once is not yet news."""
+    unreachable_after_us: int = 3 * US_PER_S
+    """2..60 s. Three missed heartbeats. Unreachable adds replicas elsewhere and never deletes there, so that a
+    false alarm costs capacity, not work."""
+    lease_renew_us: int = 1 * US_PER_S
+    """0.2..10 s. How often the leader renews."""
+    lease_term_us: int = 3 * US_PER_S
+    """3 x lease_renew_us at least. A standby that saw no renewal for this long, on its own monotonic clock, takes over;
+    with a tick of `lease_renew_us` the fabric has a new leader within 5 s."""
+    tick_us: int = 1 * US_PER_S
+    """Longest time between two reconciliations; events only make it sooner."""
+    debounce_us: int = 20 * US_PER_MS
+    """How long events are gathered before a reconciliation: a burst of reports is one decision."""
+    order_lifetime_us: int = DAY_US
+    """1 h..30 d. How long a node may run on an order without hearing again: its offline grant."""
+    order_renew_us: int = DAY_US // 2
+    """At what remaining life an order is renewed."""
+    svid_lifetime_us: int = HOUR_US
+    """Life of an X.509-SVID; nodes renew at half of it (docs/security.md)."""
+    stopped_keep_us: int = 10 * 60 * US_PER_S
+    """How long a stopped instance's order and report stay readable before they are purged (they are in the ledger)."""

@@ -1,0 +1,132 @@
+"""Who may take part: join tokens, enrolment of nodes, renewal of their SVIDs.
+
+`token + CSR + keys -> NodeRecord + JoinResponse`. A node is enrolled before it is answered, so a lost answer is asked
+for again with the same keys and the same token.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from hanse.control.config import ControlConfig
+from hanse.control.state import FabricState
+from hanse.core.errors import HanseError
+from hanse.core.fabric import Tier
+from hanse.core.ids import NodeId, OperatorId, SiteId
+from hanse.core.ports import BusMessage, ControlPorts, Entry
+from hanse.identity import Admitted, JoinToken, check_join, mint_token, node_id, serial_from_secret
+from hanse.identity.enrol import Authority, answer_join, renew_svid
+from hanse.identity.join import TOKEN_SECRET_BYTES
+from hanse.wire import envelope
+from hanse.wire.messages import JoinRequest, JoinResponse, NodeRecord, RenewRequest
+from hanse.wire.subjects import NODES, TOKENS
+
+log = structlog.get_logger("control")
+
+
+class JoinRefused(HanseError):
+    """Raised when a node may not join; the code is one of ``join.*``."""
+
+    code = "join.refused"
+
+
+class Enrolment:
+    """Admits nodes and renews them."""
+
+    def __init__(self, ports: ControlPorts, config: ControlConfig, state: FabricState, authority: Authority) -> None:
+        self._ports = ports
+        self._config = config
+        self._state = state
+        self._authority = authority
+
+    async def mint(
+        self, *, site: SiteId, operator: OperatorId, tier: Tier, node: NodeId | None = None
+    ) -> tuple[str, JoinToken]:
+        """Make a join token; only its hash is kept."""
+        text, token = mint_token(
+            self._ports.entropy.secret(TOKEN_SECRET_BYTES),
+            site=site,
+            operator=operator,
+            tier=tier,
+            now=self._ports.clock.wall(),
+            node=node,
+        )
+        await self._ports.store.put(TOKENS, token.token_hash, envelope.seal(token, self._ports.signer), 0)
+        return text, token
+
+    async def join(self, request: JoinRequest) -> JoinResponse:
+        """Admit a node. Raises JoinRefused, or ConflictError if the same token is being used at this moment."""
+        kept = await self._tokens()
+        enrolled = {node: record.public_key for node, record in self._state.nodes().items()}
+        answer = check_join(request, tuple(token for _, token in kept), enrolled, self._ports.clock.wall())
+        if not isinstance(answer, Admitted):
+            raise JoinRefused(answer.reason, code=answer.code, hint="ask for a new one with `hanse node token`")
+        fabric = self._state.fabric()
+        if request.node.site not in fabric.sites or request.node.operator not in fabric.operators:
+            raise JoinRefused(
+                f"site {request.node.site} or operator {request.node.operator} is not known to the domain",
+                code="join.unknown_place",
+                hint="deploy the Site and Operator manifests first",
+            )
+        entry = next(e for e, token in kept if token.token_hash == answer.token.token_hash)
+        await self._ports.store.put(TOKENS, entry.key, envelope.seal(answer.token, self._ports.signer), entry.revision)
+        await self._enrol(request)
+        log.info("node.enrolled", node=request.node.id, site=request.node.site, operator=request.node.operator)
+        return answer_join(
+            self._authority,
+            request,
+            self._ports.clock.wall(),
+            self._serial(),
+            nats_urls=self._config.nats_urls,
+            controller_keys=[self._state.trusted[key] for key in sorted(self._state.trusted)],
+            site=fabric.sites[request.node.site],
+            operator=fabric.operators[request.node.operator],
+        )
+
+    async def renew(self, message: BusMessage) -> bytes | None:
+        """Answer a node's request for a new SVID; None where it may have none (unknown, revoked, forged)."""
+        node = NodeId(message.subject.split(".")[3])
+        try:
+            asked = envelope.open_sealed(message.data, RenewRequest, self._state.node_key(node)).message
+            if asked.node != node:
+                return None
+            svid = renew_svid(
+                self._authority,
+                node,
+                asked.csr_pem,
+                self._ports.clock.wall(),
+                self._serial(),
+                lifetime_us=self._config.svid_lifetime_us,
+            )
+            return envelope.seal(svid, self._ports.signer)
+        except HanseError as error:
+            log.warning("svid.refused", node=node, code=error.code, reason=error.message)
+            return None
+
+    async def _tokens(self) -> tuple[tuple[Entry, JoinToken], ...]:
+        entries = await self._ports.store.entries(TOKENS)
+        return tuple(
+            (entry, envelope.open_sealed(entry.value, JoinToken, self._state.trusted).message)
+            for entry in entries
+            if entry.value is not None
+        )
+
+    async def _enrol(self, request: JoinRequest) -> None:
+        known = self._state.nodes().get(request.node.id)
+        record = NodeRecord(
+            node=request.node,
+            public_key=request.public_key,
+            enrolled_us=self._ports.clock.wall() if known is None else known.enrolled_us,
+            spiffe_id=str(node_id(self._config.domain, request.node.id)),
+            is_draining=known is not None and known.is_draining,
+        )
+        if known == record:
+            return
+        sealed = envelope.seal(record, self._ports.signer)
+        revision = await self._ports.store.put(
+            NODES, request.node.id, sealed, self._state.revision(NODES, request.node.id)
+        )
+        self._state.apply(Entry(bucket=NODES, key=request.node.id, value=sealed, revision=revision))
+
+    def _serial(self) -> int:
+        return serial_from_secret(self._ports.entropy.secret(16))

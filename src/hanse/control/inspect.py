@@ -1,0 +1,284 @@
+"""Views made from the controller's caches: pure reading, no waiting."""
+
+from __future__ import annotations
+
+import msgspec
+
+from hanse.control.controller import Controller
+from hanse.control.views import (
+    ExplainView,
+    InstanceView,
+    NodeView,
+    OperatorView,
+    PlanView,
+    SiteView,
+    StatusView,
+    TopRow,
+    WorkloadDetail,
+    WorkloadView,
+)
+from hanse.core.fabric import Resources
+from hanse.core.ids import NodeId, WorkloadId
+from hanse.core.plan import Explanation, Plan
+from hanse.core.snapshot import Phase, Reach, Snapshot
+from hanse.core.work import Workload
+from hanse.policy import control_reach
+from hanse.wire.messages import Presence, RouteRecord, StatsReply
+from hanse.wire.subjects import PRESENCE, ROUTES
+
+
+def totals(explanation: Explanation | None) -> tuple[int, int, int | None]:
+    """Money (microeur) and carbon (micrograms) per month of the chosen nodes, and the worst latency (us) among them."""
+    if explanation is None:
+        return 0, 0, None
+    scores = [c.score for c in explanation.candidates if c.is_chosen and c.score is not None]
+    worst = max((s.latency_us for s in scores), default=None)
+    return sum(s.money_microeur for s in scores), sum(s.carbon_ug for s in scores), worst
+
+
+def status(controller: Controller, version: str, plan: Plan | None) -> StatusView:
+    """The fabric at a glance."""
+    at = controller.pipeline.snapshot()
+    lease = controller.lease.holder
+    views = workloads(controller, plan)
+    return StatusView(
+        domain=controller.config.domain,
+        version=version,
+        controller=controller.config.id,
+        leader="" if lease is None else lease.holder,
+        leader_api="" if lease is None else lease.api,
+        term=0 if lease is None else lease.term,
+        is_leader=controller.lease.is_leader(),
+        is_caught_up=controller.is_caught_up,
+        is_connected=controller.is_connected,
+        plan=None if plan is None else plan.id,
+        plan_generation=0 if plan is None else plan.generation,
+        nodes_ready=sum(reach is Reach.READY for reach in at.reach.values()),
+        nodes=len(at.reach),
+        workloads=len(views),
+        workloads_running=sum(view.status == "running" for view in views),
+        holds=tuple(hold.reason for hold in controller.pipeline.holds),
+        rejected={f"{b}/{k}": r.reason for (b, k), r in sorted(controller.state.rejected.items())},
+        ledger_size=controller.journal.size,
+    )
+
+
+def nodes(controller: Controller) -> tuple[NodeView, ...]:
+    """Every enrolled node."""
+    at = controller.pipeline.snapshot()
+    return tuple(_node(controller, at, node) for node in at.fabric.nodes)
+
+
+def instances(controller: Controller, workload: WorkloadId | None = None) -> tuple[InstanceView, ...]:
+    """Every instance that was ordered and is not yet purged."""
+    reports = controller.state.reports()
+    views = []
+    for instance, order in sorted(controller.state.orders().items()):
+        if workload is not None and order.workload.id != workload:
+            continue
+        report = reports.get(instance)
+        views.append(
+            InstanceView(
+                id=instance,
+                workload=order.workload.id,
+                node=order.node,
+                ordinal=order.ordinal,
+                spec_generation=order.workload.generation,
+                wanted=order.wanted,
+                phase=(Phase.PENDING if report is None else report.phase).value,
+                since_us=order.issued_us if report is None else report.since_us,
+                code="" if report is None else report.code,
+                reason="" if report is None else report.reason,
+                order_reason=order.reason,
+                order_generation=order.generation,
+                order_expires_us=order.expires_us,
+                plan=order.plan,
+            )
+        )
+    return tuple(views)
+
+
+def workloads(controller: Controller, plan: Plan | None) -> tuple[WorkloadView, ...]:
+    """Every accepted workload, those being deleted included."""
+    at = controller.pipeline.snapshot()
+    found = controller.state.workloads(with_deleted=True)
+    return tuple(_workload(controller, at, workload, plan) for workload in found.values())
+
+
+def workload_detail(controller: Controller, workload: WorkloadId, plan: Plan | None) -> WorkloadDetail | None:
+    """Everything about one workload; None if there is none of that id."""
+    for record in controller.state.specs().values():
+        if record.workload is None or record.workload.id != workload:
+            continue
+        at = controller.pipeline.snapshot()
+        view = explain(workload, plan)
+        return WorkloadDetail(
+            summary=_workload(controller, at, record.workload, plan),
+            spec=msgspec.to_builtins(record.workload),
+            accepted_us=record.accepted_us,
+            accepted_by=record.accepted_by,
+            instances=instances(controller, workload),
+            explanation=view.explanation,
+            unplaced=view.unplaced,
+            holds=tuple(h.reason for h in controller.pipeline.holds if h.workload == workload),
+        )
+    return None
+
+
+def explain(workload: WorkloadId, plan: Plan | None) -> ExplainView:
+    """The committed plan's reasons for one workload."""
+    unplaced = None if plan is None else next((u for u in plan.unplaced if u.workload == workload), None)
+    return ExplainView(
+        workload=workload,
+        plan="" if plan is None else plan.id,
+        plan_generation=0 if plan is None else plan.generation,
+        trigger="" if plan is None else plan.trigger,
+        explanation=None if plan is None else plan.explanations.get(workload),
+        unplaced=unplaced,
+        changes=() if unplaced is None else unplaced.changes,
+    )
+
+
+def plans(plan: Plan | None) -> tuple[PlanView, ...]:
+    """The committed plan in brief; empty before the first one."""
+    if plan is None:
+        return ()
+    view = PlanView(
+        id=plan.id,
+        parent=plan.parent,
+        generation=plan.generation,
+        created_us=plan.created_us,
+        trigger=plan.trigger,
+        replicas=len(plan.assignments),
+        missing=sum(one.missing for one in plan.unplaced),
+        workloads=len(plan.explanations),
+        nodes=len({a.node for a in plan.assignments}),
+        objective_microeur=plan.objective_microeur,
+        bound_microeur=plan.bound_microeur,
+        inputs=plan.inputs,
+    )
+    return (view,)
+
+
+def operators(controller: Controller) -> tuple[OperatorView, ...]:
+    """Every operator and whose law reaches it."""
+    fabric = controller.state.fabric()
+    return tuple(
+        OperatorView(
+            id=operator.id,
+            name=operator.name,
+            seat=operator.seat,
+            control=tuple(control_reach(operator, fabric.operators)),
+            seal=operator.seal,
+            nodes=tuple(n.id for n in fabric.nodes.values() if n.operator == operator.id),
+        )
+        for operator in fabric.operators.values()
+    )
+
+
+def sites(controller: Controller) -> tuple[SiteView, ...]:
+    """Every site."""
+    fabric = controller.state.fabric()
+    return tuple(
+        SiteView(
+            id=site.id,
+            city=site.place.city,
+            country=site.country,
+            latitude_deg=site.place.latitude_deg,
+            longitude_deg=site.place.longitude_deg,
+            grid_zone=site.grid_zone,
+            nodes=tuple(n.id for n in fabric.nodes.values() if n.site == site.id),
+        )
+        for site in fabric.sites.values()
+    )
+
+
+def top_rows(node: NodeId, reply: StatsReply) -> tuple[TopRow, ...]:
+    """One node's counters as rows."""
+    return tuple(
+        TopRow(
+            workload=workload,
+            node=node,
+            requests=stats.requests,
+            errors=stats.errors,
+            in_flight=stats.in_flight,
+            latency_us_p50=stats.latency_us_p50,
+            latency_us_p99=stats.latency_us_p99,
+            forwarded=stats.forwarded,
+            retried=stats.retried,
+            cpu_us=stats.cpu_us,
+            peak_memory_bytes=stats.peak_memory_bytes,
+        )
+        for workload, stats in sorted(reply.workloads.items())
+    )
+
+
+def _workload(controller: Controller, at: Snapshot, workload: Workload, plan: Plan | None) -> WorkloadView:
+    routes = controller.state.messages(ROUTES, RouteRecord).get(workload.id)
+    serving = () if routes is None else tuple(replica.node for replica in routes.replicas)
+    explanation = None if plan is None else plan.explanations.get(workload.id)
+    money, carbon, latency = totals(explanation)
+    placed = sum(a.workload == workload.id for a in plan.assignments) if plan is not None else 0
+    wanted = explanation.replicas_wanted if explanation is not None else 0
+    is_deleted = workload.id not in at.workloads
+    if is_deleted:
+        status_word = "deleting"
+    elif explanation is not None and placed == 0:
+        status_word = "unplaced"
+    elif not serving:
+        status_word = "starting"
+    elif len(serving) < wanted:
+        status_word = "degraded"
+    else:
+        status_word = "running"
+    return WorkloadView(
+        id=workload.id,
+        kind=workload.kind.value,
+        namespace=workload.namespace,
+        name=workload.name,
+        path=workload.route.path,
+        host=workload.route.host,
+        generation=workload.generation,
+        artifact=workload.artifact,
+        status=status_word,
+        running=len(serving),
+        wanted=wanted,
+        nodes=serving,
+        money_microeur_month=money,
+        carbon_ug_month=carbon,
+        latency_us=latency,
+    )
+
+
+def _node(controller: Controller, at: Snapshot, node_id: NodeId) -> NodeView:
+    node = at.fabric.nodes[node_id]
+    site = at.fabric.site_of(node)
+    beat = controller.liveness.last(node_id)
+    presence = controller.state.messages(PRESENCE, Presence).get(node_id)
+    running = [r for r in at.running if r.node == node_id and r.is_wanted and r.phase is Phase.RUNNING]
+    used = Resources() if beat is None else beat.used
+    return NodeView(
+        id=node_id,
+        site=site.id,
+        city=site.place.city,
+        country=site.country,
+        operator=node.operator,
+        tier=node.tier.value,
+        reach=at.reach[node_id].value,
+        silence_us=controller.silence_us(node_id),
+        front="" if presence is None else presence.front,
+        mesh="" if presence is None else presence.mesh,
+        incarnation=0 if presence is None else presence.incarnation,
+        cpu_milli=node.capacity.cpu_milli,
+        cpu_milli_used=used.cpu_milli,
+        memory_bytes=node.capacity.memory_bytes,
+        memory_bytes_used=used.memory_bytes,
+        rss_bytes=0 if beat is None else beat.rss_bytes,
+        power_mw=0 if beat is None else beat.power_mw,
+        is_power_modelled=beat is None or beat.is_power_modelled,
+        workloads=tuple(sorted({r.workload for r in running})),
+        latitude_deg=site.place.latitude_deg,
+        longitude_deg=site.place.longitude_deg,
+        grid_zone=site.grid_zone,
+        intensity_g_per_kwh=at.intensity_g_per_kwh.get(site.grid_zone),
+    )

@@ -1,0 +1,214 @@
+"""Keeps the ledger equal to what happened: every accepted manifest, fact, plan, order and report becomes an entry.
+
+`FabricState -> statements -> LedgerWriter`. It works on levels like everything else: whatever stands in the caches
+and has no entry yet gets one. Statements are functions of their messages, so a new leader that states an act again
+finds it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from hanse.control.config import ControlConfig
+from hanse.control.ledger_reader import LedgerReader
+from hanse.control.ledger_writer import LedgerWriter
+from hanse.control.state import FabricState, Known
+from hanse.core.ids import Digest, InstanceId
+from hanse.core.plan import Plan
+from hanse.core.ports import ControlPorts
+from hanse.core.snapshot import Phase
+from hanse.core.time import WallTime
+from hanse.ledger import EntryNotFound, log_key, peek_statement, policy_text
+from hanse.ledger import statement as state_that
+from hanse.ledger.statement import Decision, FactChange, OrderIssued, ReceiptTaken, SpecChange, expect
+from hanse.wire import canonical, envelope
+from hanse.wire.messages import NodeRecord, Order, PlanBody, PlanRecord, Report, SpecRecord
+from hanse.wire.subjects import NODES, ORDERS, PLANS, REPORTS, SPECS
+
+ORIGIN_SUFFIX = "/ledger"
+
+
+class Journal:
+    """The leader's pen, and every controller's reading glass."""
+
+    def __init__(self, ports: ControlPorts, config: ControlConfig) -> None:
+        self._ports = ports
+        origin = config.domain + ORIGIN_SUFFIX
+        self._origin = origin
+        keys = tuple(log_key(origin, signer.algorithm, signer.public_key) for signer in ports.ledger_signers)
+        self._reader = LedgerReader(ports.ledger, origin, keys)
+        self.policy_text = policy_text(keys[0], keys[1:], [ports.signer.public_key])
+        """Whom to believe about this ledger: what an auditor needs besides a receipt (C2SP tlog-policy)."""
+        self._writer: LedgerWriter | None = None
+        self._stated: dict[tuple[str, str], int] = {}
+        self._latest: dict[str, Digest | None] = {}
+
+    @property
+    def size(self) -> int | None:
+        """Entries in the log, as far as this controller writes it."""
+        return None if self._writer is None else self._writer.size
+
+    async def open(self) -> None:
+        """Take the pen: recover, fence any older writer, and learn what has been stated. Free of effect if held."""
+        if self._writer is not None:
+            return
+        writer = LedgerWriter(self._ports.ledger, self._ports.ledger_signers, self._ports.clock, self._origin)
+        await writer.open()
+        latest: dict[str, Digest | None] = {}
+        async for _, entry in writer.entries():
+            subject, after = _last_word(entry)
+            latest.setdefault(subject, after)
+        self._latest = latest
+        self._stated = {}
+        self._writer = writer
+
+    async def close(self) -> None:
+        """Put the pen down, on losing the lease."""
+        self._writer = None
+
+    async def record(self, state: FabricState) -> None:
+        """State whatever has no entry yet, in one durable batch."""
+        if self._writer is None:
+            return
+        entries: list[bytes] = []
+        revisions: dict[tuple[str, str], int] = {}
+        words: dict[str, Digest | None] = {}
+        for bucket, key, known in self._unstated(state):
+            entry = await self._entry_for(key, known, state)
+            revisions[(bucket, key)] = known.revision
+            if entry is None:
+                continue
+            subject, after = _last_word(entry)
+            if subject in self._latest and self._latest[subject] == after:
+                continue
+            entries.append(entry)
+            words[subject] = after
+        await self._writer.append(entries)
+        self._latest.update(words)
+        self._stated.update(revisions)
+
+    async def receipt(self, instance: InstanceId, state: FabricState) -> bytes:
+        """The receipt of one placement. Raises EntryNotFound."""
+        head = await self._reader.head()
+        if head is None:
+            raise EntryNotFound("the ledger is empty")
+        located = await self._reader.locate(instance, head.checkpoint.size)
+        decision = await self._reader.entry(located.decision, head.checkpoint.size)
+        plan = await self._plan(expect(peek_statement(decision), Decision).body)
+        return await self._reader.receipt(located, head, plan=plan, sealed_order=self._order(instance, state))
+
+    async def checkpoint(self) -> bytes:
+        """The newest signed checkpoint. Raises EntryNotFound before the first."""
+        head = await self._reader.head()
+        if head is None:
+            raise EntryNotFound("the ledger is empty")
+        return head.note
+
+    async def entries(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Entries from an index on, decoded for people."""
+        head = await self._reader.head()
+        if head is None:
+            return []
+        last = min(after + limit, head.checkpoint.size)
+        return [
+            _described(index, await self._reader.entry(index, head.checkpoint.size)) for index in range(after, last)
+        ]
+
+    def _unstated(self, state: FabricState) -> Iterator[tuple[str, str, Known]]:
+        """Facts and specs first, then the decision, its orders, and what became of them: the order of causes."""
+        for bucket in (SPECS, NODES, PLANS, ORDERS, REPORTS):
+            for key, known in sorted(state.records[bucket].items()):
+                if self._stated.get((bucket, key)) != known.revision:
+                    yield bucket, key, known
+
+    async def _entry_for(self, key: str, known: Known, state: FabricState) -> bytes | None:
+        signer = self._ports.signer
+        match known.message:
+            case SpecRecord() as record:
+                return self._spec_entry(key, record)
+            case NodeRecord() as record:
+                return self._fact_entry(
+                    f"node/{key}", canonical.digest_of(record), record.node.grade, record.enrolled_us
+                )
+            case PlanRecord() as record:
+                plan = await self._plan(record.body)
+                return state_that.decision(plan, record.body, signer)
+            case Order():
+                return state_that.order(known.sealed, signer)
+            case Report() as report:
+                if report.phase in (Phase.PENDING, Phase.LOADING):
+                    return None
+                keys = tuple(state.node_key(report.node).values())
+                return state_that.receipt(known.sealed, keys[0], signer) if keys else None
+            case _:
+                return None
+
+    def _spec_entry(self, key: str, record: SpecRecord) -> bytes:
+        if record.workload is None:
+            subject = record.operator or record.site
+            kind, _, name = key.partition(".")
+            grade = 0 if record.operator is None else record.operator.grade
+            after = None if record.is_deleted else canonical.digest_of(subject)
+            return self._fact_entry(f"{kind}/{name}", after, grade, record.accepted_us)
+        workload = record.workload
+        name = f"{workload.kind.value}/{workload.id}"
+        change = SpecChange(
+            kind=workload.kind.value,
+            name=workload.id,
+            generation=workload.generation,
+            before=self._latest.get(name),
+            after=None if record.is_deleted else canonical.digest_of(workload),
+            accepted_us=record.accepted_us,
+        )
+        return state_that.spec_change(change, self._ports.signer)
+
+    def _fact_entry(self, subject: str, after: Digest | None, grade: int, at_us: WallTime) -> bytes:
+        change = FactChange(
+            subject=subject, before=self._latest.get(subject), after=after, grade=int(grade), effective_us=at_us
+        )
+        return state_that.fact_change(change, self._ports.signer)
+
+    async def _plan(self, body: Digest) -> Plan:
+        return canonical.decode(await self._ports.blobs.get(body), PlanBody).plan
+
+    def _order(self, instance: InstanceId, state: FabricState) -> bytes | None:
+        """The sealed order where it still stands as it was reported on."""
+        report = state.reports().get(instance)
+        for known in state.records[ORDERS].values():
+            is_meant = isinstance(known.message, Order) and known.message.instance == instance
+            if is_meant and report is not None and canonical.digest_bytes(known.sealed) == report.order_digest:
+                return known.sealed
+        return None
+
+
+def _last_word(entry: bytes) -> tuple[str, Digest | None]:
+    """What an entry is about and the digest it leaves standing: equal words are not said twice in a row."""
+    opened = peek_statement(entry)
+    match opened.predicate:
+        case SpecChange() | FactChange() as change:
+            return opened.subject.name, change.after
+        case OrderIssued() as order:
+            return opened.subject.name, order.order
+        case ReceiptTaken() as taken:
+            return opened.subject.name, canonical.digest_bytes(taken.report.encode())
+        case Decision() as decision:
+            return opened.subject.name, decision.body
+        case _:
+            return opened.subject.name, None
+
+
+def _described(index: int, entry: bytes) -> dict[str, Any]:
+    opened = peek_statement(entry)
+    row: dict[str, Any] = {
+        "index": index,
+        "kind": type(opened.predicate).__name__,
+        "subject": opened.subject.name,
+        "predicate": msgspec.to_builtins(opened.predicate),
+    }
+    if isinstance(opened.predicate, ReceiptTaken):
+        row["report"] = msgspec.to_builtins(envelope.peek(opened.predicate.report.encode(), Report))
+        row["predicate"].pop("report")
+    return row

@@ -1,0 +1,63 @@
+"""Who has been heard of, and for how long not: `heartbeats, monotonic now -> reach`.
+
+Silence counts only while this side is listening: a controller that has just started, or whose own link is down, knows
+nothing about anybody and says so by keeping the last answer.
+"""
+
+from __future__ import annotations
+
+from hanse.core.ids import NodeId
+from hanse.core.snapshot import Reach
+from hanse.core.time import MonoTime
+from hanse.wire.messages import Heartbeat
+
+
+class Liveness:
+    """Last sign of life per node on the controller's own monotonic clock."""
+
+    def __init__(self, *, suspect_after_us: int, unreachable_after_us: int) -> None:
+        self._suspect_after_us = suspect_after_us
+        self._unreachable_after_us = unreachable_after_us
+        self._heard: dict[NodeId, MonoTime] = {}
+        self._last: dict[NodeId, Heartbeat] = {}
+        self._listening_since: MonoTime | None = None
+
+    def listening(self, is_connected: bool, now: MonoTime) -> None:
+        """Note whether the link is up; silence is measured from when it last came up."""
+        if not is_connected:
+            self._listening_since = None
+        elif self._listening_since is None:
+            self._listening_since = now
+
+    def heard(self, heartbeat: Heartbeat, now: MonoTime) -> bool:
+        """Note a heartbeat; an older incarnation or sequence is ignored. Returns whether anything a plan reads
+        changed."""
+        last = self._last.get(heartbeat.node)
+        if last is not None and (heartbeat.incarnation, heartbeat.sequence) <= (last.incarnation, last.sequence):
+            return False
+        was = self.reach(heartbeat.node, now)
+        self._heard[heartbeat.node] = now
+        self._last[heartbeat.node] = heartbeat
+        is_new_start = last is None or last.incarnation != heartbeat.incarnation
+        return is_new_start or was is not Reach.READY
+
+    def reach(self, node: NodeId, now: MonoTime) -> Reach:
+        """READY, SUSPECT or UNREACHABLE by the time since the last heartbeat, counted only while listening."""
+        if self._listening_since is None:
+            return Reach.SUSPECT if node in self._heard else Reach.UNREACHABLE
+        heard = self._heard.get(node)
+        silent_us = now - max(self._listening_since, heard if heard is not None else self._listening_since)
+        if silent_us >= self._unreachable_after_us:
+            return Reach.UNREACHABLE
+        if heard is None or heard < self._listening_since or silent_us >= self._suspect_after_us:
+            return Reach.SUSPECT
+        return Reach.READY
+
+    def last(self, node: NodeId) -> Heartbeat | None:
+        """The newest heartbeat of a node."""
+        return self._last.get(node)
+
+    def silence_us(self, node: NodeId, now: MonoTime) -> int | None:
+        """Microseconds since the last heartbeat; None if there was none."""
+        heard = self._heard.get(node)
+        return None if heard is None else now - heard

@@ -1,0 +1,228 @@
+"""The way of one change, from what is known to signed orders: DESIGN section 4, line by line.
+
+`decide` is pure: snapshot in, decision out. `Pipeline` takes the snapshot, asks, and commits by compare-and-swap:
+between the snapshot and the finished decision nothing is awaited.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from hanse.control import orders, routes
+from hanse.control.config import ControlConfig
+from hanse.control.liveness import Liveness
+from hanse.control.state import FabricState, snapshot
+from hanse.core.errors import ConflictError, HanseError
+from hanse.core.plan import Plan
+from hanse.core.ports import ControlPorts, Entry
+from hanse.core.rng import Rng
+from hanse.core.snapshot import Phase, Reach, Snapshot
+from hanse.core.time import WallTime
+from hanse.placement import Finding, audit, plan
+from hanse.policy import PackSet, Screening, VerdictCache, screen
+from hanse.rollout import Hold, Start, Step, Stop, next_steps
+from hanse.wire import canonical, envelope
+from hanse.wire.messages import Order, PlanBody, PlanRecord, RouteRecord
+from hanse.wire.subjects import ORDERS, PLANS, REPORTS, ROUTES, SPECS, instance_key
+
+log = structlog.get_logger("control")
+
+
+class PlanRejected(HanseError):
+    """Raised when the auditor finds fault with a finished plan: a bug in hanse; the plan is not committed."""
+
+    code = "plan.rejected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What follows from one snapshot."""
+
+    snapshot: Snapshot
+    verdicts: Screening
+    plan: Plan
+    is_new: bool
+    findings: tuple[Finding, ...]
+
+
+def decide(
+    at: Snapshot,
+    parent: Plan | None,
+    packs: PackSet,
+    cache: VerdictCache | None,
+    config: ControlConfig,
+    *,
+    now: WallTime,
+    trigger: str,
+) -> Decision:
+    """Screen, plan and audit. The parent stands unless the new plan differs from it in what runs where."""
+    verdicts = screen(at.workloads, at.fabric, packs, now, cache, guardrails=config.guardrails)
+    fresh = plan(
+        at,
+        verdicts,
+        parent,
+        now=now,
+        rng=Rng(config.seed).stream("placement"),
+        trigger=trigger,
+        settings=config.placement,
+    )
+    is_new = parent is None or _substance(fresh) != _substance(parent)
+    chosen = fresh if is_new or parent is None else parent
+    findings = audit(chosen, at, verdicts) if is_new else ()
+    return Decision(snapshot=at, verdicts=verdicts, plan=chosen, is_new=is_new, findings=findings)
+
+
+class Pipeline:
+    """Carries decisions out, as the leader."""
+
+    def __init__(
+        self, ports: ControlPorts, config: ControlConfig, state: FabricState, liveness: Liveness, packs: PackSet
+    ) -> None:
+        self._ports = ports
+        self._config = config
+        self._state = state
+        self._liveness = liveness
+        self._packs = packs
+        self.cache: VerdictCache | None = None
+        """Verdicts by class of the last screening, shared with the API's previews."""
+        self._plan: Plan | None = None
+        self.holds: tuple[Hold, ...] = ()
+        """What the last round did not do, and why: shown by `hanse get`."""
+
+    @property
+    def packs(self) -> PackSet:
+        """The rules in force."""
+        return self._packs
+
+    def snapshot(self) -> Snapshot:
+        """Freeze what is known now."""
+        clock = self._ports.clock
+        return snapshot(self._state, self._liveness, self._config, now=clock.wall(), mono=clock.monotonic())
+
+    async def current_plan(self) -> Plan | None:
+        """The committed plan, read from the blobs if this controller has not got it yet."""
+        record = self._state.plan_record()
+        if record is None:
+            return None
+        if self._plan is None or self._plan.id != record.plan:
+            body = await self._ports.blobs.get(record.body)
+            self._plan = canonical.decode(body, PlanBody).plan
+        return self._plan
+
+    async def run_once(self, trigger: str) -> None:
+        """One round: decide, commit the plan, order the next steps, publish routes, renew and tidy.
+
+        Raises PlanRejected, ConflictError (somebody else wrote: the next round starts from what stands) or StoreError.
+        """
+        parent = await self.current_plan()
+        at = self.snapshot()
+        decision = decide(at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger)
+        if decision.findings:
+            first = decision.findings[0]
+            raise PlanRejected(
+                f"the auditor found {len(decision.findings)} faults in plan {decision.plan.id}, first: {first}",
+                hint="this is a bug in hanse: the plan was not committed; please report it",
+            )
+        if decision.is_new:
+            await self._commit(decision.plan)
+        steps = next_steps(decision.plan, at, at.workloads, limits=self._config.rollout, now=at.at_us)
+        await self._order(steps, decision.plan, at)
+        await self._publish_routes(at)
+        await self._renew_orders(at.at_us)
+        await self._tidy(at)
+
+    async def _commit(self, fresh: Plan) -> None:
+        body = await self._ports.blobs.put(canonical.encode(PlanBody(plan=fresh)))
+        record = PlanRecord(
+            plan=fresh.id,
+            parent=fresh.parent,
+            generation=fresh.generation,
+            body=body,
+            controller=self._config.id,
+            committed_us=self._ports.clock.wall(),
+        )
+        await self._write(PLANS, "current", envelope.seal(record, self._ports.signer))
+        self._plan = fresh
+        log.info("plan.committed", plan=fresh.id, generation=fresh.generation, trigger=fresh.trigger)
+
+    async def _order(self, steps: tuple[Step, ...], chosen: Plan, at: Snapshot) -> None:
+        standing = self._state.orders()
+        holds: list[Hold] = []
+        for step in steps:
+            match step:
+                case Start():
+                    workload = at.workloads[step.assignment.workload]
+                    last = standing.get(step.assignment.instance)
+                    order = orders.order_to_start(
+                        step,
+                        workload,
+                        at.fabric,
+                        chosen.id,
+                        last,
+                        now=at.at_us,
+                        lifetime_us=self._config.order_lifetime_us,
+                    )
+                    await self._write_order(order)
+                case Stop():
+                    order = orders.order_to_stop(
+                        step,
+                        standing[step.instance],
+                        chosen.id,
+                        now=at.at_us,
+                        lifetime_us=self._config.order_lifetime_us,
+                    )
+                    await self._write_order(order)
+                case Hold():
+                    holds.append(step)
+        self.holds = tuple(holds)
+
+    async def _write_order(self, order: Order) -> None:
+        await self._write(ORDERS, instance_key(order.node, order.instance), envelope.seal(order, self._ports.signer))
+        log.info("order", instance=order.instance, node=order.node, wanted=order.wanted, reason=order.reason)
+
+    async def _publish_routes(self, at: Snapshot) -> None:
+        standing = self._state.messages(ROUTES, RouteRecord)
+        wanted = routes.wanted_routes(self._state, at, self._liveness)
+        for workload, record in sorted(wanted.items()):
+            if standing.get(workload) != record:
+                await self._write(ROUTES, workload, envelope.seal(record, self._ports.signer))
+        for key in sorted(set(standing) - set(wanted)):
+            await self._delete(ROUTES, key)
+
+    async def _renew_orders(self, now: WallTime) -> None:
+        for _, order in sorted(self._state.orders().items()):
+            if orders.is_due_for_renewal(order, now=now, renew_us=self._config.order_renew_us):
+                await self._write_order(
+                    orders.order_renewed(order, now=now, lifetime_us=self._config.order_lifetime_us)
+                )
+
+    async def _tidy(self, at: Snapshot) -> None:
+        """Purge what is over: stopped instances after a while, deleted specs once nothing of them is left."""
+        left = {one.workload for one in at.running}
+        for one in at.running:
+            is_over = not one.is_wanted and one.phase is Phase.STOPPED
+            is_gone = not one.is_wanted and at.reach.get(one.node) in (None, Reach.REVOKED)
+            if (is_over and at.at_us - one.since_us >= self._config.stopped_keep_us) or is_gone:
+                key = instance_key(one.node, one.instance)
+                await self._delete(ORDERS, key)
+                await self._delete(REPORTS, key)
+        for key, record in self._state.specs().items():
+            if record.is_deleted and record.workload is not None and record.workload.id not in left:
+                await self._delete(SPECS, key)
+
+    async def _write(self, bucket: str, key: str, value: bytes) -> None:
+        revision = await self._ports.store.put(bucket, key, value, self._state.revision(bucket, key))
+        self._state.apply(Entry(bucket=bucket, key=key, value=value, revision=revision))
+
+    async def _delete(self, bucket: str, key: str) -> None:
+        try:
+            await self._ports.store.delete(bucket, key, self._state.revision(bucket, key) or None)
+        except ConflictError:
+            return  # it was written again meanwhile: the watch brings it, the next round looks at it
+
+
+def _substance(of: Plan) -> tuple[object, ...]:
+    """What a plan changes in the world: where things run and what could not be placed."""
+    return (of.assignments, tuple((u.workload, u.missing) for u in of.unplaced), tuple(sorted(of.explanations)))

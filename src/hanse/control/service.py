@@ -1,0 +1,333 @@
+"""What users may ask of the fabric: the API's verbs over one controller's caches.
+
+Reading comes from the caches; writing goes to the store by compare-and-swap and is acknowledged once durable. The
+leader sees it there: any controller may be asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import msgspec
+
+from hanse.control import inspect
+from hanse.control.controller import Controller
+from hanse.control.pipeline import Decision, decide
+from hanse.control.views import Submission, TopRow, WorkloadChange
+from hanse.core.errors import BusError, HanseError
+from hanse.core.fabric import Operator, Site
+from hanse.core.ids import Digest, NodeId, WorkloadId
+from hanse.core.plan import Plan
+from hanse.core.ports import ControlPorts, Entry, LogLine
+from hanse.core.snapshot import Reach, Snapshot
+from hanse.core.work import Workload
+from hanse.manifest import FunctionDocument, Manifests, load
+from hanse.wire import envelope
+from hanse.wire.messages import LogsReply, LogsRequest, NodeRecord, SpecRecord, StatsReply, StatsRequest
+from hanse.wire.subjects import NODES, SPECS, spec_key, tell
+
+_NodeChange = Callable[[NodeRecord], NodeRecord]
+_Answer = TypeVar("_Answer", bound=msgspec.Struct)
+
+TELL_DEADLINE_US = 2_000_000
+"""How long one node may take to answer a question; a silent node only leaves a gap in the answer."""
+
+
+class SpecRefused(HanseError):
+    """Raised when a submission cannot be accepted; details name every refusal."""
+
+    code = "spec.refused"
+
+    def __init__(
+        self, message: str, *, submission: Submission | None = None, code: str | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.submission = submission
+
+
+class NotFound(HanseError):
+    """Raised when a thing that was named does not exist."""
+
+    code = "not_found"
+
+
+class InUse(HanseError):
+    """Raised when something cannot go because other things need it."""
+
+    code = "spec.in_use"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Proposal:
+    """Specs as a submission would leave them."""
+
+    workloads: Mapping[WorkloadId, Workload]
+    operators: tuple[Operator, ...]
+    sites: tuple[Site, ...]
+    actions: tuple[tuple[str, str, WorkloadId | None], ...]
+    """(document, action, workload)."""
+
+
+class FabricService:
+    """The verbs."""
+
+    def __init__(self, controller: Controller, ports: ControlPorts) -> None:
+        self._controller = controller
+        self._ports = ports
+
+    # --- writing ---
+
+    async def submit(
+        self, files: Sequence[tuple[str, str]], artifacts: Mapping[str, Digest], *, user: str, is_dry_run: bool
+    ) -> Submission:
+        """Validate, screen and plan a submission, then accept it as a whole or refuse it as a whole.
+
+        Raises ManifestError for texts that are no manifests, SpecRefused where policy or limits say no.
+        """
+        documents = load(files)
+        proposal = await self._propose(documents, artifacts)
+        before = self._controller.pipeline.snapshot()
+        after = _with(before, proposal)
+        parent = await self._controller.pipeline.current_plan()
+        decision = self._preview(after, parent)
+        submission = _submission(proposal, parent, decision, is_dry_run=is_dry_run)
+        if not submission.is_accepted and not is_dry_run:
+            raise SpecRefused(_first_refusal(submission), submission=submission)
+        if not is_dry_run:
+            await self._accept(proposal, user=user)
+        return submission
+
+    async def delete(self, kind: str, identity: str, *, user: str) -> None:
+        """Ask for a workload, operator or site to go. Raises NotFound, InUse."""
+        state = self._controller.state
+        for key, record in state.specs().items():
+            if not key.startswith(f"{kind.lower()}.") or key.partition(".")[2] != identity or record.is_deleted:
+                continue
+            self._refuse_if_used(record)
+            gone = msgspec.structs.replace(
+                record, is_deleted=True, accepted_us=self._ports.clock.wall(), accepted_by=user
+            )
+            await self._write_spec(key, gone)
+            self._controller.poke(f"{key} deleted")
+            return
+        raise NotFound(f"no {kind} named {identity}", hint=f"see `hanse get {kind.lower()}s`")
+
+    async def set_draining(self, node: NodeId, is_draining: bool) -> None:
+        """Start or end emptying a node on purpose. Raises NotFound."""
+        await self._change_node(node, lambda record: msgspec.structs.replace(record, is_draining=is_draining))
+
+    async def revoke(self, node: NodeId) -> None:
+        """Withdraw a node's standing: its work moves, its signatures no longer count. Raises NotFound."""
+        await self._change_node(node, lambda record: msgspec.structs.replace(record, is_revoked=True))
+
+    # --- asking nodes ---
+
+    async def logs(
+        self, workload: WorkloadId, *, after: Mapping[NodeId, int], limit: int
+    ) -> dict[NodeId, tuple[LogLine, ...]]:
+        """Lines of a workload from every node that runs it, after a sequence number per node."""
+        if workload not in self._controller.state.workloads(with_deleted=True):
+            raise NotFound(f"no workload {workload}", hint="see `hanse get workloads`")
+        nodes = sorted({one.node for one in self._controller.pipeline.snapshot().running if one.workload == workload})
+        answers = await asyncio.gather(*(self._node_logs(node, workload, after.get(node, 0), limit) for node in nodes))
+        return dict(zip(nodes, answers, strict=True))
+
+    async def top(self) -> tuple[TopRow, ...]:
+        """Traffic per workload and node, asked of every node that is heard of."""
+        at = self._controller.pipeline.snapshot()
+        nodes = [node for node, reach in at.reach.items() if reach is not Reach.UNREACHABLE]
+        answers = await asyncio.gather(*(self._node_stats(node) for node in nodes))
+        return tuple(row for rows in answers for row in rows)
+
+    # --- details ---
+
+    async def _propose(self, documents: Manifests, artifacts: Mapping[str, Digest]) -> _Proposal:
+        standing = self._controller.state.workloads()
+        workloads = dict(standing)
+        actions: list[tuple[str, str, WorkloadId | None]] = []
+        for document in documents.functions:
+            workload = await self._to_workload(document, artifacts, standing)
+            last = standing.get(workload.id)
+            action = "create" if last is None else "unchanged" if last == workload else "update"
+            workloads[workload.id] = workload
+            actions.append((f"Function {workload.id}", action, workload.id))
+        self._refuse_route_clash(workloads)
+        actions += [
+            (f"Operator {o.id}", self._action(self._controller.state.operators().get(o.id), o), None)
+            for o in documents.operators
+        ]
+        actions += [
+            (f"Site {s.id}", self._action(self._controller.state.sites().get(s.id), s), None) for s in documents.sites
+        ]
+        return _Proposal(
+            workloads=dict(sorted(workloads.items())),
+            operators=documents.operators,
+            sites=documents.sites,
+            actions=tuple(actions),
+        )
+
+    async def _to_workload(
+        self, document: FunctionDocument, artifacts: Mapping[str, Digest], standing: Mapping[WorkloadId, Workload]
+    ) -> Workload:
+        digest = artifacts.get(document.id)
+        if digest is None:
+            raise SpecRefused(
+                f"no artifact given for {document.id}",
+                code="artifact.missing",
+                hint="`hanse deploy` builds and uploads it",
+            )
+        component = await self._ports.blobs.get(digest)
+        last = standing.get(document.id)
+        same = document.to_workload(digest, len(component), 1 if last is None else last.generation)
+        if last is None or same == last:
+            return same
+        return replace(same, generation=last.generation + 1)
+
+    def _refuse_route_clash(self, workloads: Mapping[WorkloadId, Workload]) -> None:
+        owners: dict[tuple[str | None, str], WorkloadId] = {}
+        for workload in workloads.values():
+            place = (workload.route.host, workload.route.path)
+            other = owners.setdefault(place, workload.id)
+            if other != workload.id:
+                raise SpecRefused(
+                    f"{workload.id} and {other} both claim route {place[0] or ''}{place[1]}",
+                    code="spec.route_taken",
+                    hint="give one of them another path or host",
+                )
+
+    def _preview(self, after: Snapshot, parent: Plan | None) -> Decision:
+        pipeline = self._controller.pipeline
+        return decide(
+            after, parent, pipeline.packs, pipeline.cache, self._controller.config, now=after.at_us, trigger="preview"
+        )
+
+    async def _accept(self, proposal: _Proposal, *, user: str) -> None:
+        now = self._ports.clock.wall()
+        for operator in proposal.operators:
+            record = SpecRecord(accepted_us=now, accepted_by=user, operator=operator)
+            await self._write_spec(f"operator.{operator.id}", record)
+        for site in proposal.sites:
+            await self._write_spec(f"site.{site.id}", SpecRecord(accepted_us=now, accepted_by=user, site=site))
+        for _, action, workload in proposal.actions:
+            if workload is not None and action != "unchanged":
+                spec = proposal.workloads[workload]
+                record = SpecRecord(accepted_us=now, accepted_by=user, workload=spec)
+                await self._write_spec(spec_key(spec.kind.value, workload), record)
+        self._controller.poke(f"submitted by {user}")
+
+    async def _write_spec(self, key: str, record: SpecRecord) -> None:
+        await self._write(SPECS, key, envelope.seal(record, self._ports.signer))
+
+    async def _change_node(self, node: NodeId, change: _NodeChange) -> None:
+        record = self._controller.state.nodes().get(node)
+        if record is None:
+            raise NotFound(f"no node {node}", hint="see `hanse get nodes`")
+        await self._write(NODES, node, envelope.seal(change(record), self._ports.signer))
+        self._controller.poke(f"node {node} changed")
+
+    async def _write(self, bucket: str, key: str, value: bytes) -> None:
+        state = self._controller.state
+        revision = await self._ports.store.put(bucket, key, value, state.revision(bucket, key))
+        state.apply(Entry(bucket=bucket, key=key, value=value, revision=revision))
+
+    def _refuse_if_used(self, record: SpecRecord) -> None:
+        nodes = self._controller.state.nodes()
+        users: list[str] = []
+        if record.operator is not None:
+            users = [n for n, r in nodes.items() if r.node.operator == record.operator.id]
+        if record.site is not None:
+            users = [n for n, r in nodes.items() if r.node.site == record.site.id]
+        if users:
+            raise InUse(f"still used by nodes {', '.join(sorted(users))}", hint="remove or move those nodes first")
+
+    def _action(self, last: Operator | Site | None, new: Operator | Site) -> str:
+        return "create" if last is None else "unchanged" if last == new else "update"
+
+    async def _node_logs(self, node: NodeId, workload: WorkloadId, after: int, limit: int) -> tuple[LogLine, ...]:
+        question = LogsRequest(workload=workload, after=after, limit=limit)
+        answer = await self._ask(node, "logs", question, LogsReply)
+        return () if answer is None else answer.lines
+
+    async def _node_stats(self, node: NodeId) -> tuple[TopRow, ...]:
+        answer = await self._ask(node, "stats", StatsRequest(at_us=self._ports.clock.wall()), StatsReply)
+        return () if answer is None else inspect.top_rows(node, answer)
+
+    async def _ask(self, node: NodeId, what: str, question: msgspec.Struct, kind: type[_Answer]) -> _Answer | None:
+        sealed = envelope.seal(question, self._ports.signer)
+        try:
+            data = await self._ports.bus.request(tell(node, what), sealed, TELL_DEADLINE_US)
+        except BusError:
+            return None
+        return envelope.open_sealed(data, kind, self._controller.state.node_key(node)).message
+
+
+def _with(at: Snapshot, proposal: _Proposal) -> Snapshot:
+    fabric = replace(
+        at.fabric,
+        sites={**at.fabric.sites, **{s.id: s for s in proposal.sites}},
+        operators={**at.fabric.operators, **{o.id: o for o in proposal.operators}},
+    )
+    return replace(at, fabric=fabric, workloads=proposal.workloads)
+
+
+def _submission(proposal: _Proposal, parent: Plan | None, decision: Decision, *, is_dry_run: bool) -> Submission:
+    mine = {workload for _, _, workload in proposal.actions if workload is not None}
+    unplaced = {u.workload: u for u in decision.plan.unplaced}
+    changes: list[WorkloadChange] = []
+    for document, action, workload in proposal.actions:
+        if workload is None:
+            changes.append(WorkloadChange(document=document, action=action))
+            continue
+        placed = [a for a in decision.plan.assignments if a.workload == workload]
+        # A replica or two short is a warning; no replica at all is a refusal.
+        verb = "refuse" if not placed and workload in unplaced else action
+        changes.append(_change(document, verb, workload, parent, decision))
+    others = sorted(set(decision.plan.explanations) - mine)
+    moved = [_change(f"Function {w}", "move", w, parent, decision) for w in others]
+    return Submission(
+        is_accepted=all(change.action != "refuse" for change in changes),
+        is_dry_run=is_dry_run,
+        changes=tuple(changes),
+        moved=tuple(change for change in moved if change.before != change.after),
+        warnings=tuple(
+            f"{w}: {unplaced[w].missing} of its replicas have no place" for w in sorted(mine & set(unplaced))
+        ),
+    )
+
+
+def _change(
+    document: str, action: str, workload: WorkloadId, parent: Plan | None, decision: Decision
+) -> WorkloadChange:
+    was = _figures(parent, workload)
+    will = _figures(decision.plan, workload)
+    return WorkloadChange(
+        document=document,
+        action=action,
+        before=was[0],
+        after=will[0],
+        money_microeur_month_before=was[1],
+        money_microeur_month_after=will[1],
+        carbon_ug_month_before=was[2],
+        carbon_ug_month_after=will[2],
+        latency_us_after=will[3],
+        explanation=decision.plan.explanations.get(workload),
+        unplaced=next((u for u in decision.plan.unplaced if u.workload == workload), None),
+    )
+
+
+def _figures(plan: Plan | None, workload: WorkloadId) -> tuple[tuple[str, ...], int, int, int | None]:
+    if plan is None:
+        return (), 0, 0, None
+    nodes = tuple(sorted(a.node for a in plan.assignments if a.workload == workload))
+    return (nodes, *inspect.totals(plan.explanations.get(workload)))
+
+
+def _first_refusal(submission: Submission) -> str:
+    for change in submission.changes:
+        if change.action == "refuse" and change.unplaced is not None and change.unplaced.reasons:
+            reason = change.unplaced.reasons[0]
+            return f"{change.document} may run nowhere: {reason.message} [{reason.rule}; {reason.cite}]"
+    return "refused"

@@ -1,0 +1,208 @@
+"""What the controller has read: caches of the buckets, kept current by watches, and the snapshot made of them.
+
+`entries -> FabricState -> Snapshot`. An entry whose signature does not hold never enters the caches; it is kept aside
+under its key with the reason, so that an operator sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+
+from hanse.control.config import ControlConfig
+from hanse.control.liveness import Liveness
+from hanse.core.errors import HanseError, SignatureError
+from hanse.core.fabric import Fabric, Operator, Site
+from hanse.core.ids import InstanceId, NodeId, OperatorId, SiteId, WorkloadId
+from hanse.core.ports import Entry
+from hanse.core.snapshot import Phase, Reach, Running, Snapshot
+from hanse.core.time import MonoTime, WallTime
+from hanse.core.work import Workload
+from hanse.wire import envelope
+from hanse.wire.messages import NodeRecord, Order, PlanRecord, Presence, Report, RouteRecord, SpecRecord
+from hanse.wire.subjects import NODES, ORDERS, PLANS, PRESENCE, REPORTS, ROUTES, SPECS
+
+_M = TypeVar("_M", bound=msgspec.Struct)
+
+SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
+    SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
+}  # fmt: skip
+SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
+WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """One verified record with the bytes that were signed and its revision."""
+
+    message: msgspec.Struct
+    sealed: bytes
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """An entry that is not believed, and why."""
+
+    entry: Entry
+    reason: str
+
+
+@dataclass(slots=True)
+class FabricState:
+    """Verified records by bucket and key. Changed only by `apply`, which is idempotent and ignores older revisions."""
+
+    trusted: Mapping[str, bytes]
+    """Key id -> raw key of every controller of the domain."""
+    records: dict[str, dict[str, Known]] = field(default_factory=lambda: {bucket: {} for bucket in WATCHED})
+    revisions: dict[tuple[str, str], int] = field(default_factory=dict)
+    rejected: dict[tuple[str, str], Rejected] = field(default_factory=dict)
+
+    def apply(self, entry: Entry) -> bool:
+        """Take one entry in. Returns whether anything changed."""
+        place = (entry.bucket, entry.key)
+        if self.revisions.get(place, -1) >= entry.revision:
+            return False
+        self.revisions[place] = entry.revision
+        self.rejected.pop(place, None)
+        if entry.value is None:
+            return self.records[entry.bucket].pop(entry.key, None) is not None
+        try:
+            message = self._open(entry.bucket, entry.key, entry.value)
+        except HanseError as error:
+            self.rejected[place] = Rejected(entry=entry, reason=f"{error.code}: {error.message}")
+            return False
+        self.records[entry.bucket][entry.key] = Known(message=message, sealed=entry.value, revision=entry.revision)
+        if entry.bucket == NODES:
+            self._judge_again(NodeId(entry.key))
+        return True
+
+    def revision(self, bucket: str, key: str) -> int:
+        """The revision to expect when writing a key: 0 if it is absent."""
+        known = self.records[bucket].get(key)
+        return 0 if known is None else known.revision
+
+    def messages(self, bucket: str, kind: type[_M]) -> dict[str, _M]:
+        """All messages of a bucket by key, in key order."""
+        return {
+            key: known.message for key, known in sorted(self.records[bucket].items()) if isinstance(known.message, kind)
+        }
+
+    def specs(self) -> dict[str, SpecRecord]:
+        """Accepted manifests by key."""
+        return self.messages(SPECS, SpecRecord)
+
+    def nodes(self) -> dict[NodeId, NodeRecord]:
+        """Enrolled nodes by id."""
+        return {NodeId(key): record for key, record in self.messages(NODES, NodeRecord).items()}
+
+    def orders(self) -> dict[InstanceId, Order]:
+        """The latest order per instance."""
+        return {order.instance: order for order in self.messages(ORDERS, Order).values()}
+
+    def reports(self) -> dict[InstanceId, Report]:
+        """The latest report per instance."""
+        return {report.instance: report for report in self.messages(REPORTS, Report).values()}
+
+    def plan_record(self) -> PlanRecord | None:
+        """The committed plan's record."""
+        return self.messages(PLANS, PlanRecord).get("current")
+
+    def workloads(self, *, with_deleted: bool = False) -> dict[WorkloadId, Workload]:
+        """Accepted workloads by id."""
+        found = {
+            record.workload.id: record.workload
+            for record in self.specs().values()
+            if record.workload is not None and (with_deleted or not record.is_deleted)
+        }
+        return dict(sorted(found.items()))
+
+    def sites(self) -> dict[SiteId, Site]:
+        """Sites by id."""
+        return {r.site.id: r.site for r in self.specs().values() if r.site is not None and not r.is_deleted}
+
+    def operators(self) -> dict[OperatorId, Operator]:
+        """Operators by id."""
+        records = self.specs().values()
+        return {r.operator.id: r.operator for r in records if r.operator is not None and not r.is_deleted}
+
+    def fabric(self) -> Fabric:
+        """Sites, operators, and the enrolled nodes whose site and operator are known, in id order."""
+        sites, operators = self.sites(), self.operators()
+        nodes = {
+            key: record.node
+            for key, record in self.nodes().items()
+            if record.node.site in sites and record.node.operator in operators
+        }
+        return Fabric(sites=sites, operators=operators, nodes=nodes)
+
+    def node_key(self, node: NodeId) -> Mapping[str, bytes]:
+        """The key a node seals with, as a trust map; empty for an unknown or revoked node."""
+        known = self.records[NODES].get(node)
+        if known is None or not isinstance(known.message, NodeRecord) or known.message.is_revoked:
+            return {}
+        return {envelope.key_id_of(known.message.public_key): known.message.public_key}
+
+    def _judge_again(self, node: NodeId) -> None:
+        """Entries of a node may have come before its key did: watches of different buckets keep no common order."""
+        for (bucket, key), held in sorted(self.rejected.items()):
+            if bucket in SEALED_BY_NODE and key.partition(".")[0] == node:
+                del self.revisions[(bucket, key)]
+                self.apply(held.entry)
+
+    def _open(self, bucket: str, key: str, data: bytes) -> msgspec.Struct:
+        if bucket in SEALED_BY_CONTROLLER:
+            return envelope.open_sealed(data, SEALED_BY_CONTROLLER[bucket], self.trusted).message
+        node = NodeId(key.partition(".")[0])
+        message = envelope.open_sealed(data, SEALED_BY_NODE[bucket], self.node_key(node)).message
+        if isinstance(message, Presence | Report) and message.node != node:
+            raise SignatureError(f"{bucket}/{key} speaks for node {message.node}")
+        return message
+
+
+def snapshot(
+    state: FabricState, liveness: Liveness, config: ControlConfig, *, now: WallTime, mono: MonoTime
+) -> Snapshot:
+    """Freeze what is known into the one input of every decision."""
+    fabric = state.fabric()
+    nodes = state.nodes()
+    return Snapshot(
+        at_us=now,
+        fabric=fabric,
+        reach={node: _reach(nodes[node], liveness.reach(node, mono)) for node in fabric.nodes},
+        workloads=state.workloads(),
+        running=_running(state),
+        intensity_g_per_kwh=config.intensity_g_per_kwh,
+        rtt_us=config.rtt_us,
+        gazetteer=config.gazetteer,
+    )
+
+
+def _reach(record: NodeRecord, heard: Reach) -> Reach:
+    if record.is_revoked:
+        return Reach.REVOKED
+    if record.is_draining and heard in (Reach.READY, Reach.SUSPECT):
+        return Reach.DRAINING
+    return heard
+
+
+def _running(state: FabricState) -> tuple[Running, ...]:
+    reports = state.reports()
+    return tuple(_one_running(order, reports.get(instance)) for instance, order in sorted(state.orders().items()))
+
+
+def _one_running(order: Order, report: Report | None) -> Running:
+    return Running(
+        instance=order.instance,
+        workload=order.workload.id,
+        node=order.node,
+        ordinal=order.ordinal,
+        spec_generation=order.workload.generation,
+        phase=Phase.PENDING if report is None else report.phase,
+        since_us=order.issued_us if report is None else report.since_us,
+        is_wanted=order.wanted,
+        reason=order.reason if report is None else report.reason,
+    )

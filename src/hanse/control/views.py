@@ -1,0 +1,226 @@
+"""What the API shows: flat records for people and scripts, made from the state. Units in the names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hanse.core.plan import Explanation, Unplaced
+from hanse.core.verdict import Change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """One enrolled node."""
+
+    id: str
+    site: str
+    city: str
+    country: str
+    operator: str
+    tier: str
+    reach: str
+    silence_us: int | None
+    front: str
+    mesh: str
+    incarnation: int
+    cpu_milli: int
+    cpu_milli_used: int
+    memory_bytes: int
+    memory_bytes_used: int
+    rss_bytes: int
+    power_mw: int
+    is_power_modelled: bool
+    workloads: tuple[str, ...]
+    latitude_deg: float
+    longitude_deg: float
+    grid_zone: str
+    intensity_g_per_kwh: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceView:
+    """One placed replica: what was ordered and what its node reports."""
+
+    id: str
+    workload: str
+    node: str
+    ordinal: int
+    spec_generation: int
+    wanted: bool
+    phase: str
+    since_us: int
+    code: str
+    reason: str
+    order_reason: str
+    order_generation: int
+    order_expires_us: int
+    plan: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadView:
+    """One accepted workload and how it fares."""
+
+    id: str
+    kind: str
+    namespace: str
+    name: str
+    path: str
+    host: str | None
+    generation: int
+    artifact: str
+    status: str
+    """``running``, ``starting``, ``degraded``, ``unplaced`` or ``deleting``."""
+    running: int
+    wanted: int
+    nodes: tuple[str, ...]
+    """Nodes that serve it now."""
+    money_microeur_month: int
+    carbon_ug_month: int
+    latency_us: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadDetail:
+    """Everything about one workload."""
+
+    summary: WorkloadView
+    spec: Mapping[str, object]
+    accepted_us: int
+    accepted_by: str
+    instances: tuple[InstanceView, ...]
+    explanation: Explanation | None
+    unplaced: Unplaced | None
+    holds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainView:
+    """Why the replicas of a workload are where they are, from the committed plan, and what would allow more nodes."""
+
+    workload: str
+    plan: str
+    plan_generation: int
+    trigger: str
+    explanation: Explanation | None
+    unplaced: Unplaced | None
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorView:
+    """One operator, with the countries whose law reaches it."""
+
+    id: str
+    name: str
+    seat: str
+    control: tuple[tuple[str, str], ...]
+    """Country and the path by which its law reaches the operator."""
+    seal: Mapping[str, int]
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteView:
+    """One site."""
+
+    id: str
+    city: str
+    country: str
+    latitude_deg: float
+    longitude_deg: float
+    grid_zone: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanView:
+    """A committed plan in brief."""
+
+    id: str
+    parent: str | None
+    generation: int
+    created_us: int
+    trigger: str
+    replicas: int
+    missing: int
+    """Replicas that have no place."""
+    workloads: int
+    nodes: int
+    """Nodes that it uses."""
+    objective_microeur: int
+    bound_microeur: int | None
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusView:
+    """The fabric at a glance."""
+
+    domain: str
+    version: str
+    controller: str
+    leader: str
+    leader_api: str
+    term: int
+    is_leader: bool
+    is_caught_up: bool
+    is_connected: bool
+    plan: str | None
+    plan_generation: int
+    nodes_ready: int
+    nodes: int
+    workloads: int
+    workloads_running: int
+    holds: tuple[str, ...]
+    rejected: Mapping[str, str]
+    """Entries of the store that are not believed, and why."""
+    ledger_size: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadChange:
+    """What a submission does to one document."""
+
+    document: str
+    action: str
+    """``create``, ``update``, ``unchanged`` or ``refuse``."""
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    money_microeur_month_before: int = 0
+    money_microeur_month_after: int = 0
+    carbon_ug_month_before: int = 0
+    carbon_ug_month_after: int = 0
+    latency_us_after: int | None = None
+    explanation: Explanation | None = None
+    unplaced: Unplaced | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """The answer to a deployment: accepted as a whole or refused as a whole."""
+
+    is_accepted: bool
+    is_dry_run: bool
+    changes: tuple[WorkloadChange, ...]
+    moved: tuple[WorkloadChange, ...] = ()
+    """Other workloads whose placement would change."""
+    warnings: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopRow:
+    """Traffic of one workload on one node."""
+
+    workload: str
+    node: str
+    requests: int
+    errors: int
+    in_flight: int
+    latency_us_p50: int
+    latency_us_p99: int
+    forwarded: int
+    retried: int
+    cpu_us: int
+    peak_memory_bytes: int

@@ -1,0 +1,42 @@
+"""Who is who: SPIFFE names, X.509-SVIDs, substrate credentials, joining.
+
+`keys + names + now -> certificates and tokens`; pure: keys, serials and secrets come in as arguments.
+"""
+
+from hanse.identity.authority import issue_svid, key_from_secret, make_csr, make_root, serial_from_secret
+from hanse.identity.errors import IdentityError
+from hanse.identity.join import Admitted, JoinToken, Refused, check_join, mint_token
+from hanse.identity.nats_jwt import NatsTrust, Nkey, ServerTls, nats_auth_config, nkey_from_secret
+from hanse.identity.permissions import Permissions, inbox_prefix, node_permissions
+from hanse.identity.spiffe import SpiffeId, controller_id, domain_id, node_id, server_id, workload_spiffe_id
+from hanse.identity.verify import expiry_of, verify_svid
+
+__all__ = [
+    "Admitted",
+    "IdentityError",
+    "JoinToken",
+    "NatsTrust",
+    "Nkey",
+    "Permissions",
+    "Refused",
+    "ServerTls",
+    "SpiffeId",
+    "check_join",
+    "controller_id",
+    "domain_id",
+    "expiry_of",
+    "inbox_prefix",
+    "issue_svid",
+    "key_from_secret",
+    "make_csr",
+    "make_root",
+    "mint_token",
+    "nats_auth_config",
+    "nkey_from_secret",
+    "node_id",
+    "node_permissions",
+    "serial_from_secret",
+    "server_id",
+    "verify_svid",
+    "workload_spiffe_id",
+]

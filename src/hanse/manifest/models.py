@@ -1,0 +1,351 @@
+"""The shape of manifests: one pydantic model per kind, every field with its unit, range, default and meaning.
+
+These models are a border: they read what users write and nothing else sees them. `convert` turns them into the nouns
+of `hanse.core`; the JSON Schema and the reference page are generated from them. Defaults are written as a user would
+write them and pass through the same reader.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from hanse.manifest.quantities import (
+    Area,
+    Availability,
+    BodySize,
+    CarbonPerMonth,
+    CarbonPrice,
+    CorePrice,
+    CostPerMonth,
+    Country,
+    Cpu,
+    EnvName,
+    GridZone,
+    GuestMemory,
+    Host,
+    Label,
+    LabelKey,
+    LabelValue,
+    Latency,
+    MemoryPrice,
+    NodeMemory,
+    Pue,
+    RoutePath,
+    Share,
+    Text,
+    Timeout,
+    TrafficPrice,
+    Watts,
+    Weight,
+)
+
+API_VERSION = "hanse.dev/v1"
+LATER_KINDS = ("Service", "Job", "Model", "Training", "Dataset", "Stream", "Policy")
+"""Kinds of the design that this version does not run."""
+
+Level = Annotated[int, Field(ge=0, le=4)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, alias_generator=to_camel, validate_by_alias=True,
+        validate_by_name=False, validate_default=True,
+    )  # fmt: skip
+
+
+def _written(default: str | float, description: str) -> Any:
+    """A default as a user would write it; the field's own reader turns it into the stored value."""
+    return Field(default=default, description=description)
+
+
+class WorkMetadata(_Model):
+    """Name of a workload."""
+
+    name: Label = Field(description="Name, unique within the namespace.")
+    namespace: Label = Field(default="default", description="Namespace the name lives in.")
+
+
+class FabricMetadata(_Model):
+    """Name of a part of the fabric."""
+
+    name: Label = Field(description="Name, unique among documents of this kind.")
+
+
+class NodeMetadata(_Model):
+    """Name and labels of a node."""
+
+    name: Label = Field(description="Name, unique among nodes.")
+    labels: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, description="Labels that a workload's `nodeSelector` may ask for."
+    )
+
+
+class RouteModel(_Model):
+    """Where requests arrive."""
+
+    path: RoutePath = Field(description="Path prefix that belongs to this function; the longest prefix wins.")
+    host: Host | None = Field(default=None, description="Host name; without it the route answers on every host.")
+
+
+class ResourcesModel(_Model):
+    """What one replica may use."""
+
+    memory: GuestMemory = _written("128Mi", "Memory limit of one running instance.")
+    cpu: Cpu = _written("100m", "Share of a core reserved for one replica.")
+
+
+class LatencyModel(_Model):
+    """A latency target."""
+
+    p99: Latency = Field(description="Bound on the 99th percentile, from each origin to its nearest replica.")
+    origins: tuple[Text, ...] = Field(alias="from", min_length=1, description="Cities or sites the requests come from.")
+
+
+class SloModel(_Model):
+    """Service levels."""
+
+    latency: LatencyModel | None = Field(default=None, description="Latency target; none means that any will do.")
+    availability: Availability | None = Field(
+        default=None, description="Least availability; it decides the number of replicas unless `replicas` does."
+    )
+
+
+class DataModel(_Model):
+    """What data the work touches, and whose."""
+
+    classes: tuple[Label, ...] = Field(
+        default=(), description="Classes of data, for example `health`, `personal`, `public`."
+    )
+    subjects: tuple[Area, ...] = Field(
+        default=(), description="Countries or blocs whose people the data is about, for example `EEA`."
+    )
+
+
+class SealModel(_Model):
+    """Levels 0 to 4 of the EU Cloud Sovereignty Framework, one per objective SOV-1 to SOV-8."""
+
+    strategic: Level | None = Field(default=None, description="SOV-1 strategic sovereignty.")
+    legal: Level | None = Field(default=None, description="SOV-2 legal and jurisdictional sovereignty.")
+    data: Level | None = Field(default=None, description="SOV-3 data and AI sovereignty.")
+    operational: Level | None = Field(default=None, description="SOV-4 operational sovereignty.")
+    supply: Level | None = Field(default=None, description="SOV-5 supply chain sovereignty.")
+    technology: Level | None = Field(default=None, description="SOV-6 technology sovereignty.")
+    security: Level | None = Field(default=None, description="SOV-7 security and compliance sovereignty.")
+    environment: Level | None = Field(default=None, description="SOV-8 environmental sustainability.")
+
+    def levels(self) -> dict[str, int]:
+        """The levels that were given, in order of the objectives."""
+        return {name: level for name, level in self if level is not None}
+
+
+class ControlModel(_Model):
+    """Whose law must not reach the operator."""
+
+    exclude: tuple[Country, ...] = Field(
+        default=(), description="Countries that must not control the operator, through any chain of holders."
+    )
+
+
+class LocationModel(_Model):
+    """Where the work must stay."""
+
+    only: tuple[Area, ...] = Field(default=(), description="Countries or blocs; empty means anywhere.")
+
+
+class SovereigntyModel(_Model):
+    """What the owner demands beyond the law."""
+
+    packs: tuple[Label, ...] = Field(default=(), description="Packs of rules that bind this work, for example `gdpr`.")
+    seal: SealModel = Field(default_factory=SealModel, description="Least SEAL level of the operator per objective.")
+    control: ControlModel = Field(default_factory=ControlModel, description="Bounds on legal control.")
+    location: LocationModel = Field(default_factory=LocationModel, description="Bounds on location.")
+    grade: Level = Field(
+        default=0,
+        description="Least grade of the node's facts: 0 claimed, 1 signed, 2 certified, 3 measured, 4 attested.",
+    )
+
+
+class ObjectiveModel(_Model):
+    """How the parts of the score are weighed."""
+
+    cost: Weight = _written(1.0, "Weight of money.")
+    carbon: CarbonPrice = _written("0 EUR/t", "Price put on a tonne of CO2 equivalent.")
+
+
+class BudgetModel(_Model):
+    """Upper bounds on what all replicas together may use."""
+
+    cost: CostPerMonth | None = Field(default=None, description="Bound on money; counted per month.")
+    carbon: CarbonPerMonth | None = Field(default=None, description="Bound on carbon; counted per month.")
+
+
+class EgressModel(_Model):
+    """One destination that the guest may call."""
+
+    host: Host = Field(description="Host name.")
+    jurisdiction: Area = Field(description="Country or bloc the destination lies in.")
+    allow_private: bool = Field(default=False, description="Whether the name may resolve to a private address.")
+
+
+class DisruptionModel(_Model):
+    """How much may be down on purpose."""
+
+    max_unavailable: int = Field(
+        default=1, ge=1, le=1_000, description="Replicas that a rollout or a drain may stop at once."
+    )
+
+
+class LimitsModel(_Model):
+    """Bounds on bodies."""
+
+    request_body: BodySize = _written("10Mi", "Largest request body.")
+    response_body: BodySize = _written("64Mi", "Largest response body.")
+
+
+class FunctionSpec(_Model):
+    """What a function is and what it needs."""
+
+    source: Text = Field(
+        description="Path to a `.wasm` component, or to a `.py` or `.js` source that `hanse build` turns into one; "
+        "relative to the manifest."
+    )
+    route: RouteModel = Field(description="Where requests arrive.")
+    resources: ResourcesModel = Field(default_factory=ResourcesModel, description="What one replica may use.")
+    slo: SloModel = Field(default_factory=SloModel, description="Service levels.")
+    data: DataModel = Field(default_factory=DataModel, description="What data the work touches, and whose.")
+    sovereignty: SovereigntyModel = Field(
+        default_factory=SovereigntyModel, description="What the owner demands beyond the law."
+    )
+    objective: ObjectiveModel = Field(default_factory=ObjectiveModel, description="How the score is weighed.")
+    budget: BudgetModel = Field(default_factory=BudgetModel, description="Bounds on money and carbon.")
+    egress: tuple[EgressModel, ...] = Field(default=(), description="Destinations it may call; none by default.")
+    disruption: DisruptionModel = Field(default_factory=DisruptionModel, description="What may be down on purpose.")
+    replicas: Annotated[int, Field(ge=1, le=1_000)] | None = Field(
+        default=None, description="Fixed number of replicas; without it the availability target decides."
+    )
+    node_selector: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict,
+        description="Labels a node must carry; the keys `node`, `site`, `operator` and `tier` match those fields.",
+    )
+    timeout: Timeout = _written("10s", "Time that one request may take.")
+    limits: LimitsModel = Field(default_factory=LimitsModel, description="Bounds on bodies.")
+    env: dict[EnvName, str] = Field(default_factory=dict, description="Environment of the guest; not for secrets.")
+
+
+class ParentModel(_Model):
+    """One holder of an operator."""
+
+    name: Text = Field(description="Name of the holder.")
+    country: Country = Field(description="Seat of the holder.")
+    share: Share = _written("100%", "Share of capital or votes.")
+    veto: bool = Field(default=False, description="Whether the holder can block decisions whatever its share.")
+
+
+class OperatorSpec(_Model):
+    """Who runs nodes."""
+
+    name: Text = Field(description="Legal name.")
+    seat: Country = Field(description="Country of the legal seat.")
+    parents: tuple[ParentModel, ...] = Field(default=(), description="Who holds the operator.")
+    seal: SealModel = Field(default_factory=SealModel, description="SEAL level per objective; missing counts as 0.")
+    certificates: tuple[Text, ...] = Field(default=(), description="Certificates held, for example `ISO 27001`.")
+    grade: Level = Field(default=0, description="Grade of these facts, 0 claimed to 4 attested.")
+
+
+class PlaceModel(_Model):
+    """A point on the globe, WGS 84."""
+
+    city: Text = Field(description="City.")
+    latitude: Annotated[float, Field(ge=-90, le=90)] = Field(description="Degrees north.")
+    longitude: Annotated[float, Field(ge=-180, le=180)] = Field(description="Degrees east.")
+
+
+class SiteSpec(_Model):
+    """Where nodes stand."""
+
+    country: Country = Field(description="Country the site lies in.")
+    place: PlaceModel = Field(description="Where it is.")
+    grid_zone: GridZone = Field(description="Electricity Maps zone that feeds it.")
+    pue: Pue = _written(1.2, "Power usage effectiveness.")
+
+
+class CapacityModel(_Model):
+    """What a node offers."""
+
+    cpu: Cpu = Field(description="Cores offered.")
+    memory: NodeMemory = Field(description="Memory offered.")
+
+
+class PriceModel(_Model):
+    """What the owner asks."""
+
+    cpu: CorePrice = Field(description="Per core and hour.")
+    memory: MemoryPrice = Field(description="Per GiB and hour.")
+    egress: TrafficPrice = _written("0 EUR/GiB", "Per GiB sent out.")
+
+
+class PowerModel(_Model):
+    """A linear power model."""
+
+    idle: Watts = Field(description="Draw of the idle node.")
+    per_core: Watts = Field(description="Additional draw per busy core.")
+
+
+class NodeSpec(_Model):
+    """One thing that runs work."""
+
+    site: Label = Field(description="Name of its Site.")
+    operator: Label = Field(description="Name of its Operator.")
+    tier: Literal["core", "regional", "edge", "device"] = Field(description="How far from the core it stands.")
+    capacity: CapacityModel = Field(description="What it offers.")
+    price: PriceModel = Field(description="What its owner asks.")
+    power: PowerModel = Field(description="What it draws.")
+    grade: Level = Field(default=1, description="Grade of its own facts, 0 claimed to 4 attested.")
+
+
+class FunctionManifest(_Model):
+    """An HTTP function: a WebAssembly component that answers requests."""
+
+    api_version: Literal["hanse.dev/v1"] = Field(description="Version of this format.")
+    kind: Literal["Function"] = Field(description="Kind of document.")
+    metadata: WorkMetadata = Field(description="Name.")
+    spec: FunctionSpec = Field(description="What it is and needs.")
+
+
+class OperatorManifest(_Model):
+    """An organisation that runs nodes, with who controls it."""
+
+    api_version: Literal["hanse.dev/v1"] = Field(description="Version of this format.")
+    kind: Literal["Operator"] = Field(description="Kind of document.")
+    metadata: FabricMetadata = Field(description="Name.")
+    spec: OperatorSpec = Field(description="Who it is.")
+
+
+class SiteManifest(_Model):
+    """A place where nodes stand."""
+
+    api_version: Literal["hanse.dev/v1"] = Field(description="Version of this format.")
+    kind: Literal["Site"] = Field(description="Kind of document.")
+    metadata: FabricMetadata = Field(description="Name.")
+    spec: SiteSpec = Field(description="Where it is.")
+
+
+class NodeManifest(_Model):
+    """A thing that can run work."""
+
+    api_version: Literal["hanse.dev/v1"] = Field(description="Version of this format.")
+    kind: Literal["Node"] = Field(description="Kind of document.")
+    metadata: NodeMetadata = Field(description="Name and labels.")
+    spec: NodeSpec = Field(description="Where it stands, who runs it, what it offers.")
+
+
+KINDS: dict[str, type[FunctionManifest | OperatorManifest | SiteManifest | NodeManifest]] = {
+    "Function": FunctionManifest,
+    "Operator": OperatorManifest,
+    "Site": SiteManifest,
+    "Node": NodeManifest,
+}
+"""Kinds this version reads, in the order of the reference page."""

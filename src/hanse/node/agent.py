@@ -1,0 +1,319 @@
+"""The agent: one task per concern, levels everywhere, nothing deleted on silence.
+
+`orders on the store or on the disk -> verified -> screened by the owner's policy -> runtime -> reports`. It starts
+from its own disk before it looks for any network, so that a reboot with no uplink brings all its work back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+
+from hanse.core.errors import BusError, HanseError
+from hanse.core.fabric import Resources
+from hanse.core.ids import InstanceId, WorkloadId
+from hanse.core.ports import NodePorts
+from hanse.core.snapshot import Phase
+from hanse.core.time import WallTime
+from hanse.node.config import NodeConfig
+from hanse.node.disk import NodeDisk
+from hanse.node.judge import Held, Rejected, judge
+from hanse.node.outbox import Outbox
+from hanse.node.routes import routes_from
+from hanse.node.svid import SvidKeeper
+from hanse.node.tells import answer
+from hanse.node.work import Outcome, Work, wanted_here
+from hanse.policy import PackSet, parse_packs, screen_order
+from hanse.wire import envelope
+from hanse.wire.messages import Heartbeat, Presence, Report, RouteRecord
+from hanse.wire.subjects import ORDERS, PRESENCE, ROUTES, heartbeat, tell
+
+log = structlog.get_logger("node")
+
+
+def build_node(ports: NodePorts, config: NodeConfig) -> NodeAgent:
+    """Build an agent; `run` starts it. The same for the app and the twin."""
+    return NodeAgent(ports, config, parse_packs(config.packs))
+
+
+class NodeAgent:
+    """Holds verified orders and makes them so."""
+
+    def __init__(self, ports: NodePorts, config: NodeConfig, packs: PackSet) -> None:
+        self._ports = ports
+        self._config = config
+        self._packs = packs
+        self._me = config.node.id
+        self._disk = NodeDisk(ports.disk)
+        self._work = Work(ports.runtime, ports.cache, ports.blobs)
+        self._outbox = Outbox(ports, self._disk, me=self._me)
+        self._svid = SvidKeeper(ports, config)
+        self._held: dict[InstanceId, Held] = {}
+        self._routes: dict[WorkloadId, RouteRecord] = {}
+        self._busy: dict[WorkloadId, asyncio.Task[None]] = {}
+        self._retry_us: dict[WorkloadId, int] = {}
+        self._wake = asyncio.Event()
+        self._incarnation = 0
+        self._rng = ports.entropy.stream("node", self._me)
+
+    @property
+    def held(self) -> Mapping[InstanceId, Held]:
+        """Verified orders, whether or not they are carried out yet."""
+        return self._held
+
+    async def run(self) -> None:
+        """Run until cancelled. Raises only what no retry can mend (the node's own disk gone)."""
+        self._incarnation = await self._disk.next_incarnation()
+        await self._start_from_disk()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._converge_forever(tasks), name="converge")
+            tasks.create_task(self._heartbeats(), name="heartbeats")
+            tasks.create_task(self._watch_orders(), name="orders")
+            tasks.create_task(self._watch_routes(), name="routes")
+            tasks.create_task(self._announce(), name="presence")
+            tasks.create_task(self._outbox.run(), name="reports")
+            tasks.create_task(self._svid.run(), name="svid")
+            tasks.create_task(self._answer_tells(), name="tells")
+
+    async def _start_from_disk(self) -> None:
+        self._held = await self._disk.load_orders(
+            me=self._me, trusted=self._config.controller_keys, now=self._ports.clock.wall()
+        )
+        self._routes = await self._disk.load_routes(self._config.controller_keys)
+        await self._outbox.load()
+        await self._svid.load()
+        await self._push_routes()
+        log.info("node.started", incarnation=self._incarnation, orders=len(self._held), routes=len(self._routes))
+
+    # --- what is wanted ---
+
+    async def _watch_orders(self) -> None:
+        async for entry in self._ports.store.watch(ORDERS, self._me):
+            if entry is None or entry.value is None:
+                # A vanished order says nothing: only a signed order with a later generation stops work.
+                continue
+            verdict = judge(
+                entry.value,
+                key=entry.key,
+                me=self._me,
+                held=self._held,
+                trusted=self._config.controller_keys,
+                now=self._ports.clock.wall(),
+            )
+            match verdict:
+                case Held():
+                    await self._disk.keep_order(verdict)
+                    self._held[verdict.order.instance] = verdict
+                    self._wake.set()
+                case Rejected():
+                    await self._refuse(entry.key, verdict)
+                case None:
+                    pass
+
+    async def _refuse(self, key: str, rejected: Rejected) -> None:
+        """Report a refusal, unless the instance runs under an order that does stand: that report must not be hidden."""
+        log.warning("order.refused", key=key, code=rejected.code, reason=rejected.reason)
+        instance = InstanceId(key.partition(".")[2])
+        if instance in self._held or rejected.order is None:
+            return
+        await self._outbox.put(
+            Report(
+                node=self._me,
+                instance=instance,
+                workload=rejected.order.workload.id,
+                generation=rejected.order.generation,
+                order_digest="",
+                phase=Phase.REFUSED,
+                since_us=self._ports.clock.wall(),
+                code=rejected.code,
+                reason=rejected.reason,
+            )
+        )
+
+    # --- making it so ---
+
+    async def _converge_forever(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            self._wake.clear()
+            for workload in self._astray():
+                if workload not in self._busy:
+                    task = tasks.create_task(self._converge(workload), name=f"work:{workload}")
+                    self._busy[workload] = task
+            await _wait(self._wake, self._config.tick_us)
+
+    def _astray(self) -> tuple[WorkloadId, ...]:
+        """Workloads for which something is held or loaded, in id order: each is looked at, most need nothing."""
+        concerned = {held.order.workload.id for held in self._held.values()} | set(self._work.loaded())
+        return tuple(sorted(concerned))
+
+    async def _converge(self, workload: WorkloadId) -> None:
+        """Bring one workload to what is held for it, then report; wake the loop if there is more to do."""
+        try:
+            has_failed = await self._converge_once(workload)
+        finally:
+            del self._busy[workload]
+        if not has_failed:
+            self._retry_us.pop(workload, None)
+            return
+        wait_us = self._retry_us.get(workload, self._config.settle_us)
+        self._retry_us[workload] = min(wait_us * 2, self._config.retry_us_max)
+        asyncio.get_running_loop().call_later(wait_us / 1e6, self._wake.set)
+
+    async def _converge_once(self, workload: WorkloadId) -> bool:
+        now = self._ports.clock.wall()
+        mine = {i: h for i, h in self._held.items() if h.order.workload.id == workload}
+        target = wanted_here(mine, now=now).get(workload)
+        outcome = Outcome(phase=Phase.STOPPED)
+        if target is not None:
+            outcome = self._screen(target, now) or await self._work.run(target.order.workload)
+        if target is None or outcome.phase is Phase.REFUSED:
+            await self._work.stop(workload)
+        for instance in sorted(mine):
+            await self._settle(mine[instance], target, outcome)
+        if any(self._held.get(i) is not h for i, h in mine.items()) or self._has_news(workload, mine):
+            self._wake.set()
+        return outcome.phase is Phase.FAILED
+
+    def _has_news(self, workload: WorkloadId, seen: Mapping[InstanceId, Held]) -> bool:
+        current = {i: h for i, h in self._held.items() if h.order.workload.id == workload}
+        return any(seen.get(i) is not h for i, h in current.items())
+
+    def _screen(self, held: Held, now: WallTime) -> Outcome | None:
+        """Ask the owner's policy again, here: None if it agrees."""
+        order = held.order
+        verdict = screen_order(
+            order.workload,
+            self._config.node,
+            order.site,
+            order.operators[0],
+            self._packs,
+            self._config.owner_policy or None,
+            now,
+            operators={operator.id: operator for operator in order.operators},
+        )
+        if verdict.is_allowed:
+            return None
+        reason = verdict.reasons[0]
+        return Outcome(phase=Phase.REFUSED, code=f"policy.{reason.rule}", reason=f"{reason.message} ({reason.cite})")
+
+    async def _settle(self, held: Held, target: Held | None, outcome: Outcome) -> None:
+        """Report what became of one instance; forget it once its stop is carried out."""
+        order = held.order
+        is_live = order.wanted and target is not None
+        phase = outcome.phase if is_live else Phase.STOPPED
+        code, reason = (outcome.code, outcome.reason) if is_live else ("", order.reason)
+        if order.wanted and target is None:
+            code, reason = "order.expired", "the order's grant has expired and no newer one was heard"
+        await self._outbox.put(
+            Report(
+                node=self._me,
+                instance=order.instance,
+                workload=order.workload.id,
+                generation=order.generation,
+                order_digest=held.digest,
+                phase=phase,
+                since_us=self._ports.clock.wall(),
+                code=code,
+                reason=reason,
+                artifact=order.workload.artifact,
+            )
+        )
+        if not order.wanted and self._held.get(order.instance) is held:
+            self._outbox.forget_when_delivered(order.instance, self._forget)
+
+    async def _forget(self, instance: InstanceId) -> None:
+        held = self._held.get(instance)
+        if held is not None and not held.order.wanted:
+            await self._disk.drop_order(instance)
+            del self._held[instance]
+
+    # --- routes ---
+
+    async def _watch_routes(self) -> None:
+        async for entry in self._ports.store.watch(ROUTES):
+            if entry is None:
+                continue
+            workload = WorkloadId(entry.key)
+            if entry.value is None:
+                if self._routes.pop(workload, None) is not None:
+                    await self._disk.drop_route(workload)
+                    await self._push_routes()
+                continue
+            try:
+                record = envelope.open_sealed(entry.value, RouteRecord, self._config.controller_keys).message
+            except HanseError as error:
+                log.warning("route.refused", workload=workload, code=error.code, reason=error.message)
+                continue
+            standing = self._routes.get(workload)
+            if standing is None or record.generation > standing.generation:
+                self._routes[workload] = record
+                await self._disk.keep_route(workload, entry.value)
+                await self._push_routes()
+
+    async def _push_routes(self) -> None:
+        routes = routes_from(self._routes, me=self._me, place=self._config.site.place)
+        await self._ports.runtime.set_routes(routes)
+
+    # --- being heard ---
+
+    async def _heartbeats(self) -> None:
+        sequence = 0
+        while True:
+            sequence += 1
+            beat = self._beat(sequence)
+            try:
+                await self._ports.bus.publish(heartbeat(self._me), envelope.seal(beat, self._ports.signer))
+            except BusError:
+                log.debug("heartbeat.lost", sequence=sequence)
+            await asyncio.sleep(self._config.heartbeat_us / 1e6)
+
+    def _beat(self, sequence: int) -> Heartbeat:
+        node = self._config.node
+        reading = self._ports.meter.read(node.power, node.capacity)
+        used = Resources()
+        for workload in self._work.loaded().values():
+            used = used.plus(workload.resources)
+        return Heartbeat(
+            node=self._me,
+            incarnation=self._incarnation,
+            sequence=sequence,
+            at_us=self._ports.clock.wall(),
+            used=used,
+            power_mw=reading.power_mw,
+            is_power_modelled=reading.is_modelled,
+            rss_bytes=reading.rss_bytes,
+            front=self._config.addresses.front,
+            mesh=self._config.addresses.mesh,
+        )
+
+    async def _announce(self) -> None:
+        """Write this start into the store once the link allows it."""
+        presence = Presence(
+            node=self._me,
+            incarnation=self._incarnation,
+            front=self._config.addresses.front,
+            mesh=self._config.addresses.mesh,
+            version=self._config.version,
+            started_us=self._ports.clock.wall(),
+        )
+        sealed = envelope.seal(presence, self._ports.signer)
+        await self._outbox.deliver(PRESENCE, self._me, sealed)
+
+    async def _answer_tells(self) -> None:
+        async for message in self._ports.bus.subscribe(tell(self._me, "*")):
+            reply = await answer(message, self._ports, trusted=self._config.controller_keys, me=self._me)
+            if reply is not None and message.reply:
+                try:
+                    await self._ports.bus.publish(message.reply, reply)
+                except BusError:
+                    log.debug("tell.unanswered", subject=message.subject)
+
+
+async def _wait(event: asyncio.Event, at_most_us: int) -> None:
+    try:
+        async with asyncio.timeout(at_most_us / 1e6):
+            await event.wait()
+    except TimeoutError:
+        return

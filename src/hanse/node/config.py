@@ -1,0 +1,44 @@
+"""Settings of a node agent, each with unit, range and the reason for its default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hanse.core.fabric import Node, Operator, Site
+from hanse.core.ports import Addresses
+from hanse.core.time import HOUR_US, US_PER_MS, US_PER_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """One node's settings and what it learned when it joined; read once in `app`."""
+
+    domain: str
+    node: Node
+    site: Site
+    operator: Operator
+    controller_keys: Mapping[str, bytes]
+    """Key id -> raw Ed25519 key whose orders count."""
+    addresses: Addresses
+    """Where the runtime listens, told to the fabric in every heartbeat."""
+    version: str
+    packs: Mapping[str, str]
+    """Policy packs by which an order is screened again here: path -> text."""
+    owner_policy: str = ""
+    """Cedar rules of the node's owner; they can only narrow."""
+    heartbeat_us: int = 1 * US_PER_S
+    """0.2..10 s. Must be well under the controller's `unreachable_after_us`."""
+    settle_us: int = 200 * US_PER_MS
+    """Longest wait before the agent looks again at what it holds after something failed; doubles up to
+    `retry_us_max`."""
+    retry_us_max: int = 10 * US_PER_S
+    """Ceiling of the back-off: a node that is cut off tries six times a minute."""
+    tick_us: int = 5 * US_PER_S
+    """How often levels are compared even when nothing was heard (expiry of orders, reports not yet delivered)."""
+    fetch_deadline_us: int = 60 * US_PER_S
+    """For one artifact over the uplink; 40 MB at 6 Mbit/s."""
+    renew_deadline_us: int = 5 * US_PER_S
+    """For one request for a new SVID."""
+    svid_lifetime_us: int = HOUR_US
+    """Expected life of an SVID; asked for anew at half of it."""

@@ -1,0 +1,77 @@
+"""What a node keeps on its own disk, so that it restarts all its work with no uplink.
+
+Orders and routes are kept as the sealed bytes that came: what a restart believes is verified again, not trusted
+because it lay on the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hanse.core.ids import InstanceId, NodeId, WorkloadId
+from hanse.core.ports import Store
+from hanse.core.time import WallTime
+from hanse.node.judge import Held, judge
+from hanse.wire import canonical, envelope
+from hanse.wire.messages import Report, RouteRecord
+
+ORDERS = "orders"
+REPORTS = "reports"
+ROUTES = "routes"
+META = "meta"
+
+
+class NodeDisk:
+    """Typed access to the node's local store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def next_incarnation(self) -> int:
+        """Count this start of the agent; durable before it returns."""
+        entry = await self._store.get(META, "incarnation")
+        last = 0 if entry is None or entry.value is None else canonical.decode(entry.value, int)
+        await self._store.put(META, "incarnation", canonical.encode(last + 1))
+        return last + 1
+
+    async def load_orders(self, *, me: NodeId, trusted: Mapping[str, bytes], now: WallTime) -> dict[InstanceId, Held]:
+        """Read and verify every kept order. One that no longer verifies or has expired is left out, not deleted."""
+        held: dict[InstanceId, Held] = {}
+        for entry in await self._store.entries(ORDERS):
+            verdict = judge(entry.value or b"", key=f"{me}.{entry.key}", me=me, held={}, trusted=trusted, now=now)
+            if isinstance(verdict, Held):
+                held[verdict.order.instance] = verdict
+        return held
+
+    async def keep_order(self, held: Held) -> None:
+        """Keep an order; durable before it returns."""
+        await self._store.put(ORDERS, held.order.instance, held.sealed)
+
+    async def drop_order(self, instance: InstanceId) -> None:
+        """Forget an order whose stop was carried out and reported."""
+        await self._store.delete(ORDERS, instance)
+        await self._store.delete(REPORTS, instance)
+
+    async def load_reports(self) -> dict[InstanceId, bytes]:
+        """Sealed reports as last made, for delivery after a restart."""
+        return {InstanceId(e.key): e.value for e in await self._store.entries(REPORTS) if e.value is not None}
+
+    async def keep_report(self, report: Report, sealed: bytes) -> None:
+        """Keep a report until it was delivered and replaced."""
+        await self._store.put(REPORTS, report.instance, sealed)
+
+    async def load_routes(self, trusted: Mapping[str, bytes]) -> dict[WorkloadId, RouteRecord]:
+        """Read and verify the kept route table."""
+        found: dict[WorkloadId, RouteRecord] = {}
+        for entry in await self._store.entries(ROUTES):
+            record = envelope.open_sealed(entry.value or b"", RouteRecord, trusted).message
+            found[record.workload] = record
+        return found
+
+    async def keep_route(self, workload: WorkloadId, sealed: bytes) -> None:
+        """Keep one route record."""
+        await self._store.put(ROUTES, workload, sealed)
+
+    async def drop_route(self, workload: WorkloadId) -> None:
+        """Forget a route that the controller took away."""
+        await self._store.delete(ROUTES, workload)

@@ -1,0 +1,96 @@
+"""The node's X.509-SVID: kept, renewed at half of its life, handed to the runtime.
+
+It stays on the node's own disk (mode 0600) so that a node that restarts while cut off can speak to its neighbours
+again; it is worth an hour at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import structlog
+
+from hanse.core.errors import HanseError
+from hanse.core.ports import NodePorts
+from hanse.core.time import US_PER_S, WallTime
+from hanse.identity import key_from_secret, make_csr
+from hanse.identity.authority import SECRET_BYTES, key_pem
+from hanse.node.config import NodeConfig
+from hanse.wire import canonical, envelope
+from hanse.wire.messages import RenewRequest, Svid
+from hanse.wire.subjects import ask
+
+log = structlog.get_logger("node")
+
+BUCKET = "identity"
+KEY = "svid"
+LOOK_US_MAX = 30 * US_PER_S
+"""Longest sleep before looking at the clock again: wall clocks step."""
+
+
+class StoredSvid(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="stored-svid.v1", kw_only=True):
+    """An SVID with its private key, as it lies on the node's disk."""
+
+    svid: Svid
+    private_key_pem: bytes
+
+
+class SvidKeeper:
+    """Owns the current SVID of one node."""
+
+    def __init__(self, ports: NodePorts, config: NodeConfig) -> None:
+        self._ports = ports
+        self._config = config
+        self._current: StoredSvid | None = None
+
+    async def load(self) -> None:
+        """Take up the SVID on disk, if it is still valid."""
+        entry = await self._ports.disk.get(BUCKET, KEY)
+        if entry is None or entry.value is None:
+            return
+        stored = canonical.decode(entry.value, StoredSvid)
+        self._current = stored
+        if stored.svid.not_after_us > self._ports.clock.wall():
+            await self._use(stored)
+
+    async def run(self) -> None:
+        """Renew until cancelled; a failed renewal is tried again sooner and sooner before the end, at least every 30
+        s."""
+        while True:
+            wait_us = self._due_in_us()
+            if wait_us > 0:
+                await asyncio.sleep(min(wait_us, LOOK_US_MAX) / 1e6)
+                continue
+            try:
+                await self._renew()
+            except HanseError as error:
+                log.debug("svid.renewal_postponed", code=error.code, reason=error.message)
+                await asyncio.sleep(self._config.heartbeat_us / 1e6)
+
+    def _due_in_us(self) -> int:
+        if self._current is None:
+            return 0
+        return self._current.svid.not_after_us - self._config.svid_lifetime_us // 2 - self._ports.clock.wall()
+
+    async def _renew(self) -> None:
+        key = key_from_secret(self._ports.entropy.secret(SECRET_BYTES))
+        request = RenewRequest(
+            node=self._config.node.id, csr_pem=make_csr(key), at_us=WallTime(self._ports.clock.wall())
+        )
+        answer = await self._ports.bus.request(
+            ask(self._config.node.id, "renew"),
+            envelope.seal(request, self._ports.signer),
+            self._config.renew_deadline_us,
+        )
+        svid = envelope.open_sealed(answer, Svid, self._config.controller_keys).message
+        stored = StoredSvid(svid=svid, private_key_pem=key_pem(key))
+        await self._use(stored)
+        await self._ports.disk.put(BUCKET, KEY, canonical.encode(stored))
+        self._current = stored
+        log.info("svid.renewed", not_after_us=svid.not_after_us)
+
+    async def _use(self, stored: StoredSvid) -> None:
+        await self._ports.runtime.set_identity(
+            stored.svid.certificate_chain_pem, stored.private_key_pem, stored.svid.bundle_pem
+        )

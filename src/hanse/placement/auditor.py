@@ -1,0 +1,333 @@
+"""Check a finished plan from scratch, node by node and in plain arithmetic.
+
+`plan, snapshot, verdicts -> findings`. Shares no code with the planner beyond the nouns of `core` and the settings,
+so that a mistake there does not repeat here. A plan with findings is not committed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from hanse.core.fabric import Node, Resources
+from hanse.core.ids import NodeId, PlanId, WorkloadId
+from hanse.core.plan import Assignment, Plan, Unplaced
+from hanse.core.snapshot import Phase, Reach, Snapshot
+from hanse.core.units import MASS_UNITS, PERIODS_US
+from hanse.core.verdict import Verdicts
+from hanse.core.work import Workload
+from hanse.placement.settings import DEFAULT_SETTINGS, PlacementSettings
+from hanse.wire.canonical import digest_of
+
+_ROUNDING_MICROEUR = 2
+"""Per replica: the planner rounds each of its columns once."""
+
+_LOST = (Phase.FAILED, Phase.REFUSED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing a plan gets wrong: a stable rule id, a sentence, and what it concerns."""
+
+    rule: str
+    message: str
+    workload: WorkloadId | None = None
+    node: NodeId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """What is being checked, with the assignments by workload and what each node has left."""
+
+    plan: Plan
+    snapshot: Snapshot
+    verdicts: Verdicts
+    settings: PlacementSettings
+    by_workload: dict[WorkloadId, list[Assignment]]
+    left: dict[NodeId, Resources]
+
+
+def audit(
+    plan: Plan, snapshot: Snapshot, verdicts: Verdicts, *, settings: PlacementSettings = DEFAULT_SETTINGS
+) -> tuple[Finding, ...]:
+    """Return every finding in a fixed order; empty means the plan may be committed.
+
+    `snapshot` and `verdicts` are those the plan was made from. Settings matter for the service time allowed within a
+    latency SLO and for grid zones without data.
+    """
+    by_workload: dict[WorkloadId, list[Assignment]] = {}
+    for assignment in plan.assignments:
+        by_workload.setdefault(assignment.workload, []).append(assignment)
+    case = _Case(
+        plan=plan,
+        snapshot=snapshot,
+        verdicts=verdicts,
+        settings=settings,
+        by_workload=by_workload,
+        left=_left(plan, snapshot),
+    )
+    checks: Sequence[Callable[[_Case], Iterator[Finding]]] = (
+        _identity,
+        _duplicates,
+        _places,
+        _capacity,
+        _counts,
+        _budgets,
+        _latency,
+        _explanations,
+        _objective,
+        _unplaced,
+    )
+    return tuple(finding for check in checks for finding in check(case))
+
+
+def _identity(case: _Case) -> Iterator[Finding]:
+    plan = case.plan
+    digest = digest_of(replace(plan, id=PlanId(""))).removeprefix("sha256:")
+    if plan.id != f"p{plan.generation}-{digest[:16]}":
+        yield Finding(rule="plan.id", message=f"the id {plan.id} is not that of the plan's contents")
+    if (plan.parent is None) != (plan.generation == 1):
+        yield Finding(rule="plan.generation", message=f"generation {plan.generation} does not follow {plan.parent}")
+    if list(plan.assignments) != sorted(plan.assignments, key=lambda a: a.instance):
+        yield Finding(rule="plan.order", message="assignments are not in instance id order")
+
+
+def _duplicates(case: _Case) -> Iterator[Finding]:
+    for instance, times in sorted(Counter(a.instance for a in case.plan.assignments).items()):
+        if times > 1:
+            yield Finding(rule="duplicate.instance", message=f"instance {instance} is assigned {times} times")
+    for workload, assignments in sorted(case.by_workload.items()):
+        for ordinal, times in sorted(Counter(a.ordinal for a in assignments).items()):
+            if times > 1:
+                message = f"{times} replicas of {workload} have ordinal {ordinal}"
+                yield Finding(rule="duplicate.ordinal", message=message, workload=workload)
+        for node, times in sorted(Counter(a.node for a in assignments).items()):
+            if times > 1:
+                message = f"{times} replicas of {workload} share node {node}"
+                yield Finding(rule="duplicate.node", message=message, workload=workload, node=node)
+
+
+def _places(case: _Case) -> Iterator[Finding]:
+    """Each assignment alone: known, current, allowed, selected, reachable."""
+    present = {(r.workload, r.node) for r in case.snapshot.running if r.phase is not Phase.STOPPED}
+    for a in case.plan.assignments:
+        workload, node = case.snapshot.workloads.get(a.workload), case.snapshot.fabric.nodes.get(a.node)
+        if workload is None:
+            yield Finding(rule="unknown.workload", message=f"nobody asked for {a.workload}", workload=a.workload)
+            continue
+        if node is None:
+            yield Finding(rule="unknown.node", message=f"there is no node {a.node}", workload=a.workload, node=a.node)
+            continue
+        if a.spec_generation != workload.generation:
+            message = f"{a.instance} runs generation {a.spec_generation}, current is {workload.generation}"
+            yield Finding(rule="spec.generation", message=message, workload=a.workload, node=a.node)
+        if not _is_allowed(case, a.workload, a.node):
+            message = f"policy does not allow {a.workload} on node {a.node}"
+            yield Finding(rule="verdict.denied", message=message, workload=a.workload, node=a.node)
+        if not _is_selected(workload, node):
+            message = f"node {a.node} does not carry what the selector of {a.workload} asks for"
+            yield Finding(rule="selector", message=message, workload=a.workload, node=a.node)
+        reach = case.snapshot.reach.get(a.node, Reach.UNREACHABLE)
+        stays = reach is Reach.SUSPECT and _may_stay(case, a, present)
+        if reach is not Reach.READY and not stays:
+            message = f"{a.instance} is assigned to node {a.node}, which is {reach.value}"
+            yield Finding(rule=f"reach.{reach.value}", message=message, workload=a.workload, node=a.node)
+
+
+def _may_stay(case: _Case, assignment: Assignment, present: set[tuple[WorkloadId, NodeId]]) -> bool:
+    """Tell whether a replica was there before: reported there, or placed there by an earlier plan."""
+    is_older = not assignment.instance.endswith(f".{case.plan.generation}")
+    return (assignment.workload, assignment.node) in present or is_older
+
+
+def _capacity(case: _Case) -> Iterator[Finding]:
+    for node, left in case.left.items():
+        if left.cpu_milli < 0 or left.memory_bytes < 0:
+            message = f"node {node} is overcommitted by {-left.cpu_milli}m CPU, {-left.memory_bytes} bytes"
+            yield Finding(rule="capacity", message=message, node=node)
+
+
+def _counts(case: _Case) -> Iterator[Finding]:
+    missing = {u.workload: u.missing for u in case.plan.unplaced}
+    for identity in sorted(case.snapshot.workloads):
+        workload, explanation = case.snapshot.workloads[identity], case.plan.explanations.get(identity)
+        if explanation is None:
+            yield Finding(rule="count.unexplained", message=f"{identity} is not explained", workload=identity)
+            continue
+        wanted, has = explanation.replicas_wanted, len(case.by_workload.get(identity, ()))
+        if workload.replicas is not None and wanted != workload.replicas:
+            message = f"{identity} asks for {workload.replicas} replicas, the plan counts with {wanted}"
+            yield Finding(rule="count.wanted", message=message, workload=identity)
+        if has > wanted:
+            message = f"{identity} has {has} replicas, wanted are {wanted}"
+            yield Finding(rule="count.surplus", message=message, workload=identity)
+        if has + missing.get(identity, 0) < wanted:
+            message = f"{identity} has {has} of {wanted} replicas and the plan does not say that some are missing"
+            yield Finding(rule="count.missing", message=message, workload=identity)
+
+
+def _budgets(case: _Case) -> Iterator[Finding]:
+    for identity, assignments in sorted(case.by_workload.items()):
+        workload = case.snapshot.workloads.get(identity)
+        nodes = [case.snapshot.fabric.nodes[a.node] for a in assignments if a.node in case.snapshot.fabric.nodes]
+        if workload is None:
+            continue
+        slack = _ROUNDING_MICROEUR * len(nodes)
+        bill, most = sum(_bill_microeur(workload, node) for node in nodes), workload.budget.cost_microeur_month
+        if most is not None and bill > most + slack:
+            message = f"{identity} would cost {float(bill):.0f} of {most} microeur a month"
+            yield Finding(rule="budget.cost", message=message, workload=identity)
+        carbon, most = sum(_carbon_ug(case, workload, node) for node in nodes), workload.budget.carbon_ug_month
+        if most is not None and carbon > most + slack:
+            message = f"{identity} would emit {float(carbon):.0f} of {most} micrograms a month"
+            yield Finding(rule="budget.carbon", message=message, workload=identity)
+
+
+def _latency(case: _Case) -> Iterator[Finding]:
+    """Each origin within the SLO of its nearest replica, unless the plan says that it is not."""
+    admitted = {u.workload for u in case.plan.unplaced}
+    for identity, workload in sorted(case.snapshot.workloads.items()):
+        if workload.slo.latency_p99_us is None or identity in admitted or identity not in case.by_workload:
+            continue
+        nodes = [case.snapshot.fabric.nodes.get(a.node) for a in case.by_workload[identity]]
+        for origin in workload.slo.origins:
+            if not any(node is not None and _is_in_time(case, workload, origin, node) for node in nodes):
+                message = f"no replica of {identity} serves {origin} within {workload.slo.latency_p99_us} us"
+                yield Finding(rule="latency.cover", message=message, workload=identity)
+
+
+def _explanations(case: _Case) -> Iterator[Finding]:
+    """The nodes an explanation calls chosen are the nodes assigned."""
+    for identity, explanation in sorted(case.plan.explanations.items()):
+        chosen = sorted(c.node for c in explanation.candidates if c.is_chosen)
+        assigned = sorted(a.node for a in case.by_workload.get(identity, ()))
+        if chosen != assigned:
+            message = f"{identity} is explained as on {chosen} and assigned to {assigned}"
+            yield Finding(rule="explanation.chosen", message=message, workload=identity)
+        for candidate in explanation.candidates:
+            if candidate.is_chosen and not (candidate.is_feasible and candidate.score is not None):
+                message = f"{identity} is chosen on node {candidate.node}, which is called infeasible"
+                yield Finding(rule="explanation.feasible", message=message, workload=identity, node=candidate.node)
+
+
+def _objective(case: _Case) -> Iterator[Finding]:
+    plan = case.plan
+    total = 0
+    for identity, explanation in sorted(plan.explanations.items()):
+        workload = case.snapshot.workloads.get(identity)
+        for candidate in explanation.candidates:
+            if not candidate.is_chosen or candidate.score is None or workload is None:
+                continue
+            total += candidate.score.total_microeur
+            node = case.snapshot.fabric.nodes.get(candidate.node)
+            if node is None:
+                continue
+            money = _bill_microeur(workload, node) * workload.objective.cost_milli / 1_000
+            carbon = _carbon_ug(case, workload, node) * workload.objective.carbon_microeur_per_t / MASS_UNITS["t"]
+            stated = candidate.score.money_microeur + candidate.score.carbon_microeur
+            if abs(stated - money - carbon) > _ROUNDING_MICROEUR:
+                message = f"{identity} on node {node.id} is scored {stated}, it is {float(money + carbon):.0f}"
+                yield Finding(rule="objective.score", message=message, workload=identity, node=node.id)
+    if total != plan.objective_microeur:
+        message = f"the objective is stated as {plan.objective_microeur}, the chosen scores sum to {total}"
+        yield Finding(rule="objective.sum", message=message)
+    if plan.bound_microeur is not None and plan.bound_microeur > plan.objective_microeur:
+        message = f"the bound {plan.bound_microeur} is above the objective {plan.objective_microeur}"
+        yield Finding(rule="objective.bound", message=message)
+
+
+def _unplaced(case: _Case) -> Iterator[Finding]:
+    for entry in case.plan.unplaced:
+        workload = case.snapshot.workloads.get(entry.workload)
+        if workload is None:
+            message = f"nobody asked for {entry.workload}"
+            yield Finding(rule="unplaced.unknown", message=message, workload=entry.workload)
+            continue
+        if not entry.reasons:
+            message = f"{entry.missing} replicas of {entry.workload} are missing without a reason"
+            yield Finding(rule="unplaced.unreasoned", message=message, workload=entry.workload)
+        node = _node_with_a_place(case, workload, entry)
+        if node is not None:
+            message = f"{entry.workload} misses {entry.missing} replicas, but node {node} would take one"
+            yield Finding(rule="unplaced.place-free", message=message, workload=entry.workload, node=node)
+
+
+def _node_with_a_place(case: _Case, workload: Workload, entry: Unplaced) -> NodeId | None:
+    """The first node in id order that nothing keeps from taking one more replica which helps; None confirms."""
+    assigned = {a.node for a in case.by_workload.get(workload.id, ())}
+    used = [node for node in (case.snapshot.fabric.nodes.get(n) for n in sorted(assigned)) if node is not None]
+    explanation = case.plan.explanations.get(workload.id)
+    is_short = explanation is None or len(assigned) < explanation.replicas_wanted
+    if not is_short and workload.replicas is not None:
+        return None  # The count is fixed and full: no node may take one more, whatever it would serve.
+    origins = workload.slo.origins if workload.slo.latency_p99_us is not None else ()
+    unserved = [o for o in origins if not any(_is_in_time(case, workload, o, node) for node in used)]
+    # A count that is short is helped by any replica in time for some origin, a full one only by one for an open origin.
+    helped = origins if is_short else unserved
+    failed = {r.node for r in case.snapshot.running if r.workload == workload.id and r.phase in _LOST}
+    for identity in case.verdicts.allowed(workload.id):
+        node = case.snapshot.fabric.nodes.get(identity)
+        if node is None or identity in assigned or identity in failed:
+            continue
+        if case.snapshot.reach.get(identity, Reach.UNREACHABLE) is not Reach.READY or not _is_selected(workload, node):
+            continue
+        if not workload.resources.fits(case.left[identity]) or not _is_affordable(case, workload, [*used, node]):
+            continue
+        if (is_short and not origins) or any(_is_in_time(case, workload, o, node) for o in helped):
+            return identity
+    return None
+
+
+def _left(plan: Plan, snapshot: Snapshot) -> dict[NodeId, Resources]:
+    left = {identity: snapshot.fabric.nodes[identity].capacity for identity in sorted(snapshot.fabric.nodes)}
+    for assignment in plan.assignments:
+        workload = snapshot.workloads.get(assignment.workload)
+        if workload is not None and assignment.node in left:
+            left[assignment.node] = left[assignment.node].minus(workload.resources)
+    return left
+
+
+def _is_allowed(case: _Case, workload: WorkloadId, node: NodeId) -> bool:
+    try:
+        return case.verdicts.of(workload, node).is_allowed
+    except KeyError:
+        return False  # A pair that nobody screened is not allowed.
+
+
+def _is_selected(workload: Workload, node: Node) -> bool:
+    fields = {"node": node.id, "site": node.site, "operator": node.operator, "tier": node.tier.value}
+    carried = {**node.labels, **fields}
+    return all(carried.get(key) == value for key, value in workload.node_selector.items())
+
+
+def _is_in_time(case: _Case, workload: Workload, origin: str, node: Node) -> bool:
+    trip = case.snapshot.round_trip_us(origin, node.site)
+    target = workload.slo.latency_p99_us
+    return trip is not None and target is not None and trip + case.settings.service_time_us <= target
+
+
+def _is_affordable(case: _Case, workload: Workload, nodes: Sequence[Node]) -> bool:
+    cost, carbon = workload.budget.cost_microeur_month, workload.budget.carbon_ug_month
+    if cost is not None and sum(_bill_microeur(workload, node) for node in nodes) > cost:
+        return False
+    return carbon is None or sum(_carbon_ug(case, workload, node) for node in nodes) <= carbon
+
+
+def _bill_microeur(workload: Workload, node: Node) -> Fraction:
+    hours = Fraction(PERIODS_US["month"], PERIODS_US["hour"])
+    cores = Fraction(workload.resources.cpu_milli, 1_000)
+    gib = Fraction(workload.resources.memory_bytes, 2**30)
+    return hours * (cores * node.price.cpu_core_hour_microeur + gib * node.price.memory_gib_hour_microeur)
+
+
+def _carbon_ug(case: _Case, workload: Workload, node: Node) -> Fraction:
+    site = case.snapshot.fabric.sites[node.site]
+    needs, has = workload.resources, node.capacity
+    shares = (Fraction(needs.cpu_milli, max(has.cpu_milli, 1)), Fraction(needs.memory_bytes, max(has.memory_bytes, 1)))
+    idle_mw = min(max(shares), Fraction(1)) * node.power.idle_mw
+    busy_mw = Fraction(needs.cpu_milli, 1_000) * node.power.per_core_mw
+    hours = Fraction(PERIODS_US["month"], PERIODS_US["hour"])
+    intensity = case.snapshot.intensity_g_per_kwh.get(site.grid_zone, case.settings.unknown_zone_g_per_kwh)
+    return (idle_mw + busy_mw) * Fraction(site.pue_permille, 1_000) * hours * intensity

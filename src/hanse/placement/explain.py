@@ -1,0 +1,217 @@
+"""Why the replicas of one workload are where they are, per candidate node, in words and numbers.
+
+`placing, outcome -> Explanation`. A fabric of up to `full_explanation_nodes` gets every node; a larger one the chosen
+nodes, those that run the workload now, the best few per limit, and the counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hanse.core.fabric import Resources
+from hanse.core.ids import NodeId, WorkloadId
+from hanse.core.plan import Candidate, Explanation
+from hanse.core.snapshot import Reach
+from hanse.core.time import rfc3339
+from hanse.core.units import format_bytes, format_duration
+from hanse.core.verdict import FactRead, Reason
+from hanse.placement.demand import Domains, percent, set_availability_ppm
+from hanse.placement.feasible import Limit
+from hanse.placement.outcome import Outcome, Placing, World, moving_costs
+from hanse.placement.table import REACH_CODES, UNKNOWN_RTT_US, NodeTable
+
+DENIED_SINCE = "placement.denied-since"
+"""Rule id of the reason that carries, from plan to plan, since when policy denies a place that runs."""
+_REACH_OF_CODE: Mapping[int, Reach] = {code: reach for reach, code in REACH_CODES.items()}
+
+
+def explanation(placing: Placing, outcome: Outcome, world: World) -> Explanation:
+    """Explain one workload."""
+    limits = _sample(placing, outcome, world) if outcome.limits is None else _all(outcome)
+    moving = moving_costs(placing, np.array(list(limits), dtype=np.int64), world.settings).tolist()
+    pairs = zip(limits.items(), moving, strict=True)
+    return Explanation(
+        workload=placing.workload.id,
+        replicas_wanted=outcome.wanted,
+        replicas_why=_why(placing, outcome, world),
+        candidates=tuple(
+            _candidate(placing, outcome, world, row=row, limit=limit, moving=cost) for (row, limit), cost in pairs
+        ),
+    )
+
+
+def limit_reason(placing: Placing, row: int, limit: Limit, world: World) -> Reason:
+    """The reason for a limit other than policy, which brings its own."""
+    workload, table = placing.workload, world.table
+    node = table.ids[row]
+    match limit:
+        case Limit.SELECTOR:
+            asked = ", ".join(f"{key}={value}" for key, value in sorted(workload.node_selector.items()))
+            cite, message = f"selector of {workload.id}", f"node {node} does not carry {asked}"
+        case Limit.REACHABILITY | Limit.DRAIN:
+            cite, message = f"reach of node {node}", _reach_message(node, _REACH_OF_CODE[int(table.reach[row])])
+        case Limit.FAILURE:
+            cite, message = f"reports of node {node}", placing.standing.excluded[node].message
+        case Limit.CAPACITY:
+            cite, message = f"capacity of node {node}", _capacity_message(workload.resources, row, table)
+        case Limit.LATENCY:
+            cite, message = f"latency SLO of {workload.id}", _latency_message(placing, row, world)
+        case Limit.BUDGET:
+            cite, message = f"budget of {workload.id}", _budget_message(placing, row, table)
+        case Limit.POLICY | Limit.NONE:
+            cite, message = f"score on node {node}", f"node {node} may take it"
+    return Reason(rule=f"placement.{limit.label or 'score'}", cite=cite, message=message)
+
+
+def amount(resources: Resources) -> str:
+    """Write an amount of compute for people: ``250m CPU and 64Mi``."""
+    return f"{resources.cpu_milli}m CPU and {format_bytes(resources.memory_bytes)}"
+
+
+def euro(microeur: int) -> str:
+    """Write money for people, to a hundredth of a cent."""
+    return f"{microeur / 1_000_000:.4f} EUR"
+
+
+def _all(outcome: Outcome) -> Mapping[int, Limit]:
+    codes = [] if outcome.limits is None else outcome.limits.tolist()
+    return {row: Limit(code) for row, code in enumerate(codes)}
+
+
+def _sample(placing: Placing, outcome: Outcome, world: World) -> Mapping[int, Limit]:
+    """Chosen, running, runners-up and the best few per limit, without looking at every node again."""
+    feasibility, most, row_of = placing.feasibility, world.settings.kept_per_limit, world.table.row_of
+    chosen = outcome.rows.tolist()
+    found = {row: limit for limit, rows in feasibility.samples.items() for row in rows}
+    # What was found full comes first in the order; what is open follows.
+    full = feasibility.order[: feasibility.first_open]
+    found.update(dict.fromkeys(full[:most].tolist(), Limit.CAPACITY))
+    runners_up = feasibility.order[feasibility.first_open :][: most + len(chosen)]
+    found.update(dict.fromkeys(runners_up.tolist(), Limit.NONE))
+    for node in placing.standing.present:
+        if node in row_of:
+            row = row_of[node]
+            found[row] = Limit(int(feasibility.limit[row]))
+    found.update(dict.fromkeys(placing.excluded.tolist(), Limit.FAILURE))
+    found.update({row: Limit(int(feasibility.limit_if_kept[row])) for row in placing.kept.tolist()})
+    found.update(dict.fromkeys(chosen, Limit.NONE))
+    return {row: found[row] for row in sorted(found)}
+
+
+def _candidate(placing: Placing, outcome: Outcome, world: World, *, row: int, limit: Limit, moving: int) -> Candidate:
+    workload, node = placing.workload.id, world.table.ids[row]
+    is_chosen = bool((outcome.rows == row).any())
+    if limit is Limit.POLICY:
+        reasons = world.verdicts.of(workload, node).reasons
+        if node in placing.standing.present:
+            reasons = (*reasons, _denied_since(workload, node, world))
+    elif is_chosen:
+        reasons = world.verdicts.of(workload, node).reasons
+    elif limit is Limit.NONE:
+        reasons = (_not_chosen(placing, outcome, row, moving, world.table),)
+    else:
+        reasons = (limit_reason(placing, row, limit, world),)
+    return Candidate(
+        node=node,
+        is_feasible=limit is Limit.NONE,
+        limit=limit.label,
+        reasons=reasons,
+        score=placing.feasibility.scores.at(row, moving) if limit is Limit.NONE else None,
+        is_chosen=is_chosen,
+    )
+
+
+def _not_chosen(placing: Placing, outcome: Outcome, row: int, moving: int, table: NodeTable) -> Reason:
+    node = table.ids[row]
+    total = int(placing.feasibility.scores.total_microeur[row]) + moving
+    dearest = int(outcome.totals_microeur.max(initial=0))
+    if total > dearest or not len(outcome.rows):
+        message = f"node {node} may take it, but scores {euro(total - dearest)} a month more than the dearest chosen"
+    elif total == dearest:
+        message = f"node {node} may take it and scores the same as the dearest chosen; the lower node id goes first"
+    else:
+        message = (
+            f"node {node} may take it and scores {euro(dearest - total)} a month less than the dearest chosen, but "
+            f"the spread over failure domains, the origins or the budget of the whole set decided otherwise"
+        )
+    return Reason(rule="placement.score", cite=f"score on node {node}", message=message)
+
+
+def _denied_since(workload: WorkloadId, node: NodeId, world: World) -> Reason:
+    """Carry over from the parent plan since when the place is denied, or note that it is from now on."""
+    before = world.parent.explanations.get(workload) if world.parent is not None else None
+    for candidate in before.candidates if before is not None else ():
+        for reason in candidate.reasons:
+            if candidate.node == node and reason.rule == DENIED_SINCE:
+                return reason
+    return Reason(
+        rule=DENIED_SINCE,
+        cite="bound on illegal work",
+        message=f"what runs on node {node} lost its ground by {rfc3339(world.now)}",
+        facts=(FactRead(subject=f"node/{node}.denied_since_us", value=str(world.now)),),
+    )
+
+
+def _why(placing: Placing, outcome: Outcome, world: World) -> str:
+    table, why = world.table, placing.feasibility.demand.why
+    if outcome.wanted > placing.feasibility.demand.replicas:
+        why = f"{outcome.wanted} replicas: the places that would serve every origin with fewer are full; else {why}"
+    if placing.workload.slo.availability_ppm is not None and len(outcome.rows):
+        domains = [
+            Domains(
+                node=row, site=int(table.site[row]), operator=int(table.operator[row]), country=int(table.country[row])
+            )
+            for row in outcome.rows.tolist()
+        ]
+        why += f"; the places chosen give {percent(set_availability_ppm(domains, world.settings))}"
+    if outcome.limits is None:
+        counts = ", ".join(f"{limit.label or 'feasible'} {n}" for limit, n in placing.feasibility.counts.items())
+        why += f"; of {table.size} nodes by limit: {counts}"
+    return why
+
+
+def _reach_message(node: NodeId, reach: Reach) -> str:
+    match reach:
+        case Reach.UNREACHABLE:
+            return f"node {node} is unreachable: replicas are added elsewhere, nothing is deleted there"
+        case Reach.REVOKED:
+            return f"the identity of node {node} is revoked"
+        case Reach.DRAINING:
+            return f"node {node} is being drained: it takes nothing new and gives up what it has"
+        case Reach.SUSPECT:
+            return f"node {node} is under suspicion: it keeps what it has and takes nothing new"
+        case Reach.READY:
+            return f"node {node} is ready"
+
+
+def _capacity_message(needed: Resources, row: int, table: NodeTable) -> str:
+    whole = Resources(cpu_milli=int(table.cpu_milli[row]), memory_bytes=int(table.memory_bytes[row]))
+    if needed.fits(whole):
+        return f"node {table.ids[row]} has not {amount(needed)} free of its {amount(whole)}"
+    return f"a replica needs {amount(needed)}, node {table.ids[row]} has {amount(whole)} in all"
+
+
+def _latency_message(placing: Placing, row: int, world: World) -> str:
+    trips = {origin: int(trip[row]) for origin, trip in placing.feasibility.trips_us.items()}
+    nearest = min(trips, key=lambda origin: (trips[origin], origin))
+    target = format_duration(placing.workload.slo.latency_p99_us or 0)
+    if trips[nearest] == UNKNOWN_RTT_US:
+        return f"no origin of {', '.join(trips)} can be located, so {target} cannot be shown"
+    return (
+        f"node {world.table.ids[row]} is {format_duration(trips[nearest])} from {nearest}, its nearest origin; with "
+        f"{format_duration(world.settings.service_time_us)} of service that is beyond {target}"
+    )
+
+
+def _budget_message(placing: Placing, row: int, table: NodeTable) -> str:
+    scores, budget = placing.feasibility.scores, placing.workload.budget
+    parts = []
+    if budget.cost_microeur_month is not None:
+        bill = euro(int(scores.bill_microeur[row]))
+        parts.append(f"costs {bill} of {euro(budget.cost_microeur_month)} a month")
+    if budget.carbon_ug_month is not None:
+        carbon = int(scores.carbon_ug[row]) / 10**9
+        parts.append(f"emits {carbon:.4f} kg of {budget.carbon_ug_month / 10**9:.4f} kg CO2e a month")
+    return f"one replica on node {table.ids[row]} {' and '.join(parts)}"

@@ -1,0 +1,40 @@
+"""Digests of what a plan read, so that anyone can tell later whether two plans saw the same world.
+
+`Snapshot, Verdicts -> name -> digest`. Spelled by key, so the order of mappings leaves no trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hanse.core.snapshot import Snapshot
+from hanse.core.verdict import Verdicts
+from hanse.wire.canonical import digest_of
+
+
+def input_digests(snapshot: Snapshot, verdicts: Verdicts) -> Mapping[str, str]:
+    """One SHA-256 per kind of input: facts, specs, verdicts, reach, running work, intensities, round trips."""
+    fabric = snapshot.fabric
+    running = sorted(snapshot.running, key=lambda record: (record.instance, record.node))
+    trips = {f"{origin} {site}": us for (origin, site), us in snapshot.rtt_us.items()}
+    return {
+        "facts": digest_of(fabric),
+        "intensity": digest_of(snapshot.intensity_g_per_kwh),
+        "latency": digest_of({"measured": trips, "gazetteer": snapshot.gazetteer}),
+        "reach": digest_of(snapshot.reach),
+        "running": digest_of(running),
+        "specs": digest_of(snapshot.workloads),
+        "verdicts": _verdicts_digest(snapshot, verdicts),
+    }
+
+
+def _verdicts_digest(snapshot: Snapshot, verdicts: Verdicts) -> str:
+    # Workloads that share a verdict usually share the tuple, so each distinct tuple is hashed once.
+    known: dict[int, tuple[tuple[str, ...], str]] = {}
+    per_workload: dict[str, str] = {}
+    for workload in snapshot.workloads:
+        allowed = verdicts.allowed(workload)
+        if id(allowed) not in known:
+            known[id(allowed)] = (allowed, digest_of(allowed))
+        per_workload[workload] = known[id(allowed)][1]
+    return digest_of(per_workload)

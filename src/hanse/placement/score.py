@@ -1,0 +1,113 @@
+"""What a replica costs per month on each node: money, carbon, latency beyond the target, and the move.
+
+`spec, columns, round trips -> score columns`. Every part is in microeur per month, so that parts add up and can be
+read. Sovereignty is never a score: it removes candidates before this is asked.
+
+Carbon is the operational part of the Software Carbon Intensity, O = E x I (ISO/IEC 21031:2024), where E includes
+hardware that is reserved and not just used: a replica carries the share of the idle draw that it reserves, plus the
+draw of its own cores, times the site's PUE. The embodied part M is left out: nodes state no embodied figure yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hanse.core.plan import Score
+from hanse.core.units import MASS_UNITS, PERIODS_US
+from hanse.core.work import Workload
+from hanse.placement.settings import PlacementSettings
+from hanse.placement.table import UNKNOWN_RTT_US, Ints, NodeTable
+
+HOURS_PER_MONTH = PERIODS_US["month"] / PERIODS_US["hour"]
+GIB = 2**30
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreTable:
+    """Score columns for one shape of workload, without the moving part."""
+
+    bill_microeur: Ints
+    """Money as billed."""
+    money_microeur: Ints
+    """Money as weighed by the objective."""
+    carbon_ug: Ints
+    carbon_microeur: Ints
+    latency_us: Ints
+    latency_microeur: Ints
+    total_microeur: Ints
+
+    def at(self, row: int, moving_microeur: int) -> Score:
+        """The parts for one node, as a record."""
+        return Score(
+            money_microeur=int(self.money_microeur[row]),
+            bill_microeur=int(self.bill_microeur[row]),
+            carbon_microeur=int(self.carbon_microeur[row]),
+            carbon_ug=int(self.carbon_ug[row]),
+            latency_microeur=int(self.latency_microeur[row]),
+            latency_us=int(self.latency_us[row]),
+            moving_microeur=moving_microeur,
+        )
+
+
+def score(workload: Workload, table: NodeTable, worst_us: Ints, settings: PlacementSettings) -> ScoreTable:
+    """Score one replica on every node; `worst_us` is the round trip from the worst origin a node would serve."""
+    bill = _bill_microeur(workload, table)
+    carbon = _carbon_ug(workload, table)
+    money = _whole(bill * (workload.objective.cost_milli / 1_000))
+    priced = _whole(carbon * (workload.objective.carbon_microeur_per_t / MASS_UNITS["t"]))
+    penalty = _latency_microeur(workload, worst_us, settings)
+    return ScoreTable(
+        bill_microeur=_whole(bill),
+        money_microeur=money,
+        carbon_ug=_whole(carbon),
+        carbon_microeur=priced,
+        latency_us=worst_us,
+        latency_microeur=penalty,
+        total_microeur=money + priced + penalty,
+    )
+
+
+def moving_microeur(total_microeur: Ints, settings: PlacementSettings) -> Ints:
+    """What starting on a node that does not run the workload yet costs, for each node's score.
+
+    A share of the new place's own score and a floor: a move pays only if it gains more than both, and the way back
+    would have to gain as much again, so drifting prices do not make replicas swing.
+    """
+    return settings.moving_floor_microeur + total_microeur * settings.moving_permille // 1_000
+
+
+def _bill_microeur(workload: Workload, table: NodeTable) -> Floats:
+    cores = workload.resources.cpu_milli / 1_000
+    gib = workload.resources.memory_bytes / GIB
+    hourly = table.cpu_core_hour_microeur * cores + table.memory_gib_hour_microeur * gib
+    return np.asarray(hourly * HOURS_PER_MONTH)
+
+
+def _carbon_ug(workload: Workload, table: NodeTable) -> Floats:
+    # The reserved share is that of the scarcer resource: a replica that fills the memory idles the cores too.
+    cpu_share = workload.resources.cpu_milli / np.maximum(table.cpu_milli, 1)
+    memory_share = workload.resources.memory_bytes / np.maximum(table.memory_bytes, 1)
+    share = np.minimum(np.maximum(cpu_share, memory_share), 1.0)
+    draw_mw = table.idle_mw * share + table.per_core_mw * (workload.resources.cpu_milli / 1_000)
+    # 1 mW for 1 h at 1 g/kWh is 1 microgram.
+    return np.asarray(draw_mw * (table.pue_permille / 1_000) * HOURS_PER_MONTH * table.intensity_g_per_kwh)
+
+
+def _latency_microeur(workload: Workload, worst_us: Ints, settings: PlacementSettings) -> Ints:
+    target = workload.slo.latency_p99_us
+    allowed = settings.soft_latency_us if target is None else target
+    # An origin that cannot be located cannot be served within a target either; it is priced like one second.
+    known = np.where(worst_us == UNKNOWN_RTT_US, 1_000_000, worst_us)
+    beyond_us = np.maximum(known + settings.service_time_us - allowed, 0)
+    if not workload.slo.origins:
+        beyond_us = np.zeros_like(beyond_us)
+    return np.asarray(beyond_us * settings.latency_microeur_per_ms // 1_000)
+
+
+def _whole(values: Floats) -> Ints:
+    return np.rint(values).astype(np.int64)

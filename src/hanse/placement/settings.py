@@ -1,0 +1,51 @@
+"""The numbers that placement assumes, each with its unit, its range and why it has that value.
+
+They are assumptions until the fabric's own history replaces them; a plan's explanations name the one that carried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hanse.core.time import HOUR_US, US_PER_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementSettings:
+    """Rates, prices of latency and moving, and the size of explanations."""
+
+    node_down_ppm: int = 2_000
+    """Share of time one node is down alone, 0..1,000,000: 17.5 hours a year of reboots, patches and repairs."""
+    site_down_ppm: int = 500
+    """Share of time a whole site is down or cut off: 4.4 hours a year of power, cooling and uplink."""
+    operator_down_ppm: int = 50
+    """Share of time everything one operator runs is down: 26 minutes a year, one bad global change."""
+    jurisdiction_down_ppm: int = 10
+    """Share of time everything in one country is down: 5 minutes a year, a national grid or exchange."""
+    most_replicas: int = 7
+    """Most replicas that an availability target may ask for by itself, 1..64: beyond it shared causes dominate."""
+    service_time_us: int = 2_000
+    """Added to the round trip when compared with a latency SLO: the engine's own p99 bar at half load."""
+    soft_latency_us: int = 100_000
+    """Target where origins are named without a latency SLO: about where people notice a delay."""
+    latency_microeur_per_ms: int = 10_000
+    """Price of one millisecond beyond the target, per replica and month: one cent."""
+    unknown_zone_g_per_kwh: int = 700
+    """Intensity of a grid zone without data: high, so that not telling never wins over telling."""
+    moving_floor_microeur: int = 20_000
+    """Least monthly gain that justifies a move: two cents, about the price of a cold start and its risk."""
+    moving_permille: int = 150
+    """Gain that justifies a move, as a share of the new place's score: a drift below 15 % moves nothing."""
+    failure_backoff_us: int = 30 * US_PER_S
+    """How long a node is left out for a workload that failed there once; four times longer per further failure."""
+    refusal_backoff_us: int = 600 * US_PER_S
+    """The same after the node's owner refused: owners change their policy less often than a fault passes."""
+    most_backoff_us: int = HOUR_US
+    """Longest exclusion; rollout forgets failures after the same time."""
+    full_explanation_nodes: int = 200
+    """Fabrics up to this size get a candidate per node; larger ones the chosen, the best few per limit, and counts."""
+    kept_per_limit: int = 3
+    """How many rejected candidates per limit a large fabric's explanation keeps."""
+
+
+DEFAULT_SETTINGS = PlacementSettings()

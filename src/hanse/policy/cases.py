@@ -1,0 +1,123 @@
+"""The tests that packs carry: `packs -> results`.
+
+Each is a case of law: who, what data, from where, to whom and where, when.
+
+A pack whose cases fail is wrong, or the law's facts are: either way it should not be used.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from hanse.core.fabric import Grade, Node, Operator, Parent, Power, Price, Resources, Site, Tier
+from hanse.core.geo import Place
+from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId
+from hanse.core.verdict import Verdict
+from hanse.core.work import Data, Kind, Route, Sovereignty, Workload
+from hanse.policy.facts import at_midnight
+from hanse.policy.lines import load_yaml, rows
+from hanse.policy.order import screen_order
+from hanse.policy.packs import PackSet
+
+
+class CaseHolder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A holder of the operator in a case."""
+
+    country: str
+    share_permille: int = 1_000
+    veto: bool = False
+
+
+class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One row of a ``tests/*.yaml``: a workload, a place, an operator, a date, and what must come out."""
+
+    name: str
+    when: datetime.date
+    node_in: str
+    seat: str
+    verdict: str
+    """``allow`` or ``deny``."""
+    rules: tuple[str, ...] = ()
+    """Every rule that must deny, and no other; empty for ``allow``."""
+    packs: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    min_seal: dict[str, int] = {}
+    min_grade: int = 0
+    holders: tuple[CaseHolder, ...] = ()
+    seal: dict[str, int] = {}
+    certificates: tuple[str, ...] = ()
+    operator_grade: int = 1
+    node_grade: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseResult:
+    """How one case came out."""
+
+    file: str
+    name: str
+    wanted: str
+    got: str
+    is_ok: bool
+    verdict: Verdict
+
+
+def check_packs(packs: PackSet) -> tuple[CaseResult, ...]:
+    """Run every case that the packs carry, in file order. Raises PolicyError on a case that cannot be read."""
+    return tuple(_run(packs, file, case) for file, case in _cases(packs))
+
+
+def _cases(packs: PackSet) -> Iterator[tuple[str, Case]]:
+    for file, text in packs.cases.items():
+        for case in rows(file, load_yaml(file, text), "cases", Case):
+            yield file, case
+
+
+def _run(packs: PackSet, file: str, case: Case) -> CaseResult:
+    site, operator, node = _place(case)
+    verdict = screen_order(_workload(case), node, site, operator, packs, None, at_midnight(case.when))
+    got = _spell(verdict.is_allowed, () if verdict.is_allowed else tuple(r.rule for r in verdict.reasons))
+    wanted = _spell(case.verdict == "allow", case.rules)
+    return CaseResult(file=file, name=case.name, wanted=wanted, got=got, is_ok=wanted == got, verdict=verdict)
+
+
+def _spell(is_allowed: bool, rules: tuple[str, ...]) -> str:
+    return "allow" if is_allowed else "deny " + " ".join(sorted(rules))
+
+
+def _workload(case: Case) -> Workload:
+    return Workload(
+        id=WorkloadId("case.work"), kind=Kind.FUNCTION, namespace="case", name="work",
+        artifact=Digest("sha256:" + "0" * 64), artifact_bytes=1, route=Route(path="/case"), resources=Resources(),
+        data=Data(classes=case.data, subjects=case.subjects),
+        sovereignty=Sovereignty(
+            packs=case.packs, seal=case.min_seal, grade=case.min_grade, location_only=case.only,
+            control_exclude=tuple(CountryCode(c) for c in case.exclude),
+        ),
+    )  # fmt: skip
+
+
+def _place(case: Case) -> tuple[Site, Operator, Node]:
+    place = Place(city="case", latitude_deg=0.0, longitude_deg=0.0)
+    site = Site(id=SiteId("case"), country=CountryCode(case.node_in), place=place, grid_zone=case.node_in)
+    holders = tuple(
+        Parent(name=f"holder-{n}", country=CountryCode(h.country), share_permille=h.share_permille, has_veto=h.veto)
+        for n, h in enumerate(case.holders, 1)
+    )
+    operator = Operator(
+        id=OperatorId("operator"), name="operator", seat=CountryCode(case.seat), parents=holders, seal=case.seal,
+        certificates=case.certificates, grade=Grade(case.operator_grade),
+    )  # fmt: skip
+    node = Node(
+        id=NodeId("node"), site=site.id, operator=operator.id, tier=Tier.CORE, capacity=Resources(),
+        price=Price(cpu_core_hour_microeur=0, memory_gib_hour_microeur=0), power=Power(idle_mw=0, per_core_mw=0),
+        grade=Grade(case.node_grade),
+    )  # fmt: skip
+    return site, operator, node

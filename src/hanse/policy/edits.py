@@ -1,0 +1,243 @@
+"""Single edits that might turn a denial: to the spec, to a fact, to a guardrail. `case -> edits`.
+
+An edit is a sentence, who may make it, and a pure change of the case; whether it helps is for Cedar to say. Law is
+not for the owner of a workload to waive: a pack that states law is never dropped from a spec, only the data that
+brings it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from hanse.core.fabric import Grade, Node, Operator, Parent, Site
+from hanse.core.time import WallTime, to_datetime
+from hanse.core.work import Sovereignty, Workload
+from hanse.policy.control import MAJORITY_PERMILLE, has_control
+from hanse.policy.entities import certificates_at
+from hanse.policy.explain import Question, uncovered, untrusted
+from hanse.policy.facts import Adequacy, FactsNow
+from hanse.policy.packs import PackSet
+from hanse.policy.rules import Rule
+from hanse.policy.schema import SEAL_OBJECTIVES
+
+
+class Who(IntEnum):
+    """Who may make an edit, nearest first."""
+
+    OWNER = 0
+    OPERATOR = 1
+    LEGISLATOR = 2
+    DOMAIN = 3
+
+
+TARGETS = {Who.OWNER: "spec", Who.OPERATOR: "fact", Who.LEGISLATOR: "fact", Who.DOMAIN: "rule"}
+"""How `hanse.core.verdict.Change.target` names them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """All that an edit may change: one workload on one node, with the guardrails and extra decisions in force."""
+
+    workload: Workload
+    node: Node
+    site: Site
+    operator: Operator
+    guardrails: tuple[str, ...]
+    decisions: tuple[Adequacy, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """One edit: a unique imperative sentence, who may make it, and the change itself; no-op where it does not apply."""
+
+    what: str
+    who: Who
+    apply: Callable[[Case], Case]
+
+
+def edits_for(case: Case, question: Question, denying: tuple[Rule, ...], packs: PackSet) -> Iterator[Edit]:
+    """Every single edit worth trying against these denying rules."""
+    paths = {path for rule in denying for path in rule.reads.paths}
+    yield from _packs(case, packs)
+    yield from _demands(case, paths)
+    if any(path.startswith("principal#") or path == "principal.subjects" for path in paths):
+        yield from _data(case, question.facts)
+        yield from _decisions(case, question)
+    yield from _operator(case, paths)
+    yield from _grades(case, paths)
+    yield from _certificates(case, denying, question.facts)
+
+
+def _packs(case: Case, packs: PackSet) -> Iterator[Edit]:
+    for pack in case.workload.sovereignty.packs:
+        if pack not in packs.packs:
+            yield _spec(f"remove the pack {pack} from sovereignty.packs: it does not exist", _without_pack(pack))
+        elif packs.packs[pack].meta.basis == "choice" and pack not in case.guardrails:
+            yield _spec(f"remove the pack {pack} from sovereignty.packs", _without_pack(pack))
+    for pack in case.guardrails:
+        law = ", which states law, so only on another legal basis" if packs.packs[pack].meta.basis == "law" else ""
+        what = f"have the domain lift its guardrail {pack} for namespace {case.workload.namespace}{law}"
+        yield Edit(what=what, who=Who.DOMAIN, apply=_without_guardrail(pack))
+
+
+def _demands(case: Case, paths: set[str]) -> Iterator[Edit]:
+    own = case.workload.sovereignty
+    if "principal.control_exclude" in paths:
+        for country in sorted(own.control_exclude):
+            yield _spec(f"remove {country} from sovereignty.control.exclude", _without_excluded(country))
+    if "principal.location_only" in paths and own.location_only:
+        country = case.site.country
+        wider = (*own.location_only, country)
+        yield _spec(f"add {country} to sovereignty.location.only", lambda own: replace(own, location_only=wider))
+    for objective in SEAL_OBJECTIVES:
+        least, level = own.seal.get(objective, 0), case.operator.seal.get(objective, 0)
+        if f"principal.seal.{objective}" in paths and level < least:
+            what = f"lower sovereignty.seal.{objective} from {least} to {level}"
+            yield _spec(what, _seal_minimum(objective, level))
+            what = f"have {case.operator.id} raise its SEAL level for {objective} from {level} to {least}"
+            yield _on_operator(case, what, _seal_level(objective, least))
+    reached = min(case.node.grade, case.operator.grade)
+    if "principal.grade" in paths and reached < own.grade:
+        what = f"lower sovereignty.grade from {own.grade} to {int(reached)}"
+        yield _spec(what, lambda own: replace(own, grade=int(reached)))
+
+
+def _data(case: Case, facts: FactsNow) -> Iterator[Edit]:
+    data = case.workload.data
+    for name in sorted(data.classes):
+        kept = tuple(c for c in data.classes if c != name)
+        what = f"remove {name} from data.classes, if the workload can do without {name} data"
+        yield Edit(what=what, who=Who.OWNER, apply=_data_classes(kept))
+    for name in sorted(data.subjects):
+        members = set(facts.members.get(name, ()))
+        for narrower, inside in facts.members.items():
+            if inside and set(inside) < members:
+                kept = tuple(narrower if s == name else s for s in data.subjects)
+                what = f"state data.subjects {narrower} instead of {name}, if no other people are concerned"
+                yield Edit(what=what, who=Who.OWNER, apply=_data_subjects(kept))
+        if len(data.subjects) > 1:
+            kept = tuple(s for s in data.subjects if s != name)
+            what = f"remove {name} from data.subjects, if none of them are concerned"
+            yield Edit(what=what, who=Who.OWNER, apply=_data_subjects(kept))
+
+
+def _decisions(case: Case, question: Question) -> Iterator[Edit]:
+    foreign = {str(case.site.country)} if uncovered(question) else set()
+    for country in sorted(foreign | set(untrusted(question))):
+        for regime in question.facts.facts.regimes:
+            exporters = question.facts.exporters(regime, case.workload.data.subjects)
+            if exporters:
+                what = f"wait for an adequacy decision under {regime.name} that covers {country}"
+                yield Edit(
+                    what=what, who=Who.LEGISLATOR, apply=_decision(regime.name, exporters, country, question.facts.now)
+                )
+
+
+def _operator(case: Case, paths: set[str]) -> Iterator[Edit]:
+    if "resource.operator.reach" not in paths:
+        return
+    for parent in case.operator.parents:
+        if has_control(parent):
+            what = f"have {parent.name} ({parent.country}) give up control of {case.operator.id}: no veto, at most half"
+            yield _on_operator(case, what, _without_control(parent))
+
+
+def _grades(case: Case, paths: set[str]) -> Iterator[Edit]:
+    wanted = case.workload.sovereignty.grade if "principal.grade" in paths else 0
+    if "resource.grade" in paths and case.node.grade < wanted:
+        where = f"{case.operator.id}'s nodes in {case.site.country}"
+        what = f"raise the grade of the facts about {where} from {int(case.node.grade)} to {wanted}"
+        yield Edit(what=what, who=Who.OPERATOR, apply=_node_grade(case, wanted))
+    if "resource.operator.grade" in paths:
+        counted = Grade.CERTIFIED if "resource.operator.certificates" in paths else Grade.CLAIMED
+        least = max(wanted, int(counted))
+        if case.operator.grade < least:
+            what = f"raise the grade of {case.operator.id}'s facts from {int(case.operator.grade)} to {least}"
+            yield _on_operator(case, what, lambda op: replace(op, grade=Grade(max(op.grade, least))))
+
+
+def _certificates(case: Case, denying: tuple[Rule, ...], facts: FactsNow) -> Iterator[Edit]:
+    wanted = {
+        name for rule in denying for path, name in rule.reads.contained if path == "resource.operator.certificates"
+    }
+    for name in sorted(wanted - set(certificates_at(case.operator, facts.now))):
+        what = f"have {case.operator.id} obtain and record {name}"
+        yield _on_operator(case, what, _certificate(name))
+
+
+def _spec(what: str, change: Callable[[Sovereignty], Sovereignty]) -> Edit:
+    def apply(case: Case) -> Case:
+        return replace(case, workload=replace(case.workload, sovereignty=change(case.workload.sovereignty)))
+
+    return Edit(what=what, who=Who.OWNER, apply=apply)
+
+
+def _on_operator(case: Case, what: str, change: Callable[[Operator], Operator]) -> Edit:
+    id_ = case.operator.id
+
+    def apply(other: Case) -> Case:
+        return replace(other, operator=change(other.operator)) if other.operator.id == id_ else other
+
+    return Edit(what=what, who=Who.OPERATOR, apply=apply)
+
+
+def _without_pack(pack: str) -> Callable[[Sovereignty], Sovereignty]:
+    return lambda own: replace(own, packs=tuple(p for p in own.packs if p != pack))
+
+
+def _without_guardrail(pack: str) -> Callable[[Case], Case]:
+    return lambda case: replace(case, guardrails=tuple(g for g in case.guardrails if g != pack))
+
+
+def _without_excluded(country: str) -> Callable[[Sovereignty], Sovereignty]:
+    return lambda own: replace(own, control_exclude=tuple(c for c in own.control_exclude if c != country))
+
+
+def _seal_minimum(objective: str, level: int) -> Callable[[Sovereignty], Sovereignty]:
+    return lambda own: replace(own, seal={**own.seal, objective: level})
+
+
+def _seal_level(objective: str, level: int) -> Callable[[Operator], Operator]:
+    return lambda operator: replace(operator, seal={**operator.seal, objective: level})
+
+
+def _certificate(name: str) -> Callable[[Operator], Operator]:
+    return lambda operator: replace(operator, certificates=(*operator.certificates, name))
+
+
+def _without_control(parent: Parent) -> Callable[[Operator], Operator]:
+    minority = replace(parent, share_permille=min(parent.share_permille, MAJORITY_PERMILLE), has_veto=False)
+    return lambda operator: replace(operator, parents=tuple(minority if p == parent else p for p in operator.parents))
+
+
+def _node_grade(like: Case, grade: int) -> Callable[[Case], Case]:
+    def apply(case: Case) -> Case:
+        is_meant = (case.operator.id, case.site.country, case.node.grade) == (
+            like.operator.id, like.site.country, like.node.grade,
+        )  # fmt: skip
+        return replace(case, node=replace(case.node, grade=Grade(grade))) if is_meant else case
+
+    return apply
+
+
+def _data_classes(classes: tuple[str, ...]) -> Callable[[Case], Case]:
+    return lambda case: replace(
+        case, workload=replace(case.workload, data=replace(case.workload.data, classes=classes))
+    )
+
+
+def _data_subjects(subjects: tuple[str, ...]) -> Callable[[Case], Case]:
+    return lambda case: replace(
+        case, workload=replace(case.workload, data=replace(case.workload.data, subjects=subjects))
+    )
+
+
+def _decision(regime: str, exporters: tuple[str, ...], country: str, now: WallTime) -> Callable[[Case], Case]:
+    today = to_datetime(now).date()
+    row = Adequacy(
+        id=f"assumed-{regime}-{country}", exporters=exporters, importers=(country,), scope="general",
+        cite="assumed", assurance="verified", as_of=today, since=today,
+    )  # fmt: skip
+    return lambda case: replace(case, decisions=(*case.decisions, row))

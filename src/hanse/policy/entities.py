@@ -1,0 +1,202 @@
+"""Workloads, nodes and law as Cedar entities, grouped into classes: `spec, fabric, facts -> subjects, objects`.
+
+Two workloads whose attributes are equal wherever some rule reads them are one subject; likewise nodes are one object.
+An attribute that no rule reads tells nothing apart, so a thousand nodes are a few dozen objects. What is computed
+here is only membership and time (blocs, adequacy of all exporters, reach of law, expired certificates); what it means
+is for the rules.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hanse.core.fabric import Node, Operator, Site
+from hanse.core.ids import CountryCode, Digest, OperatorId
+from hanse.core.time import WallTime
+from hanse.core.work import Workload
+from hanse.policy.control import control_reach
+from hanse.policy.facts import UNCLASSIFIED_COUNTS_AS, FactsNow, at_midnight
+from hanse.policy.packs import PackSet
+from hanse.policy.reads import Reads
+from hanse.policy.schema import SEAL_OBJECTIVES, WORLD
+from hanse.wire.canonical import digest_of
+
+Entity = Mapping[str, Any]
+"""One entity in Cedar's JSON form."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A class of workloads: equal in all that rules read."""
+
+    key: Digest
+    packs: tuple[str, ...]
+    """Packs in force, in order."""
+    unknown: tuple[str, ...]
+    """Packs that the spec names and nobody ships; a denial by itself."""
+    entity: Entity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Object:
+    """A class of nodes, with their operator."""
+
+    key: Digest
+    node: Entity
+    operator: Entity
+
+
+def subject_of(
+    workload: Workload, packs: PackSet, facts: FactsNow, guardrails: tuple[str, ...], reads: Reads
+) -> Subject:
+    """Describe a workload to Cedar. `guardrails` are packs that the domain binds to its namespace."""
+    named = {*packs.always, *guardrails, *workload.sovereignty.packs}
+    in_force = tuple(name for name in packs.packs if name in named)
+    unknown = tuple(sorted(named - set(packs.packs)))
+    own = workload.sovereignty
+    attrs: dict[str, Any] = {
+        "namespace": workload.namespace,
+        "regimes": [r.name for r in facts.facts.regimes if facts.exporters(r, workload.data.subjects)],
+        "subjects": _countries(facts.expand(workload.data.subjects) or ()),
+        "seal": _seal(own.seal),
+        "control_exclude": _countries(sorted(own.control_exclude)),
+        "location_only": _countries(sorted(own.location_only)),
+        "grade": own.grade,
+    }
+    parents = [_ref("DataClass", name) for name in data_classes(workload, facts)]
+    tags = _tags(workload, facts)
+    read = _read(attrs, reads, "principal")
+    identity = workload.id if reads.names_type("Workload") else ""
+    key = digest_of([identity, in_force, unknown, read, parents, tags])
+    entity = {"uid": _ref("Workload", identity or key), "attrs": attrs, "parents": parents, "tags": tags}
+    return Subject(key=key, packs=in_force, unknown=unknown, entity=entity)
+
+
+def object_of(
+    node: Node,
+    site: Site,
+    operator: Operator,
+    operators: Mapping[OperatorId, Operator],
+    *,
+    facts: FactsNow,
+    reads: Reads,
+) -> Object:
+    """Describe a node and its operator to Cedar."""
+    op = operator_entity(operator, operators, facts.now, reads)
+    attrs: dict[str, Any] = {
+        "location": _ref("Jurisdiction", site.country),
+        "operator": op["uid"],
+        "tier": node.tier.value,
+        "grade": int(node.grade),
+    }
+    parents = [_ref("Site", site.id)] if reads.names_type("Site") else []
+    read = _read(attrs, reads, "resource")
+    identity = node.id if reads.names_type("Node") else ""
+    key = digest_of([identity, op, read, parents])
+    return Object(key=key, operator=op, node={"uid": _ref("Node", identity or key), "attrs": attrs, "parents": parents})
+
+
+def operator_entity(
+    operator: Operator, operators: Mapping[OperatorId, Operator], now: WallTime, reads: Reads
+) -> Entity:
+    """Describe an operator to Cedar: who reaches it, and which of its certificates hold now."""
+    attrs: dict[str, Any] = {
+        "seat": _ref("Jurisdiction", operator.seat),
+        "reach": _countries([country for country, _ in control_reach(operator, operators)]),
+        "seal": _seal(operator.seal),
+        "certificates": certificates_at(operator, now),
+        "grade": int(operator.grade),
+    }
+    identity = operator.id if reads.names_type("Operator") else digest_of(attrs)
+    return {"uid": _ref("Operator", identity), "attrs": attrs, "parents": []}
+
+
+def kind_of_work(work: Workload, reads: Reads) -> tuple[object, ...]:
+    """Sort workloads into kinds that surely are one subject: cheaper than describing each."""
+    own = work.sovereignty
+    demands = own.packs, own.control_exclude, own.location_only, own.grade, *sorted(own.seal.items())
+    identity = work.id if reads.names_type("Workload") else ""
+    return identity, work.namespace, work.data.classes, work.data.subjects, *demands
+
+
+def kind_of_node(node: Node, site: Site, reads: Reads) -> tuple[object, ...]:
+    """Sort nodes into kinds that surely are one object, as long as each operator is one operator."""
+    if reads.names_type("Node") or reads.names_type("Site"):
+        return (node.id,)
+    return site.country, node.operator, node.tier, node.grade
+
+
+def law_entities(facts: FactsNow) -> list[Entity]:
+    """Every country within its blocs and the world, every bloc, every class of data: what holds for all requests."""
+    world = {"uid": _ref("Jurisdiction", WORLD), "attrs": {}, "parents": []}
+    blocs = [{"uid": _ref("Jurisdiction", bloc), "attrs": {}, "parents": []} for bloc in facts.members]
+    countries = [
+        {
+            "uid": _ref("Jurisdiction", country), "attrs": {},
+            "parents": [_ref("Jurisdiction", above) for above in (*facts.blocs[country], WORLD)],
+        }
+        for country in facts.facts.countries
+    ]  # fmt: skip
+    classes = [
+        {"uid": _ref("DataClass", c.name), "attrs": {}, "parents": [_ref("DataClass", w) for w in c.within]}
+        for c in facts.facts.classes
+    ]
+    return [world, *blocs, *countries, *classes]
+
+
+def data_classes(workload: Workload, facts: FactsNow) -> tuple[str, ...]:
+    """Classes of data as the rules see them, in order; one that the facts do not list counts as personal."""
+    known = {c.name for c in facts.facts.classes}
+    return tuple(sorted({name if name in known else UNCLASSIFIED_COUNTS_AS for name in workload.data.classes}))
+
+
+def certificates_at(operator: Operator, now: WallTime) -> list[str]:
+    """Names of the certificates that hold at `now`, in order.
+
+    ``name@YYYY-MM-DD`` holds until 00:00 UTC of that date; a date that cannot be read has passed.
+    """
+    return sorted(
+        {name for name, until in map(split_certificate, operator.certificates) if until is None or now < until}
+    )
+
+
+def split_certificate(text: str) -> tuple[str, WallTime | None]:
+    """Split ``name@YYYY-MM-DD`` into name and expiry; no date means no expiry, a bad date means long expired."""
+    name, at, date = text.partition("@")
+    if not at:
+        return name, None
+    try:
+        return name, at_midnight(datetime.date.fromisoformat(date))
+    except ValueError:
+        return name, WallTime(0)
+
+
+def _read(attrs: Mapping[str, Any], reads: Reads, variable: str) -> Mapping[str, Any]:
+    """Keep the attributes that some rule reads."""
+    tops = reads.tops(variable)
+    return attrs if reads.is_opaque else {name: value for name, value in attrs.items() if name in tops}
+
+
+def _tags(workload: Workload, facts: FactsNow) -> dict[str, list[Entity]]:
+    tags: dict[str, list[Entity]] = {}
+    for regime in facts.facts.regimes:
+        exporters = facts.exporters(regime, workload.data.subjects)
+        if exporters:
+            for scope in facts.scopes:
+                tags[f"{regime.name}:{scope}"] = _countries(facts.adequate(exporters, scope))
+    return tags
+
+
+def _seal(levels: Mapping[str, int]) -> dict[str, int]:
+    return {objective: int(levels.get(objective, 0)) for objective in SEAL_OBJECTIVES}
+
+
+def _countries(codes: tuple[str, ...] | list[str] | list[CountryCode]) -> list[Entity]:
+    return [_ref("Jurisdiction", code) for code in codes]
+
+
+def _ref(kind: str, id_: str) -> Entity:
+    return {"type": kind, "id": str(id_)}

@@ -1,0 +1,19 @@
+"""What goes wrong with rules and facts before any of them decides: `file, line, what, remedy`."""
+
+from __future__ import annotations
+
+from hanse.core.errors import HanseError
+
+
+class PolicyError(HanseError):
+    """Raised when a pack, a facts file or an owner's policy is wrong; nothing of it is used.
+
+    `context` carries ``file`` and ``line`` (1-based; 0 where no single line is at fault); `hint` is the remedy.
+    """
+
+    code = "policy.invalid"
+
+    @classmethod
+    def at(cls, file: str, line: int, message: str, remedy: str) -> PolicyError:
+        """Build the error for one place in one file."""
+        return cls(f"{file}:{line}: {message}", hint=remedy, context={"file": file, "line": line})

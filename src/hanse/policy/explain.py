@@ -1,0 +1,241 @@
+"""Why: the rules that decided, as sentences with citations and the facts they read. `answer, spec, node -> reasons`.
+
+The facts shown are those that the deciding rule reads, found in its syntax tree; the values in a sentence are of this
+workload and this node, not of their class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from hanse.core.fabric import Node, Operator, Site
+from hanse.core.ids import OperatorId
+from hanse.core.verdict import FactRead, Reason
+from hanse.core.work import Workload
+from hanse.policy import evaluate
+from hanse.policy.control import control_reach
+from hanse.policy.entities import certificates_at, data_classes, split_certificate
+from hanse.policy.facts import ASSURANCE_GRADE, Adequacy, FactsNow, at_midnight
+from hanse.policy.packs import PackSet
+from hanse.policy.rules import Rule
+from hanse.policy.schema import SEAL_OBJECTIVES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One workload on one node, with all that an explanation may mention."""
+
+    workload: Workload
+    node: Node
+    site: Site
+    operator: Operator
+    operators: Mapping[OperatorId, Operator]
+    facts: FactsNow
+
+
+def reasons_for(
+    answer: evaluate.Answer, question: Question, packs: PackSet, rules: Mapping[str, Rule], in_force: tuple[str, ...]
+) -> tuple[Reason, ...]:
+    """Spell out every rule that decided, in the answer's order.
+
+    `rules` maps ids to rules; `in_force` names the packs asked. An allowance also shows the facts that the packs
+    named by the spec or the domain read and found in order, because it rests on them.
+    """
+    values = _values(question)
+    reasons = tuple(
+        _of_rule(rules[id_], question, values) if id_ in rules else _of_wrapper(id_, answer, question, packs)
+        for id_ in answer.rules
+    )
+    if not answer.is_allowed:
+        return reasons
+    named = tuple(name for name in in_force if name not in packs.always)
+    rested = {fact for rule in packs.rules_of(named) for fact in facts_read(rule, question)}
+    return tuple(replace(r, facts=_in_order(rested | set(r.facts))) for r in reasons)
+
+
+def _of_rule(rule: Rule, question: Question, values: Mapping[str, str]) -> Reason:
+    message = rule.message.format_map(values)
+    return Reason(rule=rule.id, cite=rule.cite, message=message, facts=facts_read(rule, question))
+
+
+def _of_wrapper(id_: str, answer: evaluate.Answer, question: Question, packs: PackSet) -> Reason:
+    """Word the denials that no written rule gives."""
+    workload, node = question.workload, question.node
+    match id_:
+        case evaluate.DEFAULT_DENY:
+            message = f"no rule permits {workload.id} on {node.id}, and what is not permitted is denied"
+            return Reason(rule=id_, cite="hanse: deny by default", message=message)
+        case evaluate.UNKNOWN_PACK:
+            wrong = ", ".join(p for p in workload.sovereignty.packs if p not in packs.packs)
+            message = f"{workload.id} names the pack {wrong}, which does not exist; there are {', '.join(packs.packs)}"
+            return Reason(rule=id_, cite="spec: sovereignty.packs", message=message)
+        case _:
+            message = f"a rule could not be evaluated, which denies: {'; '.join(answer.errors)}"
+            return Reason(rule=evaluate.ERROR_RULE, cite="hanse: an evaluation error is a denial", message=message)
+
+
+def facts_read(rule: Rule, question: Question) -> tuple[FactRead, ...]:
+    """Show the facts that a rule reads, for this node and this workload, in order of subject."""
+    facts: list[FactRead] = []
+    for path in sorted(rule.reads.paths):
+        if path in _READERS:
+            facts.extend(_READERS[path](question))
+        elif path.startswith("resource.operator.seal."):
+            facts.append(_seal_fact(question, path.rsplit(".", 1)[1]))
+        elif path.startswith("principal#"):
+            facts.extend(_adequacy_facts(question, path.removeprefix("principal#"), _countries_read(rule, question)))
+    return _in_order(set(facts))
+
+
+def _in_order(facts: set[FactRead]) -> tuple[FactRead, ...]:
+    return tuple(sorted(facts, key=lambda fact: (fact.subject, fact.value)))
+
+
+def uncovered(question: Question) -> tuple[str, ...]:
+    """Exporting countries of the workload's subjects from which no general decision covers the node's country."""
+    missing = {
+        exporter
+        for regime in question.facts.facts.regimes
+        for exporter in question.facts.exporters(regime, question.workload.data.subjects)
+        if question.site.country not in question.facts.covered.get((exporter, "general"), {})
+    }
+    return tuple(sorted(missing))
+
+
+def untrusted(question: Question) -> tuple[str, ...]:
+    """Countries whose law reaches the operator and to which the workload's data may not flow freely."""
+    free: set[str] | None = None
+    for regime in question.facts.facts.regimes:
+        exporters = question.facts.exporters(regime, question.workload.data.subjects)
+        if exporters:
+            adequate = set(question.facts.adequate(exporters, "general"))
+            free = adequate if free is None else free & adequate
+    reach = [country for country, _ in control_reach(question.operator, question.operators)]
+    return () if free is None else tuple(c for c in reach if c not in free)
+
+
+def _values(q: Question) -> dict[str, str]:
+    reach = control_reach(q.operator, q.operators)
+    own = q.workload.sovereignty
+    excluded = sorted({str(c) for c in own.control_exclude} & {*(str(c) for c, _ in reach), str(q.site.country)})
+    missed = untrusted(q)
+    named = {*excluded, *missed}
+    paths = [path for country, path in reach if country in named] or [path for _, path in reach]
+    values = {
+        "workload": str(q.workload.id), "node": str(q.node.id), "site": str(q.site.id), "operator": str(q.operator.id),
+        "country": _country(q, q.site.country), "seat": _country(q, q.operator.seat),
+        "blocs": _list(q.facts.blocs.get(q.site.country, ())),
+        "reach": _list([country for country, _ in reach]), "reach_paths": "; ".join(paths),
+        "excluded": _list(excluded), "untrusted": _list(missed), "uncovered": _list(_blocs_first(q, uncovered(q))),
+        "location_only": _list(sorted(own.location_only)),
+        "data": _list(data_classes(q.workload, q.facts)), "subjects": _list(sorted(q.workload.data.subjects)),
+        "certificates": _list(certificates_at(q.operator, q.facts.now)),
+        "grade": str(own.grade), "node_grade": str(int(q.node.grade)), "operator_grade": str(int(q.operator.grade)),
+    }  # fmt: skip
+    for objective in SEAL_OBJECTIVES:
+        values[f"has_{objective}"] = str(q.operator.seal.get(objective, 0))
+        values[f"min_{objective}"] = str(own.seal.get(objective, 0))
+    return values
+
+
+def _country(q: Question, code: str) -> str:
+    name = {str(c): n for c, n in q.facts.facts.countries.items()}.get(code)
+    return f"{name} ({code})" if name else code
+
+
+def _blocs_first(q: Question, countries: tuple[str, ...]) -> tuple[str, ...]:
+    """Say ``EEA`` instead of thirty countries, where a bloc is meant whole."""
+    for bloc, members in sorted(q.facts.members.items(), key=lambda item: (-len(item[1]), item[0])):
+        if members and set(members) <= set(countries):
+            return (bloc, *(c for c in countries if c not in members))
+    return countries
+
+
+def _list(names: tuple[str, ...] | list[str] | list[str]) -> str:
+    return ", ".join(names) if names else "none"
+
+
+def _countries_read(rule: Rule, q: Question) -> tuple[str, ...]:
+    reach = [str(country) for country, _ in control_reach(q.operator, q.operators)]
+    location = [str(q.site.country)] if "resource.location" in rule.reads.paths else []
+    return (*location, *(reach if "resource.operator.reach" in rule.reads.paths else []))
+
+
+def _place_facts(q: Question) -> list[FactRead]:
+    return [
+        FactRead(subject=f"node/{q.node.id}.site", value=str(q.site.id), grade=int(q.node.grade)),
+        FactRead(subject=f"site/{q.site.id}.country", value=str(q.site.country), grade=int(q.node.grade)),
+    ]
+
+
+def _control_facts(q: Question) -> list[FactRead]:
+    reach = _list([country for country, _ in control_reach(q.operator, q.operators)])
+    return [FactRead(subject=f"operator/{q.operator.id}.control", value=reach, grade=int(q.operator.grade))]
+
+
+def _certificate_facts(q: Question) -> list[FactRead]:
+    subject = f"operator/{q.operator.id}.certificates"
+    dated = [(name, c) for c in sorted(q.operator.certificates) for name, _ in [split_certificate(c)]]
+    if not dated:
+        return [FactRead(subject=subject, value="none", grade=int(q.operator.grade))]
+    return [
+        FactRead(subject=subject, value=name, grade=int(q.operator.grade), until=text.partition("@")[2] or None)
+        for name, text in dated
+    ]
+
+
+def _seal_fact(q: Question, objective: str) -> FactRead:
+    level = str(q.operator.seal.get(objective, 0))
+    return FactRead(subject=f"operator/{q.operator.id}.seal.{objective}", value=level, grade=int(q.operator.grade))
+
+
+def _adequacy_facts(q: Question, tag: str, countries: tuple[str, ...]) -> list[FactRead]:
+    """The rows behind a tag: those in force for these countries, and those known but not usable now."""
+    name, _, scope = tag.partition(":")
+    exporters = {
+        e for r in q.facts.facts.regimes if r.name == name for e in q.facts.exporters(r, q.workload.data.subjects)
+    }
+    used = {
+        row.id: row
+        for exporter in sorted(exporters)
+        for country in countries
+        if (row := q.facts.covered.get((exporter, scope), {}).get(country)) is not None
+    }
+    about = [r for r in q.facts.facts.adequacy if r.scope == scope and set(countries) & set(r.importers)]
+    return [_row_fact(row, row.cite) for row in used.values()] + [
+        _row_fact(row, _why_not(row, q.facts)) for row in about if row.id not in used
+    ]
+
+
+def _row_fact(row: Adequacy, value: str) -> FactRead:
+    until = None if row.until is None else row.until.isoformat()
+    return FactRead(subject=f"adequacy/{row.id}", value=value, grade=ASSURANCE_GRADE[row.assurance], until=until)
+
+
+def _why_not(row: Adequacy, facts: FactsNow) -> str:
+    if row.assurance == "unverified":
+        return f"unverified, so never a basis: {row.cite}"
+    if row.since is not None and facts.now < at_midnight(row.since):
+        return f"not before {row.since.isoformat()}: {row.cite}"
+    if row.until is not None and facts.now >= at_midnight(row.until):
+        return f"ended: {row.cite}"
+    return f"not for these subjects: {row.cite}"
+
+
+_READERS: Mapping[str, Callable[[Question], list[FactRead]]] = {
+    "resource.location": _place_facts,
+    "resource.grade": lambda q: [
+        FactRead(subject=f"node/{q.node.id}.grade", value=str(int(q.node.grade)), grade=int(q.node.grade))
+    ],
+    "resource.operator.reach": _control_facts,
+    "resource.operator.seat": lambda q: [
+        FactRead(subject=f"operator/{q.operator.id}.seat", value=str(q.operator.seat), grade=int(q.operator.grade))
+    ],
+    "resource.operator.grade": lambda q: [
+        FactRead(
+            subject=f"operator/{q.operator.id}.grade", value=str(int(q.operator.grade)), grade=int(q.operator.grade)
+        )
+    ],
+    "resource.operator.certificates": _certificate_facts,
+}

@@ -1,0 +1,98 @@
+"""What a policy reads, found in its syntax tree: `cedar text -> attribute paths, named entities`.
+
+Two uses: only attributes that some rule reads tell classes apart, and a refusal shows exactly the facts its rules read.
+Derived, never declared by hand, so it cannot go stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from cedarpy import pst
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reads:
+    """Attribute paths (``resource.operator.reach``, ``principal#gdpr:general`` for a tag) and entities by name."""
+
+    paths: frozenset[str] = frozenset()
+    entities: frozenset[tuple[str, str]] = frozenset()
+    """(type, id) of every entity a rule names."""
+    contained: frozenset[tuple[str, str]] = frozenset()
+    """(path, literal) for every ``path.contains("literal")``: which certificate a rule looks for."""
+    is_opaque: bool = False
+    """An attribute of a computed value is read, so anything may be."""
+
+    def plus(self, other: Reads) -> Reads:
+        """Union of what both read."""
+        return Reads(
+            paths=self.paths | other.paths, entities=self.entities | other.entities,
+            contained=self.contained | other.contained, is_opaque=self.is_opaque or other.is_opaque,
+        )  # fmt: skip
+
+    def tops(self, variable: str) -> frozenset[str]:
+        """First attribute names read of `principal` or `resource`."""
+        return frozenset(p.split(".")[1] for p in self.paths if p.startswith(variable + "."))
+
+    def names_type(self, entity_type: str) -> bool:
+        """Tell whether a rule names an entity of this type."""
+        return self.is_opaque or any(kind == entity_type for kind, _ in self.entities)
+
+
+def reads_of(template: pst.Template) -> Reads:
+    """Collect what one policy reads."""
+    paths: set[str] = set()
+    contained: set[tuple[str, str]] = set()
+    is_opaque = False
+    for node in _walk(template):
+        match node:
+            case pst.GetAttr():
+                path = _path(node)
+                is_opaque = is_opaque or path is None
+                if path is not None:
+                    paths.add(path)
+            case pst.HasAttr(base=base, attrs=attrs):
+                path = _path(base)
+                is_opaque = is_opaque or path is None
+                if path is not None:
+                    paths.add(".".join((path, *attrs)))
+            case pst.BinaryOp(op="get_tag" | "has_tag", left=left, right=pst.StringLit(value=tag)):
+                path = _path(left)
+                is_opaque = is_opaque or path is None
+                paths.add(f"{path}#{tag}")
+            case pst.BinaryOp(op="get_tag" | "has_tag"):
+                is_opaque = True
+            case pst.BinaryOp(op="contains", left=left, right=pst.StringLit(value=literal)):
+                contained.add((_path(left) or "", literal))
+            case _:
+                pass
+    return Reads(
+        paths=frozenset(paths), contained=frozenset(contained), is_opaque=is_opaque,
+        entities=frozenset((str(uid.type), uid.id) for uid in pst.entity_uids(template)),
+    )  # fmt: skip
+
+
+def _path(node: object) -> str | None:
+    match node:
+        case pst.Var(name=name):
+            return name
+        case pst.GetAttr(base=base, attr=attr):
+            below = _path(base)
+            return None if below is None else f"{below}.{attr}"
+        case _:
+            return None
+
+
+def _walk(root: object) -> Iterator[object]:
+    stack: list[Any] = [root]
+    while stack:
+        value = stack.pop()
+        yield value
+        if isinstance(value, tuple):
+            stack.extend(value)
+        elif isinstance(value, dict):
+            stack.extend(value.values())
+        elif is_dataclass(value) and not isinstance(value, type):
+            stack.extend(getattr(value, field.name) for field in fields(value))

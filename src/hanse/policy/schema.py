@@ -1,0 +1,75 @@
+"""The one Cedar schema that every rule, fact and request is validated against.
+
+It stands in code and not beside the packs, because `entities` builds exactly these types: a pack cannot bring its own.
+`place` is asked now; the other actions of the design are declared so that packs written for them are already checked.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cedarpy
+
+PLACE: Final = "place"
+"""The action asked before work is put on a node."""
+
+SEAL_OBJECTIVES: Final = (
+    "strategic", "legal", "data", "operational", "supply", "technology", "security", "environment",
+)  # fmt: skip
+"""The eight objectives of the EU Cloud Sovereignty Framework v1.2.1, SOV-1 to SOV-8 in order."""
+
+WORLD: Final = "world"
+"""The jurisdiction that contains every country the facts know."""
+
+SCHEMA_TEXT: Final = """
+// A country, or a bloc of countries; a country is in its blocs at the moment of asking.
+entity Jurisdiction in [Jurisdiction];
+// A class of data; `health` is in `special` is in `personal`.
+entity DataClass in [DataClass];
+
+// SEAL levels 0..4 (EU Cloud Sovereignty Framework v1.2.1, SOV-1..SOV-8).
+type Seal = {
+  strategic: Long, legal: Long, data: Long, operational: Long,
+  supply: Long, technology: Long, security: Long, environment: Long,
+};
+
+entity Operator = {
+  seat: Jurisdiction,
+  // Every country whose law reaches the operator: seat, majority holders, holders with a veto, and theirs.
+  reach: Set<Jurisdiction>,
+  seal: Seal,
+  // Names of certificates and recorded contracts that have not expired.
+  certificates: Set<String>,
+  // How well founded these facts are, 0..4.
+  grade: Long,
+};
+
+entity Site = { country: Jurisdiction };
+
+entity Node in [Site] = {
+  location: Jurisdiction,
+  operator: Operator,
+  tier: String,
+  grade: Long,
+};
+
+// Tags, one per regime and scope of adequacy (`gdpr:general`): the countries to which the data of all the
+// workload's subjects under that regime may flow at the moment of asking.
+entity Workload in [DataClass] = {
+  namespace: String,
+  regimes: Set<String>,
+  subjects: Set<Jurisdiction>,
+  seal: Seal,
+  control_exclude: Set<Jurisdiction>,
+  location_only: Set<Jurisdiction>,
+  grade: Long,
+} tags Set<Jurisdiction>;
+
+action place, move, replicate, deploy appliesTo { principal: [Workload], resource: [Node], context: {} };
+action invoke, read appliesTo { principal: [Workload], resource: [Workload], context: {} };
+action egress appliesTo { principal: [Workload], resource: [Jurisdiction], context: {} };
+action join appliesTo { principal: [Operator], resource: [Node], context: {} };
+"""
+
+SCHEMA: Final = cedarpy.Schema.from_str(SCHEMA_TEXT)
+"""The parsed schema; immutable, parsed once per process."""

@@ -1,0 +1,25 @@
+"""What every test shares: importable helpers beside the tests, and one substrate per worker.
+
+`tests/aio.py` runs coroutines with a deadline; `tests/substrate.py` starts a real nats-server.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from substrate import NatsFixture
+
+
+@pytest.fixture(scope="session")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsFixture]:
+    """One real nats-server for all tests of this worker; tests keep apart by unique bucket and subject names."""
+    fixture = NatsFixture(tmp_path_factory.mktemp("nats"))
+    fixture.start()
+    yield fixture
+    fixture.stop()

@@ -1,0 +1,200 @@
+"""Proves safety on random fabrics: rules only narrow, classes change no answer, what ended never allows."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hanse.adapters.package_data import read_packs
+from hanse.core.fabric import Fabric, Grade, Node, Operator, Parent, Power, Price, Resources, Site, Tier
+from hanse.core.geo import Place
+from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
+from hanse.core.time import WallTime, from_datetime
+from hanse.core.work import Data, Kind, Route, Sovereignty, Workload
+from hanse.policy import PackSet, parse_packs, screen, screen_order
+from hanse.policy.facts import Adequacy, facts_at
+from hanse.policy.schema import SEAL_OBJECTIVES
+
+FILES = read_packs()
+PACKS = parse_packs(FILES)
+NOW = from_datetime(datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC))
+EXAMPLES = settings(max_examples=40, deadline=None)
+
+COUNTRIES = st.sampled_from(["DE", "FR", "IE", "NO", "CH", "GB", "BR", "US", "CN", "IN", "GP", "XX"]).map(CountryCode)
+CERTIFICATES = st.lists(
+    st.sampled_from(["scc-tia", "us-dpf", "hipaa-baa", "scc-tia@2026-11-21", "us-dpf@2027-01-01", "scc-tia@never"]),
+    unique=True, max_size=3,
+).map(tuple)  # fmt: skip
+SEAL = st.dictionaries(st.sampled_from(SEAL_OBJECTIVES), st.integers(0, 4), max_size=3)
+CLASSES = st.sampled_from(["public", "personal", "health", "phi", "odd"])
+GRADES = st.sampled_from(list(Grade))
+PARENTS = st.lists(
+    st.builds(
+        Parent, name=st.sampled_from(["op0", "op1", "Holder"]), country=COUNTRIES,
+        share_permille=st.sampled_from([100, 500, 501, 1_000]), has_veto=st.booleans(),
+    ),
+    max_size=2,
+).map(tuple)  # fmt: skip
+
+
+@st.composite
+def fabrics(draw: st.DrawFn) -> Fabric:
+    operators = [
+        Operator(
+            id=OperatorId(f"op{n}"), name=f"op{n}", seat=draw(COUNTRIES), parents=draw(PARENTS), seal=draw(SEAL),
+            certificates=draw(CERTIFICATES), grade=draw(GRADES),
+        )
+        for n in range(draw(st.integers(1, 3)))
+    ]  # fmt: skip
+    place = Place(city="x", latitude_deg=0.0, longitude_deg=0.0)
+    sites = [
+        Site(id=SiteId(f"s{n}"), country=draw(COUNTRIES), place=place, grid_zone="X")
+        for n in range(draw(st.integers(1, 3)))
+    ]
+    nodes = [
+        Node(
+            id=NodeId(f"n{n}"), site=draw(st.sampled_from(sites)).id, operator=draw(st.sampled_from(operators)).id,
+            tier=draw(st.sampled_from(list(Tier))), capacity=Resources(), power=Power(idle_mw=0, per_core_mw=0),
+            price=Price(cpu_core_hour_microeur=0, memory_gib_hour_microeur=0), grade=draw(GRADES),
+        )
+        for n in range(draw(st.integers(1, 6)))
+    ]  # fmt: skip
+    return Fabric(
+        sites={s.id: s for s in sites}, operators={o.id: o for o in operators}, nodes={n.id: n for n in nodes}
+    )
+
+
+@st.composite
+def workloads(draw: st.DrawFn) -> Mapping[WorkloadId, Workload]:
+    made = [
+        Workload(
+            id=workload_id("ns", f"w{n}"), kind=Kind.FUNCTION, namespace="ns", name=f"w{n}",
+            artifact=Digest("sha256:" + "0" * 64), artifact_bytes=1, route=Route(path=f"/{n}"), resources=Resources(),
+            data=Data(
+                classes=draw(st.lists(CLASSES, max_size=2).map(tuple)),
+                subjects=draw(st.lists(st.sampled_from(["EEA", "EU", "DE", "NO", "US", "??"]), max_size=2).map(tuple)),
+            ),
+            sovereignty=Sovereignty(
+                packs=draw(st.lists(st.sampled_from(["gdpr", "us-dpf", "hipaa", "none"]), unique=True).map(tuple)),
+                seal=draw(SEAL), grade=draw(st.integers(0, 4)),
+                control_exclude=draw(st.lists(COUNTRIES, unique=True, max_size=2).map(tuple)),
+                location_only=draw(st.lists(st.sampled_from(["EU", "EEA", "EFTA", "DE"]), max_size=1).map(tuple)),
+            ),
+        )
+        for n in range(draw(st.integers(1, 4)))
+    ]  # fmt: skip
+    return {w.id: w for w in made}
+
+
+def _allowed(works: Mapping[WorkloadId, Workload], fabric: Fabric, packs: PackSet) -> set[tuple[str, str]]:
+    screening = screen(works, fabric, packs, NOW)
+    return {(work, node) for work in works for node in screening.allowed(work)}
+
+
+@EXAMPLES
+@given(works=workloads(), fabric=fabrics())
+def test_class_by_class_equals_node_by_node(works: Mapping[WorkloadId, Workload], fabric: Fabric) -> None:
+    screening = screen(works, fabric, PACKS, NOW)
+    for work in works.values():
+        for node in fabric.nodes.values():
+            alone = screen_order(
+                work, node, fabric.site_of(node), fabric.operator_of(node), PACKS, None, NOW, operators=fabric.operators
+            )
+            assert alone == screening.of(work.id, node.id)
+            assert alone.reasons
+
+
+FORBIDS = st.sampled_from(
+    [
+        'resource.grade < 2', 'resource.location in Jurisdiction::"EU"', 'principal in DataClass::"personal"',
+        'resource.operator.reach.contains(Jurisdiction::"US")', 'resource == Node::"n0"', 'resource in Site::"s1"',
+        'principal == Workload::"ns.w0"', 'resource.operator == Operator::"op0"', 'true', 'false',
+        'resource.grade * 9223372036854775807 > 3', 'resource.tier like "e*"',
+    ]
+)  # fmt: skip
+
+
+@EXAMPLES
+@given(works=workloads(), fabric=fabrics(), condition=FORBIDS)
+def test_adding_a_forbid_never_enlarges(works: Mapping[WorkloadId, Workload], fabric: Fabric, condition: str) -> None:
+    rule = '@id("base.more") @cite("c") @message("m") forbid (principal is Workload, action == Action::"place", '
+    more = parse_packs({**FILES, "base/more.cedar": f"{rule} resource is Node) when {{ {condition} }};"})
+    assert _allowed(works, fabric, more) <= _allowed(works, fabric, PACKS)
+
+
+@EXAMPLES
+@given(works=workloads(), fabric=fabrics(), data=st.data())
+def test_asking_for_more_never_enlarges(
+    works: Mapping[WorkloadId, Workload], fabric: Fabric, data: st.DataObject
+) -> None:
+    stricter = {}
+    for id_, work in works.items():
+        own = work.sovereignty
+        pack = data.draw(st.sampled_from(list(PACKS.packs)))
+        stricter[id_] = replace(work, sovereignty=replace(
+            own, grade=min(4, own.grade + data.draw(st.integers(0, 2))),
+            packs=tuple(dict.fromkeys((*own.packs, pack))),
+            seal={**own.seal, "legal": min(4, own.seal.get("legal", 0) + 1)},
+            control_exclude=(*own.control_exclude, data.draw(COUNTRIES)),
+        ))  # fmt: skip
+    assert _allowed(stricter, fabric, PACKS) <= _allowed(works, fabric, PACKS)
+
+
+@EXAMPLES
+@given(works=workloads(), fabric=fabrics(), offset_days=st.integers(0, 4_000))
+def test_a_row_that_ended_or_was_never_verified_never_allows(
+    works: Mapping[WorkloadId, Workload], fabric: Fabric, offset_days: int
+) -> None:
+    ended = datetime.date(2026, 11, 21) - datetime.timedelta(days=offset_days)
+    begun = ended - datetime.timedelta(days=1)
+    rows = [
+        Adequacy(
+            id=f"{assurance}-{scope}", exporters=("EEA", "US"), importers=("IN", "CN", "US", "BR", "XX"), scope=scope,
+            cite="c", assurance=assurance, as_of=ended, since=begun, until=until,
+        )
+        for assurance, until in (("verified", ended), ("unverified", None))
+        for scope in ("general", "us-certified", "commercial")
+    ]  # fmt: skip
+    facts = replace(PACKS.facts, adequacy=(*PACKS.facts.adequacy, *rows))
+    assert _allowed(works, fabric, replace(PACKS, facts=facts)) == _allowed(works, fabric, PACKS)
+
+
+@EXAMPLES
+@given(works=workloads(), fabric=fabrics(), when=st.integers(0, 80 * 365))
+def test_between_two_dates_nothing_changes_and_the_cache_is_exact(
+    works: Mapping[WorkloadId, Workload], fabric: Fabric, when: int
+) -> None:
+    now = WallTime(when * 86_400_000_000)
+    first = screen(works, fabric, PACKS, now)
+    last = WallTime(first.next_change_us - 1) if first.next_change_us is not None else WallTime(now * 2)
+    again = screen(works, fabric, PACKS, last, first.cache)
+    fresh = screen(works, fabric, PACKS, last)
+    assert again.asked == 0
+    assert again.digest == fresh.digest == first.digest
+    assert [again.allowed(w) for w in works] == [fresh.allowed(w) for w in works] == [first.allowed(w) for w in works]
+
+
+@EXAMPLES
+@given(works=workloads(), fabric=fabrics())
+def test_every_reported_change_names_denied_nodes_and_a_target(
+    works: Mapping[WorkloadId, Workload], fabric: Fabric
+) -> None:
+    screening = screen(works, fabric, PACKS, NOW, guardrails=("ns:gdpr",))
+    for work in works:
+        changes = screening.changes(work)
+        allowed = set(screening.allowed(work))
+        assert all(c.allows and not allowed & set(c.allows) for c in changes)
+        assert {c.target for c in changes} <= {"spec", "fact", "rule"}
+        assert changes == screening.changes(work)
+
+
+@given(when=st.integers(-365 * 5, 365 * 100))
+def test_every_row_in_force_is_dated_and_verified(when: int) -> None:
+    now = WallTime(NOW + when * 86_400_000_000)
+    for row in facts_at(PACKS.facts, now).in_force:
+        assert row.assurance != "unverified"
+        assert row.since is not None
