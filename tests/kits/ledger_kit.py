@@ -14,8 +14,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from hanse.core.errors import ConflictError
-from hanse.core.fabric import Resources
-from hanse.core.ids import Digest, InstanceId, NodeId, PlanId, instance_id, workload_id
+from hanse.core.fabric import Operator, Resources, Site
+from hanse.core.geo import Place
+from hanse.core.ids import (
+    CountryCode,
+    Digest,
+    InstanceId,
+    NodeId,
+    OperatorId,
+    PlanId,
+    SiteId,
+    instance_id,
+    workload_id,
+)
 from hanse.core.plan import Assignment, Candidate, Explanation, Plan, Score
 from hanse.core.ports import Entry
 from hanse.core.snapshot import Phase
@@ -37,6 +48,12 @@ T = TypeVar("T")
 SHARED = Path(os.environ.get("HANSE_SHARED", Path(__file__).parents[3] / "shared"))
 NOW = WallTime(1_795_000_000_000_000)
 ORIGIN = "hanse.example/ledger"
+SITE = Site(
+    id=SiteId("berlin"),
+    country=CountryCode("DE"),
+    place=Place(city="Berlin", latitude_deg=52.52, longitude_deg=13.4),
+    grid_zone="DE",
+)
 INSTANCE = InstanceId("clinic.triage.0.7")
 
 
@@ -185,6 +202,8 @@ def sealed_order(**changes: Any) -> bytes:
         "generation": 1,
         "wanted": True,
         "workload": workload(),
+        "site": SITE,
+        "operators": (Operator(id=OperatorId("hansecloud"), name="Hansecloud eG", seat=CountryCode("DE")),),
         "ordinal": 0,
         "plan": PlanId("plan-7"),
         "reason": "placed by plan-7",
