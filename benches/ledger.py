@@ -20,8 +20,19 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from hanse.control.ledger_writer import LedgerWriter
 from hanse.core.errors import ConflictError
-from hanse.core.fabric import Resources
-from hanse.core.ids import Digest, InstanceId, NodeId, PlanId, instance_id, workload_id
+from hanse.core.fabric import Operator, Resources, Site
+from hanse.core.geo import Place
+from hanse.core.ids import (
+    CountryCode,
+    Digest,
+    InstanceId,
+    NodeId,
+    OperatorId,
+    PlanId,
+    SiteId,
+    instance_id,
+    workload_id,
+)
 from hanse.core.plan import Assignment, Plan
 from hanse.core.ports import Entry, Store
 from hanse.core.snapshot import Phase
@@ -197,6 +208,13 @@ def _placement(controller: _Signer, node: _Signer) -> tuple[tuple[bytes, ...], P
         generation=1,
         wanted=True,
         workload=workload,
+        site=Site(
+            id=SiteId("bench"),
+            country=CountryCode("DE"),
+            place=Place(city="Berlin", latitude_deg=52.52, longitude_deg=13.4),
+            grid_zone="DE",
+        ),
+        operators=(Operator(id=OperatorId("bench"), name="Bench", seat=CountryCode("DE")),),
         ordinal=0,
         plan=plan.id,
         reason="benchmark",

@@ -16,7 +16,17 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from hanse.core.errors import ConflictError
 from hanse.core.fabric import Operator, Resources, Site
 from hanse.core.geo import Place
-from hanse.core.ids import CountryCode, Digest, InstanceId, NodeId, OperatorId, PlanId, SiteId, instance_id, workload_id
+from hanse.core.ids import (
+    CountryCode,
+    Digest,
+    InstanceId,
+    NodeId,
+    OperatorId,
+    PlanId,
+    SiteId,
+    instance_id,
+    workload_id,
+)
 from hanse.core.plan import Assignment, Candidate, Explanation, Plan, Score
 from hanse.core.ports import Entry
 from hanse.core.snapshot import Phase
@@ -38,6 +48,12 @@ T = TypeVar("T")
 SHARED = Path(os.environ.get("HANSE_SHARED", Path(__file__).parents[3] / "shared"))
 NOW = WallTime(1_795_000_000_000_000)
 ORIGIN = "hanse.example/ledger"
+SITE = Site(
+    id=SiteId("berlin"),
+    country=CountryCode("DE"),
+    place=Place(city="Berlin", latitude_deg=52.52, longitude_deg=13.4),
+    grid_zone="DE",
+)
 INSTANCE = InstanceId("clinic.triage.0.7")
 
 
@@ -179,15 +195,6 @@ def plan(replicas: int = 3) -> Plan:
     )
 
 
-SITE = Site(
-    id=SiteId("berlin"),
-    country=CountryCode("DE"),
-    place=Place(city="Berlin", latitude_deg=52.5, longitude_deg=13.4),
-    grid_zone="DE",
-)
-OPERATOR = Operator(id=OperatorId("acme"), name="Acme", seat=CountryCode("DE"))
-
-
 def sealed_order(**changes: Any) -> bytes:
     fields: dict[str, Any] = {
         "node": NodeId("berlin-0"),
@@ -196,7 +203,7 @@ def sealed_order(**changes: Any) -> bytes:
         "wanted": True,
         "workload": workload(),
         "site": SITE,
-        "operators": (OPERATOR,),
+        "operators": (Operator(id=OperatorId("hansecloud"), name="Hansecloud eG", seat=CountryCode("DE")),),
         "ordinal": 0,
         "plan": PlanId("plan-7"),
         "reason": "placed by plan-7",

@@ -13,7 +13,7 @@ from ledger_kit import NOW, policy, policy_bytes, sample, story
 from hanse.core.errors import HanseError
 from hanse.ledger import Verified, describe_receipt, verify_receipt
 from hanse.ledger.checkpoint import parse_checkpoint
-from hanse.ledger.edge import Edge, grow
+from hanse.ledger.edge import Edge, grow, leaf_of
 from hanse.ledger.errors import ProofError
 from hanse.ledger.note import parse, parse_vkey
 from hanse.ledger.proof import parse_proof
@@ -133,12 +133,12 @@ def test_growing_in_any_batches_gives_the_same_tree(batches: list[int]) -> None:
     entries = [b"%d" % at for at in range(sum(batches))]
     edge, files, at = Edge(), {}, 0
     for batch in batches:
-        growth = grow(edge, entries[at : at + batch])
+        growth = grow(edge, [leaf_of(entry) for entry in entries[at : at + batch]])
         edge, at = growth.edge, at + batch
         files.update(growth.files)
     hashes = [hash_leaf(entry) for entry in entries]
     assert edge.root == root_of(hashes)
-    assert edge == grow(Edge(), entries).edge
+    assert edge == grow(Edge(), [leaf_of(entry) for entry in entries]).edge
 
     def read(level: int, index: int) -> bytes:
         return node_in(files[tile_of_node((level, index), edge.size)], (level, index))

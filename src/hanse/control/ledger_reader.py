@@ -34,7 +34,7 @@ from hanse.ledger.tiles import (
     node_in,
     tile_of_node,
 )
-from hanse.wire import envelope
+from hanse.wire import canonical, envelope
 from hanse.wire.messages import Report
 
 
@@ -147,16 +147,25 @@ class LedgerReader:
     ) -> bytes:
         """Export the receipt of one placement: `plan` and `sealed_order` where their bodies are still at hand.
 
-        Raises EntryNotFound, LedgerDamaged, StoreError.
+        A body that is not the one these entries speak of (a newer order, the plan that stopped the instance) is left
+        out; the receipt then says so when it is verified. Raises EntryNotFound, LedgerDamaged, StoreError.
         """
+        decision = await self.prove(located.decision, head)
+        order = await self.prove(located.order, head)
         report = await self.prove(located.report, head)
-        placement = None if plan is None else show_placement(plan, _report_of(report.entry).instance)
+        issued = expect(peek_statement(order.entry), OrderIssued)
+        is_meant = sealed_order is not None and canonical.digest_bytes(sealed_order) == issued.order
+        is_placed = (
+            plan is not None
+            and plan.id == issued.plan
+            and any((item.instance, item.node) == (issued.instance, issued.node) for item in plan.assignments)
+        )
         return write_receipt(
-            await self.prove(located.decision, head),
-            await self.prove(located.order, head),
+            decision,
+            order,
             report,
-            sealed_order=sealed_order,
-            placement=placement,
+            sealed_order=sealed_order if is_meant else None,
+            placement=show_placement(plan, issued.instance) if plan is not None and is_placed else None,
         )
 
     async def tile(self, name: TileName) -> bytes:

@@ -33,11 +33,11 @@ from hanse.core.ports import Clock, Signer, Store
 from hanse.ledger import tree
 from hanse.ledger.checkpoint import Checkpoint
 from hanse.ledger.cosignature import log_key, sign_checkpoint
-from hanse.ledger.edge import Edge, grow
+from hanse.ledger.edge import Edge, Leaf, grow, leaf_of
 from hanse.ledger.errors import LedgerBusy, LedgerDamaged
 from hanse.ledger.note import VerifierKey
 from hanse.ledger.quorum import policy_text
-from hanse.ledger.tiles import BUCKET, CHECKPOINT_KEY, WIDTH, TileName, frame
+from hanse.ledger.tiles import BUCKET, CHECKPOINT_KEY, WIDTH, TileName
 
 MAX_WAITING_ENTRIES = 65_536
 """Entries that may wait for integration; beyond, an append is refused (`LedgerBusy`) and nothing of it is kept."""
@@ -52,7 +52,8 @@ class _State:
 
     head: Head
     edge: Edge
-    leaves: dict[bytes, int]
+    indices: dict[bytes, int]
+    """By leaf hash."""
     partials: dict[TileName, list[str]]
     """Keys of partial files, by the full file that will replace them."""
 
@@ -61,7 +62,7 @@ class _State:
 class _Ticket:
     """One caller's entries, waiting; afterwards their indices or the failure."""
 
-    entries: tuple[bytes, ...]
+    leaves: tuple[Leaf, ...]
     indices: tuple[int, ...] | None = None
     failure: HanseError | None = None
 
@@ -78,18 +79,18 @@ class _Queue:
     waiting: int = 0
 
     def add(self, ticket: _Ticket) -> None:
-        if self.waiting + len(ticket.entries) > MAX_WAITING_ENTRIES:
+        if self.waiting + len(ticket.leaves) > MAX_WAITING_ENTRIES:
             raise LedgerBusy(f"{self.waiting} entries wait to be integrated")
         self.tickets.append(ticket)
-        self.waiting += len(ticket.entries)
+        self.waiting += len(ticket.leaves)
 
     def take(self) -> list[_Ticket]:
         """The tickets of one batch: at least one, at most `MAX_BATCH_ENTRIES` entries beyond the first."""
         batch = [self.tickets.popleft()]
-        count = len(batch[0].entries)
-        while self.tickets and count + len(self.tickets[0].entries) <= MAX_BATCH_ENTRIES:
+        count = len(batch[0].leaves)
+        while self.tickets and count + len(self.tickets[0].leaves) <= MAX_BATCH_ENTRIES:
             batch.append(self.tickets.popleft())
-            count += len(batch[-1].entries)
+            count += len(batch[-1].leaves)
         self.waiting -= count
         return batch
 
@@ -97,7 +98,7 @@ class _Queue:
         """Forget a ticket whose caller went away before it was taken."""
         if ticket in self.tickets:
             self.tickets.remove(ticket)
-            self.waiting -= len(ticket.entries)
+            self.waiting -= len(ticket.leaves)
 
 
 class LedgerWriter:
@@ -141,9 +142,7 @@ class LedgerWriter:
         """
         if not entries:
             return ()
-        for entry in entries:
-            frame(entry)
-        ticket = _Ticket(tuple(entries))
+        ticket = _Ticket(tuple(leaf_of(entry) for entry in entries))
         self._queue.add(ticket)
         try:
             async with self._lock:
@@ -211,7 +210,7 @@ class LedgerWriter:
         """Commit a batch and settle its tickets; on a failure forget the state, for it may be behind the store's."""
         try:
             state = self._state or await self._open()
-            await self._commit(state, [entry for ticket in batch for entry in ticket.entries])
+            await self._commit(state, [leaf for ticket in batch for leaf in ticket.leaves])
         except BaseException as error:
             self._state = None
             interrupted = StoreError("the append was interrupted before it was acknowledged", hint="append again")
@@ -221,7 +220,7 @@ class LedgerWriter:
                 raise
             return
         for ticket in batch:
-            ticket.indices = tuple(state.leaves[tree.hash_leaf(entry)] for entry in ticket.entries)
+            ticket.indices = tuple(state.indices[leaf.hash] for leaf in ticket.leaves)
 
     async def _open(self) -> _State:
         self._state = None
@@ -236,12 +235,12 @@ class LedgerWriter:
             raise LedgerDamaged(named, context={"path": checked.findings[0].path, "files": len(checked.findings)})
         bundle = await read_partial_bundle(self._reader, size, checked.leaf_hashes)
         # The first of equal leaves keeps the index; there are none unless a foreign writer put them there.
-        leaves: dict[bytes, int] = {}
+        indices: dict[bytes, int] = {}
         for index, leaf in enumerate(checked.leaf_hashes):
             invariant(leaf is not None, "a checked tree has every leaf")
-            leaves.setdefault(leaf or b"", index)
+            indices.setdefault(leaf or b"", index)
         edge = Edge(size=size, rows=checked.edge.rows, bundle=bundle)
-        self._state = _State(head=head, edge=edge, leaves=leaves, partials=await self._read_partials(size))
+        self._state = _State(head=head, edge=edge, indices=indices, partials=await self._read_partials(size))
         self._head = head
         return self._state
 
@@ -263,8 +262,8 @@ class LedgerWriter:
         revision = await self._store.put(BUCKET, CHECKPOINT_KEY, note, expected=0)
         return Head(note=note, checkpoint=checkpoint, revision=revision)
 
-    async def _commit(self, state: _State, entries: Sequence[bytes]) -> None:
-        fresh = {leaf: entry for leaf, entry in ((tree.hash_leaf(e), e) for e in entries) if leaf not in state.leaves}
+    async def _commit(self, state: _State, leaves: Sequence[Leaf]) -> None:
+        fresh = {leaf.hash: leaf for leaf in leaves if leaf.hash not in state.indices}
         if not fresh:
             return
         await self._drop_replaced(state)
@@ -275,7 +274,7 @@ class LedgerWriter:
         note = sign_checkpoint(checkpoint, self._signers, self._clock.wall())
         revision = await self._store.put(BUCKET, CHECKPOINT_KEY, note, expected=state.head.revision)
         state.head = self._head = Head(note=note, checkpoint=checkpoint, revision=revision)
-        state.leaves.update((leaf, state.edge.size + at) for at, leaf in enumerate(growth.leaf_hashes))
+        state.indices.update((leaf, state.edge.size + at) for at, leaf in enumerate(fresh))
         state.edge = growth.edge
         for name, _ in growth.files:
             if name.width < WIDTH:

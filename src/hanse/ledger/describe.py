@@ -33,6 +33,7 @@ def describe_receipt(data: bytes) -> str:
         *(f"            read {name} {digest}" for name, digest in sorted(decision.inputs.items())),
         f"  order     {'run' if order.wanted else 'stop'} {order.instance} on {order.node}, "
         f"granted until {spoken_time(order.expires_us)}",
+        f"            site {order.site} in {order.country}, operator {order.operator or 'unknown'}",
         f"            artifact {order.artifact}",
         f"  report    {report.node}: {report.phase} since {spoken_time(report.since_us)}{_because(report.reason)}",
         f"  log       {_where(receipt)}",
@@ -45,7 +46,8 @@ def explain_verdict(verdict: Verified | Sequence[Problem]) -> str:
         count = "1 problem" if len(verdict) == 1 else f"{len(verdict)} problems"
         return "\n".join([f"NOT VERIFIED: {count}", *(f"  - {problem}" for problem in verdict)])
     return "\n".join([
-        f"VERIFIED: {verdict.instance} on {verdict.node}: {verdict.phase} since {spoken_time(verdict.since_us)}",
+        f"VERIFIED: {verdict.instance} on {verdict.node} in {verdict.country}: "
+        f"{verdict.phase} since {spoken_time(verdict.since_us)}",
         "Checked:",
         *(f"  - {sentence}" for sentence in verdict.checks),
         *_grounds(None if verdict.placement is None else verdict.placement.candidate),

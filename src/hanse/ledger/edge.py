@@ -1,19 +1,33 @@
 """The right edge of a growing tree: what a log must remember to append, and the files that an append writes.
 
-`edge + entries -> new edge + tiles and bundles to write`. Writes nothing itself; an edge is a value.
+`edge + leaves -> new edge + tiles and bundles to write`. Writes nothing itself; an edge is a value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from hanse.ledger.tiles import WIDTH, TileName, frame, hashes_of
+from hanse.ledger.tiles import WIDTH, TileName, check_entry, frame, hashes_of
 from hanse.ledger.tree import EMPTY_ROOT, HASH_BYTES, hash_children, hash_leaf, root_of
 
 _TILE_BYTES = WIDTH * HASH_BYTES
 
 File = tuple[TileName, bytes]
+
+
+class Leaf(NamedTuple):
+    """An entry with its leaf hash, hashed once: hashing is most of what an append costs."""
+
+    entry: bytes
+    hash: bytes
+
+
+def leaf_of(entry: bytes) -> Leaf:
+    """Hash an entry. Raises EntryTooLarge over 65,535 bytes."""
+    check_entry(entry)
+    return Leaf(entry, hash_leaf(entry))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,20 +50,18 @@ class Edge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """An appended batch: the new edge, the leaf hashes in order, and every file that changed."""
+    """An appended batch: the new edge and every file that changed."""
 
     edge: Edge
-    leaf_hashes: tuple[bytes, ...]
     files: tuple[File, ...]
     """Bundles, then tiles from the leaves up. Partial ones carry their width in the name: no file ever changes."""
 
 
-def grow(edge: Edge, entries: Sequence[bytes]) -> Growth:
-    """Append entries. Raises EntryTooLarge before anything is hashed."""
-    bundle, files = _bundle(edge, entries)
-    leaf_hashes = tuple(hash_leaf(entry) for entry in entries)
+def grow(edge: Edge, leaves: Sequence[Leaf]) -> Growth:
+    """Append leaves."""
+    bundle, files = _bundle(edge, leaves)
     rows = list(edge.rows)
-    level, fresh = 0, list(leaf_hashes)
+    level, fresh = 0, [leaf.hash for leaf in leaves]
     while fresh:
         if level == len(rows):
             rows.append(b"")
@@ -58,22 +70,22 @@ def grow(edge: Edge, entries: Sequence[bytes]) -> Growth:
         fresh = [root_of(hashes_of(data)) for name, data in tiles if name.width == WIDTH]
         files.extend(tiles)
         level += 1
-    grown = Edge(size=edge.size + len(entries), rows=tuple(rows), bundle=bundle)
-    return Growth(edge=grown, leaf_hashes=leaf_hashes, files=tuple(files))
+    grown = Edge(size=edge.size + len(leaves), rows=tuple(rows), bundle=bundle)
+    return Growth(edge=grown, files=tuple(files))
 
 
-def _bundle(edge: Edge, entries: Sequence[bytes]) -> tuple[bytes, list[File]]:
+def _bundle(edge: Edge, leaves: Sequence[Leaf]) -> tuple[bytes, list[File]]:
     files: list[File] = []
     index, width = divmod(edge.size, WIDTH)
     parts = [edge.bundle]
-    for entry in entries:
-        parts.append(frame(entry))
+    for leaf in leaves:
+        parts.append(frame(leaf.entry))
         width += 1
         if width == WIDTH:
             files.append((TileName(level=None, index=index), b"".join(parts)))
             index, width, parts = index + 1, 0, []
     rest = b"".join(parts)
-    if width and entries:
+    if width and leaves:
         files.append((TileName(level=None, index=index, width=width), rest))
     return rest, files
 

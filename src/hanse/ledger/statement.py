@@ -15,7 +15,17 @@ from typing import TypeVar
 import msgspec
 
 from hanse.core.errors import WireError
-from hanse.core.ids import Digest, InstanceId, NodeId, PlanId, WorkloadId, is_digest
+from hanse.core.ids import (
+    CountryCode,
+    Digest,
+    InstanceId,
+    NodeId,
+    OperatorId,
+    PlanId,
+    SiteId,
+    WorkloadId,
+    is_digest,
+)
 from hanse.core.plan import Assignment, Candidate, Plan
 from hanse.core.ports import Signer
 from hanse.core.time import WallTime
@@ -69,6 +79,12 @@ class OrderIssued(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     workload: WorkloadId
     generation: int
     wanted: bool
+    site: SiteId
+    country: CountryCode
+    operator: OperatorId | None
+    """The node's own operator, as the controller knew it."""
+    facts: Digest
+    """Of the canonical site and operator chain that the order was decided on and carries."""
     spec: Digest
     """Of the canonical workload spec."""
     artifact: Digest
@@ -191,6 +207,10 @@ def order(sealed: bytes, signer: Signer) -> bytes:
         workload=message.workload.id,
         generation=message.generation,
         wanted=message.wanted,
+        site=message.site.id,
+        country=message.site.country,
+        operator=message.operators[0].id if message.operators else None,
+        facts=facts_digest(message),
         spec=canonical.digest_of(message.workload),
         artifact=message.workload.artifact,
         issued_us=message.issued_us,
@@ -224,6 +244,11 @@ def user_action(action: UserAction, signer: Signer) -> bytes:
     if not is_digest(action.actor):
         raise WireError("the actor of a user action must be a digest", hint="hash the user's record with its salt")
     return seal_statement(action.target, action.actor, action, signer)
+
+
+def facts_digest(order: Order) -> Digest:
+    """Digest of the facts about place and control that an order was decided on."""
+    return canonical.digest_of((order.site, order.operators))
 
 
 def placement_leaves(plan: Plan) -> tuple[bytes, ...]:

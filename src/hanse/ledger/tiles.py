@@ -137,10 +137,15 @@ def hashes_of(data: bytes) -> tuple[bytes, ...]:
     return tuple(data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES))
 
 
-def frame(entry: bytes) -> bytes:
-    """One entry as it stands in a bundle. Raises EntryTooLarge over 65,535 bytes."""
+def check_entry(entry: bytes) -> None:
+    """Refuse an entry that no bundle can carry. Raises EntryTooLarge over 65,535 bytes."""
     if len(entry) > MAX_ENTRY_BYTES:
         raise EntryTooLarge(f"an entry of {len(entry)} bytes is over the limit of {MAX_ENTRY_BYTES}")
+
+
+def frame(entry: bytes) -> bytes:
+    """One entry as it stands in a bundle. Raises EntryTooLarge."""
+    check_entry(entry)
     return len(entry).to_bytes(2, "big") + entry
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from hanse.core.errors import HanseError
-from hanse.core.ids import InstanceId, NodeId, PlanId, WorkloadId, is_digest
+from hanse.core.ids import CountryCode, InstanceId, NodeId, OperatorId, PlanId, SiteId, WorkloadId, is_digest
 from hanse.core.snapshot import Phase
 from hanse.core.time import WallTime
 from hanse.ledger import tree
@@ -27,6 +27,7 @@ from hanse.ledger.statement import (
     Placement,
     ReceiptTaken,
     expect,
+    facts_digest,
     open_statement,
 )
 from hanse.wire import canonical, envelope
@@ -54,6 +55,9 @@ class Verified:
     """Entries under the checkpoint."""
     plan: PlanId
     node: NodeId
+    site: SiteId
+    country: CountryCode
+    operator: OperatorId | None
     instance: InstanceId
     workload: WorkloadId
     phase: Phase
@@ -107,6 +111,9 @@ def verify_receipt(data: bytes, policy: Policy, now: WallTime) -> Verified | tup
         size=accepted.checkpoint.size,
         plan=parts.decision.plan,
         node=report.node,
+        site=parts.order.site,
+        country=parts.order.country,
+        operator=parts.order.operator,
         instance=report.instance,
         workload=report.workload,
         phase=report.phase,
@@ -209,6 +216,7 @@ def _check_links(parts: _Parts, now: WallTime) -> list[str]:
     return [
         f"The order names plan {order.plan}, which is the decision's.",
         f"The report answers order {order.order}, for the same node, instance, workload and generation.",
+        f"The order puts the node at site {order.site} in {order.country}, run by {order.operator or 'nobody known'}.",
         f"The order was issued {spoken_time(order.issued_us)} and granted until {spoken_time(order.expires_us)}.",
     ]
 
@@ -227,9 +235,11 @@ def _check_sealed_order(receipt: Receipt, parts: _Parts, controllers: Mapping[st
         != (logged.node, logged.instance, logged.generation, logged.plan, logged.wanted)
         or message.expires_us != logged.expires_us
         or canonical.digest_of(message.workload) != logged.spec
+        or facts_digest(message) != logged.facts
+        or (message.site.id, message.site.country) != (logged.site, logged.country)
     ):
         raise _Fault(Problem(part="order", message="the log describes the sealed order otherwise than it reads"))
-    return ["The sealed order is included; its digest, its signature and its fields are those of the logged order."]
+    return ["The sealed order is included; digest, signature, fields and facts are those of the logged order."]
 
 
 def _check_placement(receipt: Receipt, parts: _Parts) -> tuple[Placement | None, list[str]]:
@@ -255,6 +265,7 @@ def _check_placement(receipt: Receipt, parts: _Parts) -> tuple[Placement | None,
 def _caveats(receipt: Receipt, proofs: Mapping[str, TlogProof], accepted: Accepted) -> tuple[str, ...]:
     said = [
         "That the node told the truth: the report is its word, and the key is the one its controller holds for it.",
+        "Where the node stands and who controls it: the facts are those the controller had, at the grade they had.",
         "That nothing else ran there, or that no other receipt for this instance exists.",
     ]
     if all(line.key.name == accepted.checkpoint.origin for line in accepted.held):

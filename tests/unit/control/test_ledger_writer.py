@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -31,7 +32,7 @@ from hanse.control.ledger_check import fsck
 from hanse.control.ledger_reader import LedgerReader, Located
 from hanse.control.ledger_writer import MAX_WAITING_ENTRIES, LedgerWriter
 from hanse.core.errors import ConflictError, HanseError, StoreError
-from hanse.core.ids import Digest, InstanceId
+from hanse.core.ids import Digest, InstanceId, PlanId
 from hanse.core.ports import Entry
 from hanse.core.snapshot import Phase
 from hanse.ledger import (
@@ -152,8 +153,9 @@ async def check_history(store: Recording, acknowledged: dict[bytes, int]) -> Non
     head = await reader.head()
     assert head is not None
     assert (await fsck(reader)).findings == ()
+    entries = await reader.entries_from(0, head.checkpoint.size, head.checkpoint.size)
     for entry, index in acknowledged.items():
-        assert await reader.entry(index, head.checkpoint.size) == entry
+        assert entries[index] == entry
     for old, new in itertools.pairwise(store.published):
         assert old.size <= new.size
         if old.size == 0:
@@ -570,6 +572,12 @@ def test_the_receipt_of_a_placement_is_found_exported_and_verified() -> None:
         receipt = await made.receipt(located, plan=plan(), sealed_order=sealed_order())
         policy = load_policy(made.policy_text([CONTROLLER.public_key]))
         assert isinstance(verify_receipt(receipt, policy, NOW), Verified)
+        for other in (replace(plan(), assignments=()), replace(plan(), id=PlanId("plan-8"))):
+            without = await made.receipt(located, plan=other, sealed_order=sealed_order(generation=2))
+            verdict = verify_receipt(without, policy, NOW)
+            assert isinstance(verdict, Verified)
+            assert verdict.placement is None
+            assert any("sealed order is not included" in caveat for caveat in verdict.caveats)
         with pytest.raises(EntryNotFound, match="no report of it"):
             await made.locate(InstanceId("clinic.other.0.1"))
 

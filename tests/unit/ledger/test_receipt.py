@@ -34,7 +34,7 @@ from hanse.ledger.receipt import read_receipt
 from hanse.ledger.statement import ReceiptTaken
 
 GOLDEN = """\
-VERIFIED: clinic.triage.0.7 on berlin-0: running since 2026-11-18T11:06:00.000Z
+VERIFIED: clinic.triage.0.7 on berlin-0 in DE: running since 2026-11-18T11:06:00.000Z
 Checked:
   - hanse.example/ledger signed the checkpoint with its Ed25519 key 2540cd48.
   - hanse.example/ledger signed the checkpoint with its ML-DSA-44 key 9659175b at 2026-11-18T11:06:40.000Z.
@@ -45,13 +45,15 @@ Checked:
   - Node berlin-0 signed the report with the key that the controller holds for it.
   - The order names plan plan-7, which is the decision's.
   - The report answers order {order}, for the same node, instance, workload and generation.
+  - The order puts the node at site berlin in DE, run by hansecloud.
   - The order was issued 2026-11-18T11:05:50.000Z and granted until 2026-11-19T11:06:40.000Z.
-  - The sealed order is included; its digest, its signature and its fields are those of the logged order.
+  - The sealed order is included; digest, signature, fields and facts are those of the logged order.
   - The decision placed clinic.triage.0.7 on berlin-0 (placement 0 of 3), for the reasons shown.
 Grounds on which policy allowed this node:
   - health data of EEA subjects stays in the EEA here [gdpr.location; GDPR Art. 44]
 Not proved:
   - That the node told the truth: the report is its word, and the key is the one its controller holds for it.
+  - Where the node stands and who controls it: the facts are those the controller had, at the grade they had.
   - That nothing else ran there, or that no other receipt for this instance exists.
   - That the log shows everyone the same: no witness outside the log's own keys has cosigned it."""
 
@@ -85,6 +87,7 @@ def test_what_was_verified_is_there_to_use() -> None:
     verdict = verify_receipt(sample(), policy(), NOW)
     assert isinstance(verdict, Verified)
     assert (verdict.origin, verdict.size, verdict.plan, verdict.node) == (ORIGIN, 23, "plan-7", "berlin-0")
+    assert (verdict.site, verdict.country, verdict.operator) == ("berlin", "DE", "hansecloud")
     assert (verdict.instance, verdict.phase) == (INSTANCE, Phase.RUNNING)
     assert verdict.placement is not None
     assert verdict.placement.assignment == plan().assignments[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hanse.ledger.edge import Edge, grow
+from hanse.ledger.edge import Edge, grow, leaf_of
 from hanse.ledger.errors import EntryTooLarge, LedgerFormatError
 from hanse.ledger.tiles import (
     TileName,
@@ -71,7 +71,7 @@ def test_growing_writes_only_new_names() -> None:
     """No file that a checkpoint covers is ever written again: partial ones carry their width."""
     edge, seen = Edge(), set()
     for batch in (3, 250, 3, 1, 600, 256):
-        growth = grow(edge, [b"%d.%d" % (edge.size, at) for at in range(batch)])
+        growth = grow(edge, [leaf_of(b"%d.%d" % (edge.size, at)) for at in range(batch)])
         paths = {name.path for name, _ in growth.files}
         assert not paths & seen
         seen |= paths
@@ -81,6 +81,6 @@ def test_growing_writes_only_new_names() -> None:
 
 def test_256_entries_are_one_full_tile_and_one_hash_above() -> None:
     entries = [b"%d" % at for at in range(256)]
-    growth = grow(Edge(), entries)
+    growth = grow(Edge(), [leaf_of(entry) for entry in entries])
     assert [name.path for name, _ in growth.files] == ["tile/entries/000", "tile/0/000", "tile/1/000.p/1"]
     assert growth.files[2][1] == growth.edge.root == root_of([hash_leaf(entry) for entry in entries])
