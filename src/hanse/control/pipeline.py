@@ -64,7 +64,7 @@ def decide(
         verdicts,
         parent,
         now=now,
-        rng=Rng(config.seed).stream("placement"),
+        rng=Rng(config.seed),
         trigger=trigger,
         settings=config.placement,
     )
