@@ -254,6 +254,8 @@ class NatsLink:
             self._keeper.cancel()
             await asyncio.wait((self._keeper,), timeout=_CANCEL_AGAIN_S)
         self._release()
+        if self._keeper is not None and not self._keeper.cancelled():
+            self._keeper.result()
 
     def is_connected(self) -> bool:
         """Tell whether the link is up, as far as this side knows."""
@@ -339,7 +341,8 @@ class NatsLink:
             while not self._is_closed:
                 try:
                     connection = await self._open()
-                except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
+                except Exception as error:
+                    # Whatever it is (refused, bad certificate, unreadable credentials), the next attempt may do.
                     failures += 1
                     self._changed(False, f"{type(error).__name__}: {error}")
                     await asyncio.sleep(self._backoff_us(failures) / US_PER_S)
