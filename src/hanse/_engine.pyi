@@ -6,6 +6,24 @@ Methods release the interpreter while they wait or compute, and may be called fr
 from collections.abc import Sequence
 from typing import final
 
+__all__ = [
+    "Addresses",
+    "ComponentInfo",
+    "EgressBytes",
+    "EgressRule",
+    "Engine",
+    "EngineConfig",
+    "EngineError",
+    "EngineStats",
+    "Limits",
+    "LogLine",
+    "Replica",
+    "ReplicaStats",
+    "Route",
+    "WorkloadStats",
+    "inspect",
+]
+
 class EngineError(Exception):
     """An operation of the engine failed: code, message and hint say how, what and what to do."""
 
@@ -16,7 +34,7 @@ class EngineError(Exception):
 def inspect(component: bytes, *, max_bytes: int = 67108864) -> ComponentInfo:
     """Check that a component can be served, and describe it.
 
-    Raises EngineError with one of the codes component.too_large, component.not_a_component, component.truncated,
+    Raises EngineError: component.too_large, component.not_a_component, component.truncated,
     component.invalid, component.not_wasi_http, component.unsupported_import.
     """
 
@@ -154,6 +172,7 @@ class EngineConfig:
         max_component_bytes: int = 67108864,
         max_connections: int = 4096,
         header_timeout_ms: int = 10000,
+        write_timeout_ms: int = 30000,
         connect_timeout_ms: int = 1000,
         request_timeout_ms: int = 30000,
         log_lines: int = 1000,
@@ -178,6 +197,8 @@ class EngineConfig:
     def max_connections(self) -> int: ...
     @property
     def header_timeout_ms(self) -> int: ...
+    @property
+    def write_timeout_ms(self) -> int: ...
     @property
     def connect_timeout_ms(self) -> int: ...
     @property

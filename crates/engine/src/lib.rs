@@ -32,6 +32,7 @@ mod metrics;
 mod peer;
 mod router;
 mod runtime;
+mod stall;
 mod stats;
 #[cfg(test)]
 mod testing;

@@ -11,7 +11,7 @@ use crate::reports::{Addresses, ComponentInfo, EngineStats, LogLine};
 
 /// Check that a component can be served, and describe it.
 #[pyfunction]
-#[pyo3(signature = (component, *, max_bytes=64 << 20))]
+#[pyo3(signature = (component, *, max_bytes=67_108_864))]
 pub(crate) fn inspect(py: Python<'_>, component: &[u8], max_bytes: usize) -> PyResult<ComponentInfo> {
     py.detach(|| hanse_engine::inspect(component, max_bytes))
         .map(ComponentInfo::from)
