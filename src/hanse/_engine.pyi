@@ -4,6 +4,7 @@ Methods release the interpreter while they wait or compute, and may be called fr
 """
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import final
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Route",
     "WorkloadStats",
     "inspect",
+    "precompile",
 ]
 
 class EngineError(Exception):
@@ -36,6 +38,15 @@ def inspect(component: bytes, *, max_bytes: int = 67108864) -> ComponentInfo:
 
     Raises EngineError: component.too_large, component.not_a_component, component.truncated,
     component.invalid, component.not_wasi_http, component.unsupported_import.
+    """
+
+def precompile(component: bytes, cache_dir: str | PathLike[str], *, max_bytes: int = 67108864) -> None:
+    """Compile a component into a cache directory, for an engine that loads it later.
+
+    Compiling a component with an interpreter takes hundreds of MiB for some seconds; run in a process of
+    its own, this keeps that away from the one that serves.
+
+    Raises EngineError: the codes of inspect, component.compile_failed, engine.setup, cache.io.
     """
 
 @final

@@ -6,6 +6,9 @@ What it does on the wire is proven by its own Rust tests.
 import datetime as dt
 import http.client
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -279,6 +282,25 @@ def test_routes_that_collide_are_refused_and_the_old_ones_stay(
         node.engine.set_routes([route("hello"), route("hello")])
     assert refused.value.code == "route.duplicate"
     assert node.get("/hello")[0] == 200
+
+
+def test_a_component_compiled_by_another_process_is_not_compiled_again(
+    guests: Mapping[str, Path], tmp_path: Path
+) -> None:
+    script = (
+        "import sys; from hanse import _engine; "
+        "_engine.precompile(open(sys.argv[1], 'rb').read(), sys.argv[2])"
+    )
+    command = [sys.executable, "-c", script, guests["hello"], tmp_path]
+    environment = os.environ | {"PYTHONPATH": str(Path(_engine.__file__).parent.parent)}
+    subprocess.run(command, env=environment, check=True, timeout=60)
+    node = Node("c", tmp_path)
+    try:
+        node.load(guests["hello"])
+        stats = node.engine.stats()
+        assert (stats.cache_hits, stats.cache_misses) == (1, 0)
+    finally:
+        node.engine.stop(0)
 
 
 def test_setup_errors_have_codes(node: Node, tmp_path: Path) -> None:

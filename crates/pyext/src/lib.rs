@@ -17,7 +17,7 @@ mod _engine {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::engine::{Engine, inspect};
+    use crate::engine::{Engine, inspect, precompile};
     #[pymodule_export]
     use crate::records::{EgressRule, EngineConfig, Limits, Replica, Route};
     #[pymodule_export]
