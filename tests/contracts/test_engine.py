@@ -291,7 +291,7 @@ def test_a_component_compiled_by_another_process_is_not_compiled_again(
         "import sys; from hanse import _engine; "
         "_engine.precompile(open(sys.argv[1], 'rb').read(), sys.argv[2])"
     )
-    command = [sys.executable, "-c", script, guests["hello"], tmp_path]
+    command = [sys.executable, "-c", script, str(guests["hello"]), str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(Path(_engine.__file__).parent.parent)}
     subprocess.run(command, env=environment, check=True, timeout=60)
     node = Node("c", tmp_path)
