@@ -1,7 +1,7 @@
 """Measured round trips between sites, read from a file: `CSV -> (site, site) -> microseconds`.
 
-Columns ``from``, ``to``, ``rtt_ms``, with a header line. A pair stands for both directions unless the other one has a line of its
-own; pairs that are missing are modelled.
+Columns ``from``, ``to``, ``rtt_ms``, with a header line. A pair stands for both directions unless the other one has a
+line of its own; pairs that are missing are modelled.
 """
 
 from __future__ import annotations
