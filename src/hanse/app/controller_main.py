@@ -18,6 +18,7 @@ from hanse.adapters.domain_files import Domain, issue_server, load_domain
 from hanse.adapters.entropy import SystemEntropy
 from hanse.adapters.gazetteer import read_gazetteer
 from hanse.adapters.intensity import read_intensities
+from hanse.adapters.latency import read_latency_table
 from hanse.adapters.nats_blobs import NatsBlobs
 from hanse.adapters.nats_buckets import ensure_buckets
 from hanse.adapters.nats_bus import NatsBus
@@ -104,8 +105,10 @@ def _config(options: ControllerOptions, domain: Domain, url: str) -> ControlConf
         api_url=url,
         nats_urls=options.node_substrate_urls,
         packs=read_packs(),
+        guardrails=options.guardrails,
         intensity_g_per_kwh=read_intensities(),
         gazetteer=read_gazetteer(),
+        rtt_us={} if options.latency_table is None else read_latency_table(Path(options.latency_table)),
     )
 
 

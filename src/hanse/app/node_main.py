@@ -155,6 +155,7 @@ async def _run_joined(
             version=__version__,
             packs=read_packs(),
             owner_policy=options.owner_policy,
+            guardrails=options.guardrails,
         ),
     )
     _say_ready(state, addresses.front)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, assert_never
@@ -23,7 +24,7 @@ from hanse.twin.ports.blobs import BlobServer, MemoryBlobs
 from hanse.twin.ports.bus import MemoryBus, Switch
 from hanse.twin.ports.clock import VirtualClock
 from hanse.twin.ports.entropy import SeededEntropy
-from hanse.twin.ports.link import Conditions, Link
+from hanse.twin.ports.link import Conditions, Link, Wire
 from hanse.twin.ports.runtime import Mesh
 from hanse.twin.ports.store import KvServer, MemoryStore
 from hanse.twin.trace import Trace
@@ -47,6 +48,8 @@ class MachinePorts:
     """This machine's own disk."""
     cache: MemoryBlobs
     """This machine's own artifacts."""
+    ledger: MemoryStore
+    """The files of the domain's transparency log, beside the controllers."""
     mesh: Mesh
 
 
@@ -85,7 +88,7 @@ class _Machine:
 class World:
     """One run. `start` is the wall time at which it begins; `shuffles` draws the order of tasks from the seed too.
 
-    Public parts are for scenarios and checkers: `kv`, `artifacts`, `switch`, `mesh`, `trace`.
+    Public parts are for scenarios and checkers: `kv`, `ledger`, `artifacts`, `switch`, `mesh`, `trace`.
     """
 
     def __init__(
@@ -106,8 +109,12 @@ class World:
         self._loop = VirtualLoop(self._rng.stream("loop") if shuffles else None, limit_us=limit_us)
         self._machines: dict[str, _Machine] = {}
         self._died: Exception | None = None
+        self.injected: Counter[str] = Counter()
+        """Faults so far, by kind."""
         self.trace = Trace(self._loop.now_us)
         self.kv = KvServer(subjects.BUCKETS, trace=self.trace)
+        # Post-quantum signatures are randomised (FIPS 204, hedged), so the log's bytes stay out of the trace.
+        self.ledger = KvServer(name="ledger", makes_buckets=True)
         self.artifacts = BlobServer(name="artifacts", trace=self.trace)
         self.switch = Switch(self.trace)
         self.mesh = Mesh()
@@ -134,7 +141,28 @@ class World:
 
     def is_up(self, name: str) -> bool:
         """Tell whether a machine's process runs."""
-        return self._machines[name].task is not None
+        return name in self._machines and self._machines[name].task is not None
+
+    def is_wired(self, name: str) -> bool:
+        """Tell whether a machine's wire carries."""
+        return self._machines[name].conditions.wire is Wire.UP
+
+    def wall(self, name: str) -> WallTime:
+        """What a machine believes the time is."""
+        return self._machines[name].clock.wall()
+
+    def true_wall(self) -> WallTime:
+        """The time by a clock that neither drifts nor steps."""
+        return WallTime(self._start + self.now_us())
+
+    @property
+    def batches(self) -> int:
+        """Batches of callbacks run so far: how often checkers judged."""
+        return self._loop.batches
+
+    def inject(self, fault: Fault) -> None:
+        """Let a fault begin now, whatever its `at_us` says."""
+        self._begin(fault)
 
     def disk(self, name: str) -> KvServer:
         """A machine's disk, as it is between its lives too."""
@@ -181,6 +209,7 @@ class World:
             blobs=MemoryBlobs(self.artifacts, wire),
             disk=MemoryStore(machine.disk, local),
             cache=MemoryBlobs(machine.cache, local),
+            ledger=MemoryStore(self.ledger, local),
             mesh=self.mesh,
         )
         self.trace.note("boot", machine.name, machine.incarnation)
@@ -213,6 +242,7 @@ class World:
 
     def _begin(self, fault: Fault) -> None:
         self.trace.note("fault", repr(fault))
+        self.injected[type(fault).__name__] += 1
         match fault:
             case Partition():
                 self._cut(fault.machine, fault.until_us)
