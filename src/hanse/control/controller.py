@@ -46,7 +46,9 @@ class Controller:
         self.config = config
         self.state = FabricState(trusted={ports.signer.key_id: ports.signer.public_key})
         self.liveness = Liveness(
-            suspect_after_us=config.suspect_after_us, unreachable_after_us=config.unreachable_after_us
+            suspect_after_us=config.suspect_after_us,
+            unreachable_after_us=config.unreachable_after_us,
+            return_grace_us=config.return_grace_us,
         )
         self.pipeline = Pipeline(ports, config, self.state, self.liveness, parse_packs(config.packs))
         self.enrolment = Enrolment(ports, config, self.state, authority)
