@@ -50,7 +50,7 @@ class Controller:
         self.liveness = Liveness(
             suspect_after_us=config.suspect_after_us,
             unreachable_after_us=config.unreachable_after_us,
-            settling_us=config.settling_us,
+            return_grace_us=config.return_grace_us,
         )
         self.enrolment = Enrolment(ports, config, self.state, authority)
         self.lease = LeaseKeeper(

@@ -1,7 +1,8 @@
 """Who has been heard of, and for how long not: `heartbeats, monotonic now -> reach`.
 
 Silence counts only while this side is listening: a controller that has just started, or whose own link is down, knows
-nothing about anybody and says so by keeping the last answer.
+nothing about anybody and says so by keeping the last answer. Whoever has not been heard since it began to listen may be
+on the way back just as it is itself (a whole fabric starts, the substrate was restarted), and gets longer.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from hanse.wire.messages import Heartbeat
 class Liveness:
     """Last sign of life per node on the controller's own monotonic clock."""
 
-    def __init__(self, *, suspect_after_us: int, unreachable_after_us: int, settling_us: int) -> None:
+    def __init__(self, *, suspect_after_us: int, unreachable_after_us: int, return_grace_us: int) -> None:
         self._suspect_after_us = suspect_after_us
         self._unreachable_after_us = unreachable_after_us
-        self._settling_us = settling_us
+        self._return_grace_us = max(return_grace_us, unreachable_after_us)
         self._heard: dict[NodeId, MonoTime] = {}
         self._last: dict[NodeId, Heartbeat] = {}
         self._listening_since: MonoTime | None = None
@@ -48,9 +49,8 @@ class Liveness:
             return Reach.SUSPECT
         heard = self._heard.get(node)
         if heard is None or heard < self._listening_since:
-            # Not heard since this side listens: the whole fabric may be starting, or the substrate came back.
-            is_settling = now - self._listening_since < self._settling_us
-            return Reach.SUSPECT if is_settling else Reach.UNREACHABLE
+            is_given_up = now - self._listening_since >= self._return_grace_us
+            return Reach.UNREACHABLE if is_given_up else Reach.SUSPECT
         silent_us = now - heard
         if silent_us >= self._unreachable_after_us:
             return Reach.UNREACHABLE

@@ -216,8 +216,8 @@ class Pipeline:
                 )
 
     async def _tidy(self, at: Snapshot) -> None:
-        """Purge what is over: stopped instances after a while, deleted specs once nothing of them is left."""
-        left = {one.workload for one in at.running}
+        """Purge what is over: stopped instances after a while, deleted specs once nothing of them runs."""
+        left = {one.workload for one in at.running if one.is_wanted or one.phase is not Phase.STOPPED}
         for one in at.running:
             is_over = not one.is_wanted and one.phase is Phase.STOPPED
             is_gone = not one.is_wanted and at.reach.get(one.node) in (None, Reach.REVOKED)
