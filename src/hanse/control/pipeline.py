@@ -119,6 +119,7 @@ class Pipeline:
         parent = await self.current_plan()
         at = self.snapshot()
         decision = decide(at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger)
+        self.cache = decision.verdicts.cache
         if decision.findings:
             first = decision.findings[0]
             raise PlanRejected(
