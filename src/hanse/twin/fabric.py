@@ -118,6 +118,19 @@ class TwinFabric:
         """Where a node stands."""
         return self._places[node].node.site
 
+    def config_of(self, controller: str) -> ControlConfig:
+        """The settings of one controller: the defaults of the app."""
+        return ControlConfig(
+            id=ControllerId(controller),
+            domain=self.domain.name,
+            api_url=f"https://{controller}",
+            nats_urls=("nats://twin",),
+            packs=self.settings.packs,
+            guardrails=self.settings.guardrails,
+            intensity_g_per_kwh=self.settings.intensity_g_per_kwh,
+            gazetteer=self.settings.gazetteer,
+        )
+
     # --- what users do ---
 
     async def deploy(self, text: str, artifacts: Mapping[str, bytes] | None = None) -> None:
@@ -177,17 +190,7 @@ class TwinFabric:
             signer=self.domain.controller,
             ledger_signers=self.domain.ledger,
         )
-        config = ControlConfig(
-            id=ControllerId(machine.name),
-            domain=self.domain.name,
-            api_url=f"https://{machine.name}",
-            nats_urls=("nats://twin",),
-            packs=self.settings.packs,
-            guardrails=self.settings.guardrails,
-            intensity_g_per_kwh=self.settings.intensity_g_per_kwh,
-            gazetteer=self.settings.gazetteer,
-        )
-        controller = build_control(ports, config, self.domain.authority)
+        controller = build_control(ports, self.config_of(machine.name), self.domain.authority)
         self.controllers[machine.name] = controller
         self._services[machine.name] = FabricService(controller, ports)
         self._control_ports[machine.name] = ports
