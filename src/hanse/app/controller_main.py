@@ -9,6 +9,7 @@ import asyncio
 import ssl
 from pathlib import Path
 
+import structlog
 import uvicorn
 
 from hanse import __version__, _engine
@@ -37,6 +38,8 @@ from hanse.core.ports import ControlPorts
 from hanse.core.time import HOUR_US
 from hanse.ledger import path_of
 from hanse.wire.subjects import ARTIFACTS, BUCKETS
+
+log = structlog.get_logger("control")
 
 SUBSTRATE_WAIT_US = 30_000_000
 """How long a starting controller waits for the substrate before it gives up and is started again."""
@@ -69,7 +72,7 @@ async def run_controller(options: ControllerOptions) -> None:
             bus=NatsBus(link),
             store=NatsStore(link),
             blobs=NatsBlobs(link),
-            ledger=DiskStore(layout.ledger, path_of=lambda _, key: path_of(key)),
+            ledger=DiskStore(layout.ledger, path_of=lambda _, key: path_of(key), damaged=_name_damage),
             signer=domain.controller_signer,
             ledger_signers=domain.ledger_signers,
         )
@@ -129,6 +132,11 @@ async def _renew_certificate(
     while True:
         await asyncio.sleep(HOUR_US / 2 / 1e6)
         reload_chain(context, *_certificate(options, domain, ports))
+
+
+def _name_damage(path: Path, why: str) -> None:
+    """A bad file of the ledger is set aside and named; the writer says what it lacks and stops writing."""
+    log.error("ledger.damaged", file=str(path), why=why)
 
 
 async def inspect_component(component: bytes) -> tuple[str, list[str]]:

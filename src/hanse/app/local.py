@@ -78,6 +78,7 @@ class LocalFabric:
     supervisor: Supervisor
     say: Say
     is_restarting_nodes: bool
+    is_restarting_controllers: bool
     latency_table: str | None = None
     server: NatsServer | None = None
     api_urls: tuple[str, ...] = ()
@@ -100,6 +101,12 @@ class LocalFabric:
         """End a controller's process as ``kill -9`` does, and wait until it is gone."""
         self.controllers[name].kill()
         await self.controllers[name].wait_down()
+
+    async def restart_controller(self, name: str) -> None:
+        """Start a controller's process again and wait until it has caught up."""
+        self.controllers[name] = await self.supervisor.replace(name)
+        async with self.client(sorted(self.controllers).index(name)) as api:
+            await self._until(lambda: _is_caught_up(api), f"the API of {name}")
 
     def cut(self, node: NodeId) -> None:
         """Pull the cable between a node and the substrate."""
@@ -200,7 +207,7 @@ class LocalFabric:
             )
             launch = self.layout.root / f"{name}.launch.json"
             write_private(launch, canonical.encode(LaunchController(options=options)))
-            restart = RestartPolicy()
+            restart = RestartPolicy() if self.is_restarting_controllers else None
             self.controllers[name] = await self.supervisor.start(self._spec(name, launch, restart=restart))
         write_context(self.layout.root, self.api_urls)
         async with self.client() as api:
@@ -298,13 +305,15 @@ async def running_fabric(
     domain_name: str = "europe.hanse",
     controllers: int = 1,
     is_restarting_nodes: bool = True,
+    is_restarting_controllers: bool = True,
     latency_table: Path | None = None,
     say: Say = lambda _: None,
 ) -> AsyncIterator[LocalFabric]:
     """Start everything, yield when every node is heard, stop everything however the block ends.
 
-    `is_restarting_nodes` False leaves a dead node dead until `LocalFabric.restart`. Raises FabricError, SubstrateError,
-    ProcessError, DomainError, ManifestError.
+    `is_restarting_nodes` False leaves a dead node dead until `LocalFabric.restart`, `is_restarting_controllers` False a
+    dead controller until `LocalFabric.restart_controller`. Raises FabricError, SubstrateError, ProcessError,
+    DomainError, ManifestError.
     """
     layout = Layout(state.resolve())
     layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -319,6 +328,7 @@ async def running_fabric(
             supervisor=supervisor,
             say=say,
             is_restarting_nodes=is_restarting_nodes,
+            is_restarting_controllers=is_restarting_controllers,
             latency_table=None if latency_table is None else str(latency_table.resolve()),
         )
         last.append(fabric)

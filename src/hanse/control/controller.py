@@ -50,10 +50,12 @@ class Controller:
         self.liveness = Liveness(
             suspect_after_us=config.suspect_after_us, unreachable_after_us=config.unreachable_after_us
         )
-        self.pipeline = Pipeline(ports, config, self.state, self.liveness, parse_packs(config.packs))
         self.enrolment = Enrolment(ports, config, self.state, authority)
         self.lease = LeaseKeeper(
             ports.store, ports.clock, ports.signer, me=config.id, api=config.api_url, term_us=config.lease_term_us
+        )
+        self.pipeline = Pipeline(
+            ports, config, self.state, self.liveness, parse_packs(config.packs), may_act=self.lease.is_leader
         )
         self.journal = Journal(ports, config)
         self.changed = asyncio.Condition()

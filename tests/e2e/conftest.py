@@ -1,0 +1,3 @@
+"""Guest components for whole fabrics."""
+
+pytest_plugins = ("guests",)
