@@ -83,7 +83,8 @@ class DomainRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
 
 
 class ContextRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="context.v1", kw_only=True):
-    """``context.json``: where the API answers, read by `hanse.app.context`; file names are relative to the folder, so that it can be moved."""
+    """``context.json``: where the API answers, read by `hanse.app.context`; file names are relative to the folder, so
+    that it can be moved."""
 
     domain: str
     api_urls: tuple[str, ...]

@@ -42,6 +42,10 @@ class ControlConfig:
     unreachable_after_us: int = 3 * US_PER_S
     """2..60 s. Three missed heartbeats. Unreachable adds replicas elsewhere and never deletes there, so that a
     false alarm costs capacity, not work."""
+    settling_us: int = 30 * US_PER_S
+    """3 s..10 min. How long a node that was not heard since this controller began to listen stays under suspicion
+    before it counts as unreachable: a fabric that starts, or whose substrate was away, comes back node by node, and
+    what ran before shall run again where it was. A standby listens all the time, so a takeover waits for nothing."""
     lease_renew_us: int = 1 * US_PER_S
     """0.2..10 s. How often the leader renews."""
     lease_term_us: int = 3 * US_PER_S

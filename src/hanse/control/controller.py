@@ -48,7 +48,9 @@ class Controller:
         self.config = config
         self.state = FabricState(trusted={ports.signer.key_id: ports.signer.public_key})
         self.liveness = Liveness(
-            suspect_after_us=config.suspect_after_us, unreachable_after_us=config.unreachable_after_us
+            suspect_after_us=config.suspect_after_us,
+            unreachable_after_us=config.unreachable_after_us,
+            settling_us=config.settling_us,
         )
         self.enrolment = Enrolment(ports, config, self.state, authority)
         self.lease = LeaseKeeper(

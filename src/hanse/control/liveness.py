@@ -15,9 +15,10 @@ from hanse.wire.messages import Heartbeat
 class Liveness:
     """Last sign of life per node on the controller's own monotonic clock."""
 
-    def __init__(self, *, suspect_after_us: int, unreachable_after_us: int) -> None:
+    def __init__(self, *, suspect_after_us: int, unreachable_after_us: int, settling_us: int) -> None:
         self._suspect_after_us = suspect_after_us
         self._unreachable_after_us = unreachable_after_us
+        self._settling_us = settling_us
         self._heard: dict[NodeId, MonoTime] = {}
         self._last: dict[NodeId, Heartbeat] = {}
         self._listening_since: MonoTime | None = None
@@ -44,14 +45,16 @@ class Liveness:
     def reach(self, node: NodeId, now: MonoTime) -> Reach:
         """READY, SUSPECT or UNREACHABLE by the time since the last heartbeat, counted only while listening."""
         if self._listening_since is None:
-            return Reach.SUSPECT if node in self._heard else Reach.UNREACHABLE
+            return Reach.SUSPECT
         heard = self._heard.get(node)
-        silent_us = now - max(self._listening_since, heard if heard is not None else self._listening_since)
+        if heard is None or heard < self._listening_since:
+            # Not heard since this side listens: the whole fabric may be starting, or the substrate came back.
+            is_settling = now - self._listening_since < self._settling_us
+            return Reach.SUSPECT if is_settling else Reach.UNREACHABLE
+        silent_us = now - heard
         if silent_us >= self._unreachable_after_us:
             return Reach.UNREACHABLE
-        if heard is None or heard < self._listening_since or silent_us >= self._suspect_after_us:
-            return Reach.SUSPECT
-        return Reach.READY
+        return Reach.SUSPECT if silent_us >= self._suspect_after_us else Reach.READY
 
     def last(self, node: NodeId) -> Heartbeat | None:
         """The newest heartbeat of a node."""
