@@ -322,7 +322,7 @@ def _change(
         carbon_ug_month_before=was[2],
         carbon_ug_month_after=will[2],
         latency_us_after=will[3],
-        explanation=decision.plan.explanations.get(workload),
+        explanation=decision.plan.explain(workload),
         unplaced=next((u for u in decision.plan.unplaced if u.workload == workload), None),
     )
 
