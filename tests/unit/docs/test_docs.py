@@ -127,6 +127,13 @@ def test_files_that_are_named_exist(page: str) -> None:
     assert not [name for name in named if not (ROOT / name).exists() and name not in planned]
 
 
+def test_ci_runs_what_the_readme_asks_for() -> None:
+    first = next(block for block in _blocks(_read("README.md")) if block.language == "console")
+    assert list(_commands(first)) == ["make demo", "make test"]
+    steps = [line for line in _read(".ci/run").splitlines() if line.startswith("make ")]
+    assert steps == ["make test", "make check"]
+
+
 def test_the_reference_holds_every_generated_page_and_nothing_else() -> None:
     written = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "reference").iterdir()}
     assert sorted(written) == sorted(pages())
