@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hanse.core.errors import SignatureError, WireError
 from hanse.core.ids import InstanceId, NodeId, WorkloadId
 from hanse.core.ports import Store
 from hanse.core.time import WallTime
@@ -61,10 +62,13 @@ class NodeDisk:
         await self._store.put(REPORTS, report.instance, sealed)
 
     async def load_routes(self, trusted: Mapping[str, bytes]) -> dict[WorkloadId, RouteRecord]:
-        """Read and verify the kept route table."""
+        """Read and verify the kept route table. A record that no longer verifies is left out, not deleted."""
         found: dict[WorkloadId, RouteRecord] = {}
         for entry in await self._store.entries(ROUTES):
-            record = envelope.open_sealed(entry.value or b"", RouteRecord, trusted).message
+            try:
+                record = envelope.open_sealed(entry.value or b"", RouteRecord, trusted).message
+            except (WireError, SignatureError):
+                continue
             found[record.workload] = record
         return found
 
