@@ -4,7 +4,27 @@ Methods release the interpreter while they wait or compute, and may be called fr
 """
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import final
+
+__all__ = [
+    "Addresses",
+    "ComponentInfo",
+    "EgressBytes",
+    "EgressRule",
+    "Engine",
+    "EngineConfig",
+    "EngineError",
+    "EngineStats",
+    "Limits",
+    "LogLine",
+    "Replica",
+    "ReplicaStats",
+    "Route",
+    "WorkloadStats",
+    "inspect",
+    "precompile",
+]
 
 class EngineError(Exception):
     """An operation of the engine failed: code, message and hint say how, what and what to do."""
@@ -16,8 +36,17 @@ class EngineError(Exception):
 def inspect(component: bytes, *, max_bytes: int = 67108864) -> ComponentInfo:
     """Check that a component can be served, and describe it.
 
-    Raises EngineError with one of the codes component.too_large, component.not_a_component, component.truncated,
+    Raises EngineError: component.too_large, component.not_a_component, component.truncated,
     component.invalid, component.not_wasi_http, component.unsupported_import.
+    """
+
+def precompile(component: bytes, cache_dir: str | PathLike[str], *, max_bytes: int = 67108864) -> None:
+    """Compile a component into a cache directory, for an engine that loads it later.
+
+    Compiling a component with an interpreter takes hundreds of MiB for some seconds; run in a process of
+    its own, this keeps that away from the one that serves.
+
+    Raises EngineError: the codes of inspect, component.compile_failed, engine.setup, cache.io.
     """
 
 @final
@@ -154,6 +183,7 @@ class EngineConfig:
         max_component_bytes: int = 67108864,
         max_connections: int = 4096,
         header_timeout_ms: int = 10000,
+        write_timeout_ms: int = 30000,
         connect_timeout_ms: int = 1000,
         request_timeout_ms: int = 30000,
         log_lines: int = 1000,
@@ -178,6 +208,8 @@ class EngineConfig:
     def max_connections(self) -> int: ...
     @property
     def header_timeout_ms(self) -> int: ...
+    @property
+    def write_timeout_ms(self) -> int: ...
     @property
     def connect_timeout_ms(self) -> int: ...
     @property

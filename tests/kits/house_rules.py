@@ -179,6 +179,20 @@ CHECKS: tuple[Check, ...] = (
 )  # fmt: skip
 
 
+def lone_sleeps(source: str) -> list[int]:
+    """Lines of a test that sleep outside any loop; a sleep of 0 only yields."""
+    tree = ast.parse(source)
+    polling = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.While) for inner in ast.walk(node)}
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and id(node) not in polling
+        and ast.unparse(node.func) in ("time.sleep", "asyncio.sleep")
+        and ast.unparse(node.args[0]) != "0"
+    ]
+
+
 def _imports(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

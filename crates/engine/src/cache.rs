@@ -5,7 +5,7 @@
 //! full costs time at the next start, never a workload.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +13,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::component::digest_hex;
+use crate::component::{Digest, digest_hex};
 use crate::error::EngineError;
 use crate::stats::Registry;
+
+const PIECE_BYTES: usize = 256 << 10;
 
 /// The cache directory of one engine.
 pub(crate) struct Cache {
@@ -65,16 +67,32 @@ impl Cache {
             stats.cache_hits.fetch_add(1, Ordering::Relaxed);
             return Ok(component);
         }
+        // Nodes of one machine may share the directory: one of them compiles, the others wait for it. Without the lock
+        // (a full disk) each one compiles for itself.
+        let _lock = self.lock(digest).ok();
+        if let Some(component) = read(engine, &path) {
+            stats.cache_hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(component);
+        }
         stats.cache_misses.fetch_add(1, Ordering::Relaxed);
-        let component = Component::from_binary(engine, bytes).map_err(compile_failed)?;
+        let component = compile(engine, bytes).map_err(compile_failed)?;
         let stored = component
             .serialize()
             .map_err(std::io::Error::other)
             .and_then(|code| self.store(&path, &code));
         if stored.is_err() {
             stats.cache_write_failures.fetch_add(1, Ordering::Relaxed);
+            return Ok(component);
         }
-        Ok(component)
+        // Mapped from the file, the code is no memory of the process, as after a restart.
+        Ok(read(engine, &path).unwrap_or(component))
+    }
+
+    /// Hold the right to compile one component, until the file returned is dropped.
+    fn lock(&self, digest: &str) -> std::io::Result<File> {
+        let lock = File::create(self.directory.join(format!("{digest}.lock")))?;
+        lock.lock()?;
+        Ok(lock)
     }
 
     fn store(&self, path: &Path, code: &[u8]) -> std::io::Result<()> {
@@ -99,10 +117,18 @@ impl Cache {
     }
 }
 
+/// Compile on threads of its own: the memory they took comes back when they end.
+fn compile(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Component> {
+    match rayon::ThreadPoolBuilder::new().build() {
+        Ok(threads) => threads.install(|| Component::from_binary(engine, bytes)),
+        Err(_) => Component::from_binary(engine, bytes),
+    }
+}
+
 fn read(engine: &Engine, path: &Path) -> Option<Component> {
-    let code = fs::read(path).ok()?;
+    let found = digest_of(path).ok()?;
     let expected = fs::read(digest_path(path)).unwrap_or_default();
-    if digest_hex(&code).as_bytes() == expected
+    if found.as_bytes() == expected
         && let Some(component) = deserialize(engine, path)
     {
         return Some(component);
@@ -119,6 +145,19 @@ fn deserialize(engine: &Engine, path: &Path) -> Option<Component> {
     // may write to, and its digest was checked just now. Mapping it (rather than copying) keeps the code out of the
     // process's own memory; `store` replaces files by rename and never writes into a mapped one.
     unsafe { Component::deserialize_file(engine, path) }.ok()
+}
+
+/// The digest of a file, read in pieces since it may have 50 MiB.
+fn digest_of(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut digest = Digest::new();
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(digest.finish_hex()),
+            len => digest.update(piece.get(..len).unwrap_or_default()),
+        }
+    }
 }
 
 fn digest_path(path: &Path) -> PathBuf {

@@ -84,11 +84,28 @@ pub fn inspect(bytes: &[u8], max_bytes: usize) -> Result<ComponentInfo, EngineEr
 
 /// SHA-256 of `bytes` in lower-case hexadecimal digits.
 pub(crate) fn digest_hex(bytes: &[u8]) -> String {
-    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes)
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let mut digest = Digest::new();
+    digest.update(bytes);
+    digest.finish_hex()
+}
+
+/// SHA-256 of bytes that come in pieces.
+pub(crate) struct Digest(aws_lc_rs::digest::Context);
+
+impl Digest {
+    pub(crate) fn new() -> Self {
+        Self(aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256))
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Return the digest in lower-case hexadecimal digits.
+    pub(crate) fn finish_hex(self) -> String {
+        let digest = self.0.finish();
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 fn check_magic(bytes: &[u8]) -> Result<(), EngineError> {

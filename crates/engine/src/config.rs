@@ -26,6 +26,8 @@ pub struct EngineConfig {
     pub max_connections: usize,
     /// Time for a client to send a whole request header, and for a new connection to send its first.
     pub header_timeout_ms: u64,
+    /// Time for a client to take some of what is written to it; one that takes nothing for so long is let go.
+    pub write_timeout_ms: u64,
     /// Time for a connection to another node, TLS handshake included. A dead node must not eat the deadline.
     pub connect_timeout_ms: u64,
     /// Deadline of a request that is forwarded; the workload's own limit holds where it runs.
@@ -54,6 +56,7 @@ impl EngineConfig {
             max_component_bytes: 64 << 20,
             max_connections: 4096,
             header_timeout_ms: 10_000,
+            write_timeout_ms: 30_000,
             connect_timeout_ms: 1_000,
             request_timeout_ms: 30_000,
             log_lines: 1_000,
@@ -62,6 +65,10 @@ impl EngineConfig {
 
     pub(crate) fn header_timeout(&self) -> Duration {
         Duration::from_millis(self.header_timeout_ms)
+    }
+
+    pub(crate) fn write_timeout(&self) -> Duration {
+        Duration::from_millis(self.write_timeout_ms)
     }
 
     pub(crate) fn connect_timeout(&self) -> Duration {

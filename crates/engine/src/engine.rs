@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use crate::cache::Cache;
 use crate::component::inspect;
 use crate::config::{EgressRule, EngineConfig, Limits};
-use crate::egress::Policy;
+use crate::destination::Policy;
 use crate::error::EngineError;
 use crate::identity::{Identity, web_client};
 use crate::logs::{LogLine, LogRing};
@@ -309,6 +310,22 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.stop(Duration::ZERO);
     }
+}
+
+/// Compile `component` into the cache at `cache_dir`, for an engine that loads it later.
+///
+/// Compiling a large component takes hundreds of MiB for some seconds, and the component may be hostile: a process of its own
+/// that calls this keeps both away from the one that serves.
+///
+/// # Errors
+/// The errors of [`inspect`], `component.compile_failed`, `engine.setup` and `cache.io`.
+pub fn precompile(component: &[u8], cache_dir: &Path, max_bytes: usize) -> Result<(), EngineError> {
+    let info = inspect(component, max_bytes)?;
+    let wasm = Runtime::new(1)?;
+    let cache = Cache::open(cache_dir, wasm.fingerprint())?;
+    let digest = info.digest.trim_start_matches("sha256:");
+    let compiled = cache.compile(wasm.engine(), digest, component, &Registry::default())?;
+    wasm.link(&compiled).map(drop)
 }
 
 fn bind(address: &str) -> Result<(TcpListener, SocketAddr), EngineError> {

@@ -25,6 +25,7 @@ use crate::engine::Core;
 use crate::forward::forward;
 use crate::metrics;
 use crate::router::Entry;
+use crate::stall::Impatient;
 use crate::stats::InFlight;
 use crate::{instance, workload::Workload};
 
@@ -64,6 +65,7 @@ async fn connection(core: &Arc<Core>, stream: TcpStream) {
         return;
     }
     let limit = core.config.header_timeout();
+    let stream = Impatient::new(stream, core.config.write_timeout());
     let has_begun = Arc::new(AtomicBool::new(false));
     let service = {
         let (core, has_begun) = (core.clone(), has_begun.clone());

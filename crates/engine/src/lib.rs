@@ -18,6 +18,7 @@ mod body;
 mod cache;
 mod component;
 mod config;
+mod destination;
 mod egress;
 mod engine;
 mod error;
@@ -32,6 +33,7 @@ mod metrics;
 mod peer;
 mod router;
 mod runtime;
+mod stall;
 mod stats;
 #[cfg(test)]
 mod testing;
@@ -39,7 +41,7 @@ mod workload;
 
 pub use component::{ComponentInfo, inspect};
 pub use config::{EgressRule, EngineConfig, Limits};
-pub use engine::{Addresses, Engine};
+pub use engine::{Addresses, Engine, precompile};
 pub use error::EngineError;
 pub use logs::LogLine;
 pub use router::{Replica, Route};

@@ -1,5 +1,5 @@
-;; Calls `http://<query of the request>/` and answers 200 with the status it got, as two bytes little-endian;
-;; hands the error code on when the call fails.
+;; Calls `http://<query of the request>/`, reads the answer to its end, and answers 200 with its status as two bytes,
+;; little-endian; hands the error code on when the call fails.
 (import "wasi:http/types@0.2.0" "[method]incoming-request.path-with-query" (func $request_path (param i32 i32)))
 (import "wasi:http/types@0.2.0" "[constructor]outgoing-request" (func $outgoing_new (param i32) (result i32)))
 (import "wasi:http/types@0.2.0" "[method]outgoing-request.set-scheme" (func $set_scheme (param i32 i32 i32 i32 i32) (result i32)))
@@ -8,6 +8,9 @@
 (import "wasi:http/types@0.2.0" "[method]future-incoming-response.subscribe" (func $future_subscribe (param i32) (result i32)))
 (import "wasi:http/types@0.2.0" "[method]future-incoming-response.get" (func $future_get (param i32 i32)))
 (import "wasi:http/types@0.2.0" "[method]incoming-response.status" (func $response_status (param i32) (result i32)))
+(import "wasi:http/types@0.2.0" "[method]incoming-response.consume" (func $response_consume (param i32 i32)))
+(import "wasi:http/types@0.2.0" "[method]incoming-body.stream" (func $incoming_stream (param i32 i32)))
+(import "wasi:io/streams@0.2.0" "[method]input-stream.blocking-skip" (func $skip (param i32 i64 i32)))
 (import "wasi:http/outgoing-handler@0.2.0" "handle" (func $send (param i32 i32 i32 i32)))
 (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
 (import "wasi:io/poll@0.2.0" "[resource-drop]pollable" (func $pollable_drop (param i32)))
@@ -18,7 +21,7 @@
     (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
 
 (func (export "wasi:http/incoming-handler@0.2.0#handle") (param $request i32) (param $out i32)
-  (local $at i32) (local $len i32) (local $outgoing i32) (local $future i32) (local $pollable i32)
+  (local $at i32) (local $len i32) (local $outgoing i32) (local $future i32) (local $pollable i32) (local $response i32) (local $input i32)
   (call $request_path (local.get $request) (i32.const 128))
   (local.set $at (i32.load (i32.const 132)))
   (local.set $len (i32.load (i32.const 136)))
@@ -43,5 +46,12 @@
   (call $future_get (local.get $future) (i32.const 512))
   (if (i32.load8_u (i32.const 528))
     (then (call $refuse (local.get $out) (i32.load8_u (i32.const 536))) (return)))
-  (i32.store (i32.const 1024) (call $response_status (i32.load (i32.const 536))))
+  (local.set $response (i32.load (i32.const 536)))
+  (i32.store (i32.const 1024) (call $response_status (local.get $response)))
+  (call $response_consume (local.get $response) (i32.const 128))
+  (call $incoming_stream (i32.load (i32.const 132)) (i32.const 128))
+  (local.set $input (i32.load (i32.const 132)))
+  (loop $again
+    (call $skip (local.get $input) (i64.const 65536) (i32.const 128))
+    (br_if $again (i32.eqz (i32.load8_u (i32.const 128)))))
   (call $answer (local.get $out) (i32.const 200) (i32.const 1024) (i32.const 2)))

@@ -1,6 +1,7 @@
 //! The engine itself; the interpreter is let go around everything that waits or computes.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -11,10 +12,18 @@ use crate::reports::{Addresses, ComponentInfo, EngineStats, LogLine};
 
 /// Check that a component can be served, and describe it.
 #[pyfunction]
-#[pyo3(signature = (component, *, max_bytes=64 << 20))]
+#[pyo3(signature = (component, *, max_bytes=67_108_864))]
 pub(crate) fn inspect(py: Python<'_>, component: &[u8], max_bytes: usize) -> PyResult<ComponentInfo> {
     py.detach(|| hanse_engine::inspect(component, max_bytes))
         .map(ComponentInfo::from)
+        .map_err(|error| to_python(py, &error))
+}
+
+/// Compile a component into a cache directory, for an engine that loads it later.
+#[pyfunction]
+#[pyo3(signature = (component, cache_dir, *, max_bytes=67_108_864))]
+pub(crate) fn precompile(py: Python<'_>, component: &[u8], cache_dir: PathBuf, max_bytes: usize) -> PyResult<()> {
+    py.detach(|| hanse_engine::precompile(component, &cache_dir, max_bytes))
         .map_err(|error| to_python(py, &error))
 }
 

@@ -7,13 +7,17 @@ mod reports;
 
 use pyo3::prelude::pymodule;
 
+/// Gives memory back after a large component was compiled, which the system's allocator does not.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The native engine of a hanse node.
 #[pymodule]
 mod _engine {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::engine::{Engine, inspect};
+    use crate::engine::{Engine, inspect, precompile};
     #[pymodule_export]
     use crate::records::{EgressRule, EngineConfig, Limits, Replica, Route};
     #[pymodule_export]

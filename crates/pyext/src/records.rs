@@ -17,6 +17,7 @@ pub(crate) struct EngineConfig {
     max_component_bytes: usize,
     max_connections: usize,
     header_timeout_ms: u64,
+    write_timeout_ms: u64,
     connect_timeout_ms: u64,
     request_timeout_ms: u64,
     log_lines: usize,
@@ -26,7 +27,7 @@ pub(crate) struct EngineConfig {
 impl EngineConfig {
     #[new]
     #[pyo3(signature = (*, node, trust_domain, front_bind, mesh_bind, cache_dir, max_instances=256, worker_threads=2,
-        max_component_bytes=64 << 20, max_connections=4096, header_timeout_ms=10_000, connect_timeout_ms=1_000,
+        max_component_bytes=67_108_864, max_connections=4096, header_timeout_ms=10_000, write_timeout_ms=30_000, connect_timeout_ms=1_000,
         request_timeout_ms=30_000, log_lines=1_000))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
@@ -40,6 +41,7 @@ impl EngineConfig {
         max_component_bytes: usize,
         max_connections: usize,
         header_timeout_ms: u64,
+        write_timeout_ms: u64,
         connect_timeout_ms: u64,
         request_timeout_ms: u64,
         log_lines: usize,
@@ -55,6 +57,7 @@ impl EngineConfig {
             max_component_bytes,
             max_connections,
             header_timeout_ms,
+            write_timeout_ms,
             connect_timeout_ms,
             request_timeout_ms,
             log_lines,
@@ -79,6 +82,7 @@ impl From<&EngineConfig> for hanse_engine::EngineConfig {
             max_component_bytes: config.max_component_bytes,
             max_connections: config.max_connections,
             header_timeout_ms: config.header_timeout_ms,
+            write_timeout_ms: config.write_timeout_ms,
             connect_timeout_ms: config.connect_timeout_ms,
             request_timeout_ms: config.request_timeout_ms,
             log_lines: config.log_lines,
@@ -110,10 +114,10 @@ pub(crate) struct Limits {
 #[pymethods]
 impl Limits {
     #[new]
-    #[pyo3(signature = (*, memory_bytes=64 << 20, timeout_ms=10_000, request_body_bytes=10 << 20,
-        response_body_bytes=64 << 20, concurrency=64, queue=1024, table_elements=100_000, tables=100,
-        core_instances=200, hostcall_bytes=16 << 20, resources=10_000, random_bytes=1 << 20, header_bytes=128 << 10,
-        egress_concurrency=16, log_bytes=64 << 10))]
+    #[pyo3(signature = (*, memory_bytes=67_108_864, timeout_ms=10_000, request_body_bytes=10_485_760,
+        response_body_bytes=67_108_864, concurrency=64, queue=1024, table_elements=100_000, tables=100,
+        core_instances=200, hostcall_bytes=16_777_216, resources=10_000, random_bytes=1_048_576, header_bytes=131_072,
+        egress_concurrency=16, log_bytes=65_536))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         memory_bytes: usize,

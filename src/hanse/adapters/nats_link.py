@@ -34,6 +34,7 @@ MAX_PAYLOAD_BYTES = 2**20
 _BACKPRESSURE_BYTES = 2**20
 """Unsent bytes from which a publisher waits for the socket; the library itself would buffer without bound."""
 _NO_RESPONDERS = "503"
+_CANCEL_AGAIN_S = 0.2
 
 Deliver = Callable[[Msg], None]
 
@@ -91,7 +92,10 @@ class Connection:
         """Hand over to the socket, waiting when too much is unsent. Raises `nats.errors.Error` when lost."""
         await self._client.publish(subject, data, reply=reply)
         if self._client.pending_data_size > _BACKPRESSURE_BYTES:
-            await self._client.flush()
+            # In a task of its own: the library (through wait_for of Python 3.11) can swallow its caller's cancellation.
+            flush = asyncio.ensure_future(self._client.flush())
+            flush.add_done_callback(_retrieve)
+            await asyncio.wait((flush,))
 
     async def request(self, subject: str, data: bytes, headers: Mapping[str, str] | None, timeout_us: int) -> Msg:
         """Send and wait for one answer. Raises BusError: disconnected, timeout, no_responders, denied."""
@@ -245,10 +249,13 @@ class NatsLink:
     async def stop(self) -> None:
         """Close for good: everything in flight and everything asked later raises BusError ``bus.closed``."""
         self._is_closed = True
-        if self._keeper is not None:
+        while self._keeper is not None and not self._keeper.done():
+            # Again and again: the library (through wait_for of Python 3.11) can swallow a cancellation.
             self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            await asyncio.wait((self._keeper,), timeout=_CANCEL_AGAIN_S)
         self._release()
+        if self._keeper is not None and not self._keeper.cancelled():
+            self._keeper.result()
 
     def is_connected(self) -> bool:
         """Tell whether the link is up, as far as this side knows."""
@@ -331,10 +338,11 @@ class NatsLink:
     async def _keep(self) -> None:
         failures = 0
         try:
-            while True:
+            while not self._is_closed:
                 try:
                     connection = await self._open()
-                except (nats.errors.Error, OSError, TimeoutError, ValueError) as error:
+                except Exception as error:
+                    # Whatever it is (refused, bad certificate, unreadable credentials), the next attempt may do.
                     failures += 1
                     self._changed(False, f"{type(error).__name__}: {error}")
                     await asyncio.sleep(self._backoff_us(failures) / US_PER_S)
@@ -434,6 +442,12 @@ async def unsubscribe(subscription: Subscription) -> None:
         await subscription.unsubscribe()
     except nats.errors.Error:
         return  # the connection is gone, and the interest with it
+
+
+def _retrieve(task: asyncio.Future[None]) -> None:
+    """Take note of a flush's failure: that the link broke is told by the connection itself."""
+    if not task.cancelled():
+        task.exception()
 
 
 class _SecureClient(Client):

@@ -9,6 +9,7 @@ import asyncio
 import ssl
 from pathlib import Path
 
+import structlog
 import uvicorn
 
 from hanse import __version__, _engine
@@ -18,6 +19,7 @@ from hanse.adapters.domain_files import Domain, issue_server, load_domain
 from hanse.adapters.entropy import SystemEntropy
 from hanse.adapters.gazetteer import read_gazetteer
 from hanse.adapters.intensity import read_intensities
+from hanse.adapters.latency import read_latency_table
 from hanse.adapters.nats_blobs import NatsBlobs
 from hanse.adapters.nats_buckets import ensure_buckets
 from hanse.adapters.nats_bus import NatsBus
@@ -36,6 +38,8 @@ from hanse.core.ports import ControlPorts
 from hanse.core.time import HOUR_US
 from hanse.ledger import path_of
 from hanse.wire.subjects import ARTIFACTS, BUCKETS
+
+log = structlog.get_logger("control")
 
 SUBSTRATE_WAIT_US = 30_000_000
 """How long a starting controller waits for the substrate before it gives up and is started again."""
@@ -68,7 +72,7 @@ async def run_controller(options: ControllerOptions) -> None:
             bus=NatsBus(link),
             store=NatsStore(link),
             blobs=NatsBlobs(link),
-            ledger=DiskStore(layout.ledger, path_of=lambda _, key: path_of(key)),
+            ledger=DiskStore(layout.ledger, path_of=lambda _, key: path_of(key), damaged=_name_damage),
             signer=domain.controller_signer,
             ledger_signers=domain.ledger_signers,
         )
@@ -104,8 +108,10 @@ def _config(options: ControllerOptions, domain: Domain, url: str) -> ControlConf
         api_url=url,
         nats_urls=options.node_substrate_urls,
         packs=read_packs(),
+        guardrails=options.guardrails,
         intensity_g_per_kwh=read_intensities(),
         gazetteer=read_gazetteer(),
+        rtt_us={} if options.latency_table is None else read_latency_table(Path(options.latency_table)),
     )
 
 
@@ -126,6 +132,11 @@ async def _renew_certificate(
     while True:
         await asyncio.sleep(HOUR_US / 2 / 1e6)
         reload_chain(context, *_certificate(options, domain, ports))
+
+
+def _name_damage(path: Path, why: str) -> None:
+    """A bad file of the ledger is set aside and named; the writer says what it lacks and stops writing."""
+    log.error("ledger.damaged", file=str(path), why=why)
 
 
 async def inspect_component(component: bytes) -> tuple[str, list[str]]:

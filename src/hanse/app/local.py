@@ -276,7 +276,7 @@ class LocalFabric:
     async def _until(self, is_so: Callable[[], Awaitable[bool]], what: str) -> None:
         try:
             async with asyncio.timeout(READY_S):
-                while not await is_so():
+                while not await is_so():  # noqa: ASYNC110 - another process makes it so
                     await asyncio.sleep(LOOK_S)
         except TimeoutError:
             raise FabricError(f"{what} was not ready within {READY_S:.0f} s", hint=f"see {self.layout.logs}") from None

@@ -12,6 +12,8 @@ import json
 import os
 from pathlib import Path
 
+import structlog
+
 from hanse import __version__, _engine
 from hanse.adapters.attestor import NoEvidence
 from hanse.adapters.clock import SystemClock
@@ -39,6 +41,8 @@ from hanse.node.svid import BUCKET, KEY, StoredSvid
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import JoinRequest, JoinResponse
 
+log = structlog.get_logger("node")
+
 JOIN_DEADLINE_S = 30.0
 
 
@@ -54,7 +58,7 @@ async def run_node(options: NodeOptions, join: JoinOptions | None) -> None:
     state = Path(options.state)
     files = NodeFiles(state / "identity")
     keys = files.keys(entropy)
-    disk = DiskStore(state / "disk")
+    disk = DiskStore(state / "disk", damaged=_name_damage)
     joined = files.enrolment()
     if joined is None:
         if join is None:
@@ -152,7 +156,7 @@ async def _run_joined(
         store=NatsStore(link),
         blobs=NatsBlobs(link),
         disk=disk,
-        cache=DiskBlobs(state / "artifacts"),
+        cache=DiskBlobs(state / "artifacts", damaged=_name_damage),
         runtime=runtime,
         meter=ProcessMeter(),
         signer=keys.signer,
@@ -170,6 +174,7 @@ async def _run_joined(
             version=__version__,
             packs=read_packs(),
             owner_policy=options.owner_policy,
+            guardrails=options.guardrails,
         ),
     )
     _say_ready(state, addresses.front)
@@ -183,6 +188,11 @@ async def _run_joined(
         with contextlib.suppress(HanseError):
             await link.stop()
         runtime.stop(2_000)
+
+
+def _name_damage(path: Path, why: str) -> None:
+    """A bad file is set aside and named; the rest starts."""
+    log.error("disk.damaged", file=str(path), why=why)
 
 
 def _say_ready(state: Path, front: str) -> None:

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from hanse.core.fabric import Node
 
+GUARDRAILS = ("gdpr",)
+"""Packs that bind every workload of a domain unless told otherwise: data of people in the EEA is theirs wherever the
+manifest is silent about it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerOptions:
@@ -17,6 +21,7 @@ class ControllerOptions:
     api_port: int
     substrate_url: str
     node_substrate_urls: tuple[str, ...]
+    guardrails: tuple[str, ...] = GUARDRAILS
     latency_table: str | None = None
     """File of measured round trips between sites (`hanse.adapters.latency`); missing pairs are modelled."""
 
@@ -34,6 +39,8 @@ class NodeOptions:
     substrate_url: str | None = None
     """Overrides where the join answer says the substrate is: a relay, a leaf server."""
     owner_policy: str = ""
+    guardrails: tuple[str, ...] = GUARDRAILS
+    """Packs that this node holds every order to, whatever the controller says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

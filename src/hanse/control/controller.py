@@ -29,6 +29,8 @@ from hanse.wire.subjects import ASKS, HEARTBEATS, PRESENCE, REPORTS
 
 log = structlog.get_logger("control")
 
+TRIGGERS_MAX = 5
+"""How many causes a plan names; what else came in the same moment is in the ledger anyway."""
 LIVENESS_LOOK_US = 100_000
 """How often silence is measured: a tenth of a second against three of detection."""
 
@@ -50,16 +52,18 @@ class Controller:
             unreachable_after_us=config.unreachable_after_us,
             return_grace_us=config.return_grace_us,
         )
-        self.pipeline = Pipeline(ports, config, self.state, self.liveness, parse_packs(config.packs))
         self.enrolment = Enrolment(ports, config, self.state, authority)
         self.lease = LeaseKeeper(
             ports.store, ports.clock, ports.signer, me=config.id, api=config.api_url, term_us=config.lease_term_us
+        )
+        self.pipeline = Pipeline(
+            ports, config, self.state, self.liveness, parse_packs(config.packs), may_act=self.lease.is_leader
         )
         self.journal = Journal(ports, config)
         self.changed = asyncio.Condition()
         """Notified after every change of the caches: the API's watchers wait on it."""
         self._wake = asyncio.Event()
-        self._trigger = "start"
+        self._triggers: list[str] = ["the controller starts"]
         self._unread = set(WATCHED)
         self._caught_up = asyncio.Event()
 
@@ -96,7 +100,8 @@ class Controller:
 
     def poke(self, trigger: str) -> None:
         """Ask for a reconciliation soon, and say why."""
-        self._trigger = trigger
+        if len(self._triggers) < TRIGGERS_MAX and trigger not in self._triggers:
+            self._triggers.append(trigger)
         self._wake.set()
 
     # --- reading ---
@@ -164,15 +169,17 @@ class Controller:
         """Reconcile on every wake until the lease is due for renewal."""
         loop = asyncio.get_running_loop()
         due = loop.time() + self.config.lease_renew_us / 1e6
-        await self._round("tick")
+        await self._round()
         while (left := due - loop.time()) > 0:
             if not await self._woken(left):
                 return
             await asyncio.sleep(self.config.debounce_us / 1e6)
-            await self._round(self._trigger)
+            await self._round()
 
-    async def _round(self, trigger: str) -> None:
+    async def _round(self) -> None:
         self._wake.clear()
+        trigger = "; ".join(self._triggers) or "time passes"
+        self._triggers = []
         if not self.lease.is_leader():
             return
         try:

@@ -6,6 +6,7 @@ between the snapshot and the finished decision nothing is awaited.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -28,6 +29,13 @@ from hanse.wire.messages import Order, PlanBody, PlanRecord, RouteRecord
 from hanse.wire.subjects import ORDERS, PLANS, REPORTS, ROUTES, SPECS, instance_key
 
 log = structlog.get_logger("control")
+
+
+class LeaseLost(HanseError):
+    """Raised when the lease ran out in the middle of a round: the rest of it is the next leader's."""
+
+    code = "lease.lost"
+    retry = True
 
 
 class PlanRejected(HanseError):
@@ -78,13 +86,21 @@ class Pipeline:
     """Carries decisions out, as the leader."""
 
     def __init__(
-        self, ports: ControlPorts, config: ControlConfig, state: FabricState, liveness: Liveness, packs: PackSet
+        self,
+        ports: ControlPorts,
+        config: ControlConfig,
+        state: FabricState,
+        liveness: Liveness,
+        packs: PackSet,
+        *,
+        may_act: Callable[[], bool],
     ) -> None:
         self._ports = ports
         self._config = config
         self._state = state
         self._liveness = liveness
         self._packs = packs
+        self._may_act = may_act
         self.cache: VerdictCache | None = None
         """Verdicts by class of the last screening, shared with the API's previews."""
         self._plan: Plan | None = None
@@ -119,6 +135,7 @@ class Pipeline:
         parent = await self.current_plan()
         at = self.snapshot()
         decision = decide(at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger)
+        self.cache = decision.verdicts.cache
         if decision.findings:
             first = decision.findings[0]
             raise PlanRejected(
@@ -213,10 +230,17 @@ class Pipeline:
                 await self._delete(SPECS, key)
 
     async def _write(self, bucket: str, key: str, value: bytes) -> None:
+        self._refuse_without_lease()
         revision = await self._ports.store.put(bucket, key, value, self._state.revision(bucket, key))
         self._state.apply(Entry(bucket=bucket, key=key, value=value, revision=revision))
 
+    def _refuse_without_lease(self) -> None:
+        """A round may outlast the lease; whoever took it over decides anew from what stands."""
+        if not self._may_act():
+            raise LeaseLost("the lease ran out during a round")
+
     async def _delete(self, bucket: str, key: str) -> None:
+        self._refuse_without_lease()
         try:
             await self._ports.store.delete(bucket, key, self._state.revision(bucket, key) or None)
         except ConflictError:

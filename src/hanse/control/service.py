@@ -113,7 +113,7 @@ class FabricService:
             await self._write_spec(key, gone)
             self._controller.poke(f"{key} deleted")
             return
-        raise NotFound(f"no {kind} named {identity}", hint=f"see `hanse get {kind.lower()}s`")
+        raise NotFound(f"no {kind} named {identity}", hint="see `hanse get workloads`")
 
     async def set_draining(self, node: NodeId, is_draining: bool) -> None:
         """Start or end emptying a node on purpose. Raises NotFound."""
@@ -322,7 +322,7 @@ def _change(
         carbon_ug_month_before=was[2],
         carbon_ug_month_after=will[2],
         latency_us_after=will[3],
-        explanation=decision.plan.explanations.get(workload),
+        explanation=decision.plan.explain(workload),
         unplaced=next((u for u in decision.plan.unplaced if u.workload == workload), None),
     )
 

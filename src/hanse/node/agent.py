@@ -192,6 +192,7 @@ class NodeAgent:
             self._config.owner_policy or None,
             now,
             operators={operator.id: operator for operator in order.operators},
+            guardrails=self._config.guardrails,
         )
         if verdict.is_allowed:
             return None

@@ -27,6 +27,8 @@ class NodeConfig:
     """Policy packs by which an order is screened again here: path -> text."""
     owner_policy: str = ""
     """Cedar rules of the node's owner; they can only narrow."""
+    guardrails: tuple[str, ...] = ()
+    """Packs that bind every order here, whatever its spec names."""
     heartbeat_us: int = 1 * US_PER_S
     """0.2..10 s. Must be well under the controller's `unreachable_after_us`."""
     settle_us: int = 200 * US_PER_MS

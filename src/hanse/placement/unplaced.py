@@ -6,6 +6,7 @@ auditor, who sees the finished plan only, can confirm each reason.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,6 +20,8 @@ from hanse.placement.outcome import Outcome, Placing, World, limits_now
 from hanse.placement.table import UNKNOWN_RTT_US, Ints, NodeTable, Room
 
 _MOST_REASONS_PER_LIMIT = 3
+_MOST_NODES_ASKED = 200
+"""Nodes whose denials are counted: enough to tell the common rule, bounded on a large fabric."""
 _NEAREST_FIRST = (
     Limit.BUDGET,
     Limit.LATENCY,
@@ -78,15 +81,15 @@ def _reasons(placing: Placing, outcome: Outcome, codes: Codes, world: World) -> 
 
 
 def _policy_reasons(placing: Placing, rows: Ints, world: World) -> Iterator[Reason]:
-    """Each rule once, with the message for the first node it denies."""
-    seen: set[str] = set()
-    for row in rows.tolist():
+    """Each rule once, with the message for the first node it denies; the rule that denies most nodes comes first."""
+    first: dict[str, Reason] = {}
+    denials: Counter[str] = Counter()
+    for row in rows[:_MOST_NODES_ASKED].tolist():
         for reason in policy_reasons(placing.workload.id, world.table.ids[row], world):
-            if reason.rule not in seen:
-                seen.add(reason.rule)
-                yield reason
-        if len(seen) >= _MOST_REASONS_PER_LIMIT:
-            return
+            first.setdefault(reason.rule, reason)
+            denials[reason.rule] += 1
+    for rule, _ in denials.most_common(_MOST_REASONS_PER_LIMIT):
+        yield first[rule]
 
 
 def _changes(placing: Placing, outcome: Outcome, codes: Codes, world: World) -> Iterator[Change]:
@@ -112,8 +115,8 @@ def _more_budget(placing: Placing, outcome: Outcome, codes: Codes, table: NodeTa
     if not len(rows) or short <= 0:
         return
     for most, column, name in (
-        (workload.budget.cost_microeur_month, scores.bill_microeur, "cost"),
-        (workload.budget.carbon_ug_month, scores.carbon_ug, "carbon"),
+        (workload.budget.cost_microeur_month, scores.bill_microeur[scores.kind], "cost"),
+        (workload.budget.carbon_ug_month, scores.carbon_ug[scores.kind], "carbon"),
     ):
         cheapest = rows[np.argsort(column[rows], kind="stable")][:short]
         needed = int(column[outcome.rows].sum() + column[cheapest].sum())

@@ -2,7 +2,7 @@
 
 `coroutine, seed -> result`. Time jumps to the next timer when nothing is ready. Nothing outside may be waited for:
 threads, executors, sockets, signals and subprocesses are refused. It overrides private hooks of CPython's
-`BaseEventLoop` (`_run_once`, `_ready`, `_scheduled`), which `tests/twin/test_loop.py` pins per Python version.
+`BaseEventLoop` (`_run_once`, `_ready`), which `tests/twin/test_loop.py` pins per Python version.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     # Private parts of BaseEventLoop that this class takes over.
     _ready: Any
-    _scheduled: list[Any]
     _stopping: bool
     _thread_id: int | None
 
@@ -55,6 +54,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._rng = rng
         self._limit_us = limit_us
         self._now_s = 0.0
+        self._heap: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._timers = 0
         self._tasks_made = 0
         self.batches = 0
@@ -74,9 +74,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Schedule at a virtual time; timers of equal time run in the order of their scheduling."""
         self._check_closed()  # type: ignore[attr-defined]
         self._timers += 1
-        timer = _Timer(when, callback, args, self, context, number=self._timers)
-        heapq.heappush(self._scheduled, timer)
-        timer._scheduled = True  # type: ignore[attr-defined]
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._heap, (when, self._timers, timer))
         return timer
 
     def create_task(
@@ -93,14 +92,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return _Task(coro, loop=self, name=label, context=context, number=self._tasks_made)
 
     def _run_once(self) -> None:
-        while self._scheduled and self._scheduled[0]._cancelled:
-            heapq.heappop(self._scheduled)._scheduled = False
+        heap = self._heap
+        while heap and heap[0][2].cancelled():
+            heapq.heappop(heap)
         if not self._ready and not self._stopping:
             self._jump()
-        while self._scheduled and self._scheduled[0]._when <= self._now_s:
-            timer = heapq.heappop(self._scheduled)
-            timer._scheduled = False
-            self._ready.append(timer)
+        while heap and heap[0][0] <= self._now_s:
+            self._ready.append(heapq.heappop(heap)[2])
         batch = [self._ready.popleft() for _ in range(len(self._ready))]
         for handle in batch if self._rng is None else _permuted(batch, self._rng):
             if not handle._cancelled:
@@ -111,9 +109,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _jump(self) -> None:
         """Move time to the next timer."""
-        if not self._scheduled:
+        if not self._heap:
             raise DeadlockError("nothing is scheduled and these wait:\n" + "\n".join(self._waiting()))
-        when = max(self._now_s, self._scheduled[0]._when)
+        when = max(self._now_s, self._heap[0][0])
         if self._limit_us is not None and when * US_PER_S > self._limit_us:
             raise OverrunError(f"not done after {self._limit_us} us of virtual time:\n" + "\n".join(self._waiting()))
         self._now_s = when
@@ -194,30 +192,6 @@ class _OrderedSet(dict[Any, None]):
 
     def discard(self, item: Any) -> None:
         self.pop(item, None)
-
-
-class _Timer(asyncio.TimerHandle):
-    """A timer that compares by (time, order of scheduling)."""
-
-    __slots__ = ("_number",)
-
-    def __init__(
-        self,
-        when: float,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        loop: asyncio.AbstractEventLoop,
-        context: Context | None,
-        *,
-        number: int,
-    ) -> None:
-        super().__init__(when, callback, args, loop, context)
-        self._number = number
-
-    def __lt__(self, other: asyncio.TimerHandle) -> bool:
-        if isinstance(other, _Timer):
-            return (self._when, self._number) < (other._when, other._number)  # type: ignore[attr-defined]
-        return super().__lt__(other)
 
 
 class _Task(asyncio.Task[T]):

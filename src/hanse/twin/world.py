@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, assert_never
@@ -17,13 +18,13 @@ from hanse.core.errors import invariant
 from hanse.core.ids import NodeId
 from hanse.core.rng import Rng
 from hanse.core.time import US_PER_S, MonoTime, WallTime
-from hanse.twin.faults import ClockStep, Crash, Delay, Drop, Duplicate, Fault, Outage, Partition, Restart
+from hanse.twin.faults import ClockStep, Crash, Delay, Drop, Duplicate, Fault, Outage, Partition, Restart, Vanish
 from hanse.twin.loop import VirtualLoop, run
 from hanse.twin.ports.blobs import BlobServer, MemoryBlobs
 from hanse.twin.ports.bus import MemoryBus, Switch
 from hanse.twin.ports.clock import VirtualClock
 from hanse.twin.ports.entropy import SeededEntropy
-from hanse.twin.ports.link import Conditions, Link
+from hanse.twin.ports.link import Conditions, Link, Wire
 from hanse.twin.ports.runtime import Mesh
 from hanse.twin.ports.store import KvServer, MemoryStore
 from hanse.twin.trace import Trace
@@ -47,6 +48,8 @@ class MachinePorts:
     """This machine's own disk."""
     cache: MemoryBlobs
     """This machine's own artifacts."""
+    ledger: MemoryStore
+    """The files of the domain's transparency log, beside the controllers."""
     mesh: Mesh
 
 
@@ -85,7 +88,7 @@ class _Machine:
 class World:
     """One run. `start` is the wall time at which it begins; `shuffles` draws the order of tasks from the seed too.
 
-    Public parts are for scenarios and checkers: `kv`, `artifacts`, `switch`, `mesh`, `trace`.
+    Public parts are for scenarios and checkers: `kv`, `ledger`, `artifacts`, `switch`, `mesh`, `trace`.
     """
 
     def __init__(
@@ -102,12 +105,18 @@ class World:
         self._start = start
         self._rng = Rng(seed)
         self._faults = tuple(sorted(faults, key=lambda fault: fault.at_us))
-        self._checkers = tuple(checkers)
+        self.checkers = list(checkers)
         self._loop = VirtualLoop(self._rng.stream("loop") if shuffles else None, limit_us=limit_us)
         self._machines: dict[str, _Machine] = {}
         self._died: Exception | None = None
+        self.injected: Counter[str] = Counter()
+        """Faults so far, by kind."""
+        self.lives = 0
+        """Grows whenever a machine starts or ends."""
         self.trace = Trace(self._loop.now_us)
         self.kv = KvServer(subjects.BUCKETS, trace=self.trace)
+        # Post-quantum signatures are randomised (FIPS 204, hedged), so the log's bytes stay out of the trace.
+        self.ledger = KvServer(name="ledger", makes_buckets=True)
         self.artifacts = BlobServer(name="artifacts", trace=self.trace)
         self.switch = Switch(self.trace)
         self.mesh = Mesh()
@@ -134,7 +143,28 @@ class World:
 
     def is_up(self, name: str) -> bool:
         """Tell whether a machine's process runs."""
-        return self._machines[name].task is not None
+        return name in self._machines and self._machines[name].task is not None
+
+    def is_wired(self, name: str) -> bool:
+        """Tell whether a machine's wire carries."""
+        return self._machines[name].conditions.wire is Wire.UP
+
+    def wall(self, name: str) -> WallTime:
+        """What a machine believes the time is."""
+        return self._machines[name].clock.wall()
+
+    def true_wall(self) -> WallTime:
+        """The time by a clock that neither drifts nor steps."""
+        return WallTime(self._start + self.now_us())
+
+    @property
+    def batches(self) -> int:
+        """Batches of callbacks run so far: how often checkers judged."""
+        return self._loop.batches
+
+    def inject(self, fault: Fault) -> None:
+        """Let a fault begin now, whatever its `at_us` says."""
+        self._begin(fault)
 
     def disk(self, name: str) -> KvServer:
         """A machine's disk, as it is between its lives too."""
@@ -167,6 +197,7 @@ class World:
 
     def _boot(self, machine: _Machine) -> None:
         machine.incarnation += 1
+        self.lives += 1
         # The substrate is far away and may be cut off; the own disk is neither.
         wire = Link(machine.name, machine.conditions)
         local = Link(f"{machine.name}-disk", Conditions(rng=self._rng.stream("disk", machine.name)))
@@ -181,6 +212,7 @@ class World:
             blobs=MemoryBlobs(self.artifacts, wire),
             disk=MemoryStore(machine.disk, local),
             cache=MemoryBlobs(machine.cache, local),
+            ledger=MemoryStore(self.ledger, local),
             mesh=self.mesh,
         )
         self.trace.note("boot", machine.name, machine.incarnation)
@@ -191,6 +223,7 @@ class World:
     def _halt(self, machine: _Machine) -> None:
         """End a process as ``kill -9`` would: nothing it still does reaches a wire or a disk."""
         task, machine.task = machine.task, None
+        self.lives += 1
         for link in machine.links:
             link.close()
         self.mesh.leave(NodeId(machine.name))
@@ -208,11 +241,12 @@ class World:
     def _judge(self) -> None:
         if self._died is not None:
             raise self._died
-        for checker in self._checkers:
+        for checker in self.checkers:
             checker.check(self)
 
     def _begin(self, fault: Fault) -> None:
         self.trace.note("fault", repr(fault))
+        self.injected[type(fault).__name__] += 1
         match fault:
             case Partition():
                 self._cut(fault.machine, fault.until_us)
@@ -233,6 +267,8 @@ class World:
                 self._boot(machine)
             case ClockStep():
                 self._machines[fault.machine].clock.step(fault.by_us)
+            case Vanish():
+                self._vanish(fault)
             case _:
                 assert_never(fault)
 
@@ -251,6 +287,11 @@ class World:
 
         add(1)
         asyncio.get_running_loop().call_at(until_us / US_PER_S, add, -1)
+
+    def _vanish(self, fault: Vanish) -> None:
+        entries = self.kv.entries(fault.bucket, "")
+        if entries:
+            self.kv.delete(fault.bucket, entries[fault.number % len(entries)].key, None)
 
     def _crash(self, machine: _Machine, *, loses_disk: bool) -> None:
         self._halt(machine)

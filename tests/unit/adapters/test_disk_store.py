@@ -6,13 +6,14 @@ import asyncio
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
 
-from aio import run, soon, take
+from aio import run, soon, take, until
 from hanse.adapters import disk_store
-from hanse.adapters.disk_store import DiskStore
+from hanse.adapters.disk_store import DiskStore, default_path
 from hanse.core.errors import ConflictError, InvariantBroken, StoreError
 
 
@@ -333,14 +334,22 @@ def test_the_index_stays_small_and_revisions_survive_its_compaction(tmp_path):
 
 
 def test_a_cancelled_write_still_tells_watchers_what_it_did(tmp_path):
+    entered, may_go_on = threading.Event(), threading.Event()
+
+    def path_of(bucket, key):
+        entered.set()
+        assert may_go_on.wait(10)
+        return default_path(bucket, key)
+
     async def scenario():
-        store = DiskStore(tmp_path)
+        store = DiskStore(tmp_path, path_of=path_of)
         watch = store.watch("state")
         assert await take(watch, 1) == [None]
         writing = asyncio.create_task(store.put("state", "k", b"x"))
-        await asyncio.sleep(0)
+        await until(entered.is_set)
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
+        may_go_on.set()
         assert (await soon(anext(watch))).value == b"x"
         await watch.aclose()
 

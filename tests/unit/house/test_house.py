@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from house_rules import check_source
+from house_rules import check_source, lone_sleeps
 
 ROOT = Path(__file__).parents[3]
 SOURCE = ROOT / "src" / "hanse"
@@ -58,12 +58,25 @@ def test_no_addresses_of_registries_or_machines_in_tracked_files() -> None:
 
 
 def test_tests_do_not_sleep_to_wait() -> None:
-    """A sleep is a guess about another machine's speed: wait for an event or a state with a deadline."""
+    """A sleep is a guess about another machine's speed. Inside a loop that looks at a condition it is polling; alone it
+    is a guess."""
     found = [
-        f"{path.relative_to(ROOT)}:{number}"
+        f"{path.relative_to(ROOT)}:{line}"
         for path in sorted((ROOT / "tests").rglob("*.py"))
-        if path != Path(__file__) and "twin" not in path.parts
-        for number, line in enumerate(path.read_text().splitlines(), 1)
-        if re.search(r"\b(time|asyncio)\.sleep\((?!0\))", line) and "# poll" not in line
+        if "twin" not in path.parts  # there a sleep passes virtual time
+        for line in lone_sleeps(path.read_text())
     ]
     assert not found
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("import time\ntime.sleep(1)", [2]),
+        ("async def f():\n    await asyncio.sleep(0.1)", [2]),
+        ("async def f():\n    while not done():\n        await asyncio.sleep(0.1)", []),
+        ("async def f():\n    await asyncio.sleep(0)", []),
+    ],
+)
+def test_lone_sleeps_are_seen(source: str, lines: list[int]) -> None:
+    assert lone_sleeps(source) == lines

@@ -159,6 +159,18 @@ fn a_client_that_leaves_in_the_middle_of_a_stream_ends_its_guest() {
 }
 
 #[test]
+fn a_client_that_never_reads_is_let_go() {
+    let mut config = config("a");
+    config.write_timeout_ms = 100;
+    let node = Node::with(config);
+    let mut stream = open(&node.addresses.front);
+    let request = b"GET /.hanse/metrics HTTP/1.1\r\nhost: t\r\n\r\n".repeat(1000);
+    // Ask until the answers fill every buffer and the node hangs up.
+    while stream.write_all(&request).is_ok() {}
+    eventually("the connection is gone", || node.engine.stats().connections == 0);
+}
+
+#[test]
 fn clients_cannot_speak_in_the_name_of_nodes() {
     let node = Node::local("a");
     node.serve("hello", Limits::default());

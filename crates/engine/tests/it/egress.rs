@@ -15,7 +15,7 @@ fn rule(host: &str, allow_private: bool) -> EgressRule {
     }
 }
 
-/// A server that answers one request with 204 and three bytes of body less than none.
+/// A server that answers one request with status 203 and three bytes.
 fn upstream() -> (String, std::thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -44,7 +44,8 @@ fn without_a_rule_nothing_is_called() {
         faults[0].contains("api.example.org:80: no egress rule names it"),
         "{faults:?}"
     );
-    assert!(node.stats("egress").errors["guest.egress_denied"] >= 1);
+    let errors = node.stats("egress").errors;
+    assert_eq!((errors["egress.denied"], errors["guest.egress_denied"]), (1, 1));
 }
 
 #[test]
@@ -80,13 +81,8 @@ fn an_allowed_call_is_made_and_its_bytes_are_counted_by_jurisdiction() {
         (200, 203_u16.to_le_bytes().as_slice())
     );
     assert_eq!(served.join().unwrap(), "GET / HTTP/1.1");
-    let egress = &node.stats("egress").egress;
-    assert!(
-        egress
-            .get("DE")
-            .is_none_or(|bytes| *bytes == EgressBytes { sent: 0, received: 3 }),
-        "{egress:?}"
-    );
+    let counted = EgressBytes { sent: 0, received: 3 };
+    assert_eq!(node.stats("egress").egress.get("DE"), Some(&counted));
 }
 
 #[test]

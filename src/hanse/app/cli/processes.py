@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +97,8 @@ def run_node_process(
 
 
 def _run(process: Coroutine[Any, Any, None]) -> None:
+    import asyncio
+
     from hanse.app.serving import log_to_stderr
 
     log_to_stderr("info")

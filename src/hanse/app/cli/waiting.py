@@ -69,7 +69,7 @@ def is_settled(view: WorkloadView | None, instances: Sequence[InstanceView]) -> 
     mine = [one for one in instances if one.workload == view.id]
     current = [one for one in mine if one.wanted and one.phase == "running" and one.spec_generation == view.generation]
     leaving = [one for one in mine if not one.wanted and one.phase not in _OVER]
-    return len(current) >= view.wanted and not leaving and len(current) == sum(one.wanted for one in mine)
+    return len(current) == view.wanted == sum(one.wanted for one in mine) and not leaving
 
 
 def _workload_of(document: str) -> str:

@@ -55,7 +55,7 @@ def node(view: NodeView, instances: Iterable[InstanceView]) -> Group:
         ("place", f"{view.city}, {view.country} ({view.latitude_deg:.4f}, {view.longitude_deg:.4f}), site {view.site}"),
         ("operator", view.operator),
         ("tier", view.tier),
-        ("reach", Text.assemble(word(view.reach), f", heard {q.age(view.silence_us)} ago")),
+        ("reach", Text.assemble(word(view.reach), f", last heard: {q.age(view.silence_us)}")),
         ("front", view.front or q.NOTHING),
         ("mesh", view.mesh or q.NOTHING),
         ("start", f"number {view.incarnation}"),

@@ -21,7 +21,8 @@ def entries(of: Iterable[Mapping[str, Any]]) -> RenderableType:
     made = table("ENTRY", "TIME", "KIND", "ABOUT", "WHY", right=("ENTRY",))
     for one in of:
         body = _body(one)
-        made.add_row(str(one.get("index", "")), _time(body), str(one.get("kind", "")), _about(body), _why(body))
+        about = str(one.get("subject", "")) or _about(body)
+        made.add_row(str(one.get("index", "")), _time(body), str(one.get("kind", "")), about, _why(body))
     return made
 
 

@@ -36,7 +36,7 @@ def word(text: str) -> Text:
 
 
 def table(*columns: str, right: Sequence[str] = (), fold: Sequence[str] = ()) -> Table:
-    """An empty table: bold heads, two spaces between columns, numbers to the right; where width is short, `fold` gives."""
+    """An empty table: bold heads, two spaces between, numbers to the right; where width is short, `fold` gives."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=STRONG, show_edge=False)
     for column in columns:
         made.add_column(

@@ -137,12 +137,14 @@ def gap(objective: int, bound: int | None) -> str:
 
 
 def top(rows: Iterable[TopRow]) -> Table:
-    """Traffic per workload and node since the node's engine started."""
+    """Traffic per workload and node since the node's engine started; pairs without any are left out."""
     made = table(
         "WORKLOAD", "NODE", "REQUESTS", "ERRORS", "NOW", "P50", "P99", "FORWARDED", "RETRIED", "CPU", "PEAK MEMORY",
         right=("REQUESTS", "ERRORS", "NOW", "P50", "P99", "FORWARDED", "RETRIED", "CPU", "PEAK MEMORY"),
     )  # fmt: skip
-    for row in rows:
+    for row in sorted(rows, key=lambda one: (one.workload, one.node)):
+        if row.requests == 0 and row.in_flight == 0:
+            continue
         made.add_row(
             row.workload,
             row.node,

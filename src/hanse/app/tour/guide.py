@@ -163,7 +163,7 @@ def _summary(stage: Stage, began: float) -> None:
 def _place(state: Path | None, console: Console) -> Iterator[Path]:
     """The state directory: the one given, or a fresh one that goes when all went well.
 
-    A short path, because sockets lie in it; compiled components go to the user's cache, so that the second tour is warm.
+    A short path, because sockets lie in it; compiled components go to the user's cache: the second tour is warm.
     """
     if state is not None:
         state.mkdir(parents=True, exist_ok=True)

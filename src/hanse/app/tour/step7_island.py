@@ -5,7 +5,7 @@ from __future__ import annotations
 from hanse.app.render import quantities as q
 from hanse.app.render import tables
 from hanse.app.tour.stage import TRIAGE, Stage, TourFailed, doubled
-from hanse.control.views import InstanceView
+from hanse.control.views import InstanceView, WorkloadView
 from hanse.core.ids import NodeId
 
 
@@ -31,7 +31,14 @@ async def run(stage: Stage) -> None:
     answer = await stage.until(lambda: _own_answer(stage, node, view.path), f"{node} serving its own work in the dark")
     stage.say(f"{node}, still cut off, answers {answer[0]} on its own front in {q.latency(answer[1])}")
     stage.promise(answer[0] == 200, "cut off and restarted, the node serves its own work again")
-    stage.say("restoring the uplink")
+    await stage.until(
+        lambda: stage.nodes()[node].reach == "unreachable" or None, f"the silence of {node} being noticed"
+    )
+    meanwhile = await stage.until(lambda: _without(stage, node), f"{node} being taken off the routes")
+    stage.say(
+        f"the fabric holds {node} for unreachable: {TRIAGE} is {meanwhile.status}, "
+        f"{meanwhile.running} of {meanwhile.wanted} as seen from the controller. Now the uplink comes back"
+    )
     stage.fabric.link(node)
     await stage.until(lambda: stage.nodes()[node].reach == "ready" or None, f"{node} being heard again")
     settled = await stage.until(lambda: stage.settled(TRIAGE), "the fabric settling")
@@ -44,6 +51,11 @@ async def run(stage: Stage) -> None:
     await _judge_own(stage, mine, instances)
     ledger_after = await stage.ask(lambda: stage.client.status().ledger_size or 0)
     stage.say(f"the ledger grew from {ledger_before} to {ledger_after} entries meanwhile")
+
+
+def _without(stage: Stage, node: str) -> WorkloadView | None:
+    view = stage.workload(TRIAGE)
+    return None if node in view.nodes else view
 
 
 def _own_answer(stage: Stage, node: str, path: str) -> tuple[int, int] | None:
@@ -64,4 +76,6 @@ async def _judge_own(stage: Stage, before: InstanceView, instances: list[Instanc
     """The node's own instance: still the same one under the same order, not started as another."""
     after = next((one for one in instances if one.id == before.id), None)
     is_same = after is not None and after.wanted and after.phase == "running"
-    stage.promise(is_same, f"nothing is deleted or re-run: {before.id} is still the same instance, and runs")
+    stage.promise(is_same, f"nothing is deleted: {before.id} on {before.node} still runs")
+    is_first = after is not None and after.order_generation == before.order_generation
+    stage.promise(is_first, f"nothing is re-run: it runs under the order it had, number {before.order_generation}")

@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from hanse.core.errors import RuntimeFailure
 from hanse.core.fabric import Power, Resources
@@ -37,6 +38,18 @@ class EngineModel:
     """Added by each loaded workload."""
 
 
+class Watcher(Protocol):
+    """Sees what a runtime serves as it changes, for checkers. Changes nothing."""
+
+    def loaded(self, node: NodeId, workload: Workload) -> None:
+        """A workload serves from now on, perhaps in place of an older generation."""
+        ...
+
+    def unloaded(self, node: NodeId, workload: WorkloadId) -> None:
+        """A workload was told to stop and has."""
+        ...
+
+
 class Mesh:
     """The wires between fronts: which runtime answers at a mesh address. A crash removes its entry."""
 
@@ -59,12 +72,22 @@ class Mesh:
 class MemoryRuntime:
     """One node's engine. `mesh` carries forwarded requests; `rng` draws service times."""
 
-    def __init__(self, node: NodeId, *, model: EngineModel, clock: Clock, mesh: Mesh, rng: random.Random) -> None:
+    def __init__(
+        self,
+        node: NodeId,
+        *,
+        model: EngineModel,
+        clock: Clock,
+        mesh: Mesh,
+        rng: random.Random,
+        watcher: Watcher | None = None,
+    ) -> None:
         self.node = node
         self._model = model
         self._clock = clock
         self._mesh = mesh
         self._rng = rng
+        self._watcher = watcher
         self._loaded: dict[WorkloadId, Workload] = {}
         self._routes: tuple[RouteEntry, ...] = ()
         self._stats: dict[WorkloadId, WorkloadStats] = {}
@@ -80,12 +103,16 @@ class MemoryRuntime:
         self.busy_us += load_us
         await asyncio.sleep(load_us / US_PER_S)
         self._loaded[workload.id] = workload
+        if self._watcher is not None:
+            self._watcher.loaded(self.node, workload)
         self._stats.setdefault(workload.id, WorkloadStats())
         self._log(workload.id, f"loaded generation {workload.generation}")
 
     async def unload(self, workload: WorkloadId) -> None:
         """Stop serving; absent is fine."""
         if self._loaded.pop(workload, None) is not None:
+            if self._watcher is not None:
+                self._watcher.unloaded(self.node, workload)
             self._log(workload, "unloaded")
 
     async def set_routes(self, routes: Sequence[RouteEntry]) -> None:

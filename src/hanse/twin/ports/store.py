@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from hanse.core.errors import BusError, ConflictError, StoreError
 from hanse.core.ids import is_store_key
@@ -21,6 +21,18 @@ from hanse.twin.trace import Trace
 T = TypeVar("T")
 MAX_VALUE_BYTES = 2**20
 _RETRY_US = 50 * US_PER_MS
+
+
+class Observer(Protocol):
+    """Sees what happens at a server as it happens, for checkers. Changes nothing."""
+
+    def tried(self, by: str, bucket: str, key: str) -> None:
+        """A client's write arrived; it may yet be refused."""
+        ...
+
+    def changed(self, by: str, entry: Entry) -> None:
+        """A write took effect."""
+        ...
 
 
 @dataclass(slots=True)
@@ -41,15 +53,19 @@ class KvServer:
         self._trace = trace
         self._makes_buckets = makes_buckets
         self._buckets = {bucket: _Bucket() for bucket in buckets}
+        self.observers: list[Observer] = []
+        """Called for every write that is tried, before it is judged, and for every change."""
 
     def get(self, bucket: str, key: str) -> Entry | None:
         """The live entry of a key."""
         _check_key(key)
         return self._bucket(bucket).entries.get(key)
 
-    def put(self, bucket: str, key: str, value: bytes, expected: int | None) -> int:
-        """Write and return the revision. Raises ConflictError, StoreError."""
+    def put(self, bucket: str, key: str, value: bytes, expected: int | None, *, by: str = "") -> int:
+        """Write for the client `by` and return the revision. Raises ConflictError, StoreError."""
         _check_key(key)
+        for observer in self.observers:
+            observer.tried(by, bucket, key)
         if len(value) > MAX_VALUE_BYTES:
             raise StoreError(
                 f"a value of {len(value)} bytes for {bucket}/{key} exceeds {MAX_VALUE_BYTES}",
@@ -62,19 +78,21 @@ class KvServer:
         held.revision += 1
         entry = Entry(bucket=bucket, key=key, value=value, revision=held.revision)
         held.entries[key] = entry
-        self._changed(held, entry)
+        self._changed(held, entry, by)
         return held.revision
 
-    def delete(self, bucket: str, key: str, expected: int | None) -> None:
-        """Delete; absent is fine unless a revision is expected. Raises ConflictError."""
+    def delete(self, bucket: str, key: str, expected: int | None, *, by: str = "") -> None:
+        """Delete for the client `by`; absent is fine unless a revision is expected. Raises ConflictError."""
         _check_key(key)
+        for observer in self.observers:
+            observer.tried(by, bucket, key)
         held = self._bucket(bucket)
         _check(held, key, expected)
         if key not in held.entries:
             return
         held.revision += 1
         del held.entries[key]
-        self._changed(held, Entry(bucket=bucket, key=key, value=None, revision=held.revision))
+        self._changed(held, Entry(bucket=bucket, key=key, value=None, revision=held.revision), by)
 
     def entries(self, bucket: str, prefix: str) -> tuple[Entry, ...]:
         """Live entries under a prefix, in key order."""
@@ -93,13 +111,15 @@ class KvServer:
         held = self._bucket(bucket)
         held.feeds = [other for other in held.feeds if other is not feed]
 
-    def _changed(self, held: _Bucket, entry: Entry) -> None:
+    def _changed(self, held: _Bucket, entry: Entry, by: str) -> None:
         if self._trace is not None:
             kind = "delete" if entry.value is None else "put"
             self._trace.note(kind, self._name, entry.bucket, entry.key, entry.revision, data=entry.value or b"")
         for feed in held.feeds:
             if _is_under(entry.key, feed.prefix):
                 feed.send(entry)
+        for observer in self.observers:
+            observer.changed(by, entry)
 
     def _bucket(self, bucket: str) -> _Bucket:
         held = self._buckets.get(bucket)
@@ -123,11 +143,11 @@ class MemoryStore:
 
     async def put(self, bucket: str, key: str, value: bytes, expected: int | None = None) -> int:
         """Write and return the new revision. Raises ConflictError, StoreError."""
-        return await self._call(lambda: self._server.put(bucket, key, value, expected))
+        return await self._call(lambda: self._server.put(bucket, key, value, expected, by=self._link.name))
 
     async def delete(self, bucket: str, key: str, expected: int | None = None) -> None:
         """Delete a key. Raises ConflictError, StoreError."""
-        await self._call(lambda: self._server.delete(bucket, key, expected))
+        await self._call(lambda: self._server.delete(bucket, key, expected, by=self._link.name))
 
     async def entries(self, bucket: str, prefix: str = "") -> Sequence[Entry]:
         """All live entries under `prefix`, in key order."""
