@@ -64,5 +64,5 @@ $(VENV)/.locked: $(VENV)/.tools requirements/lock.txt
 
 $(VENV)/.built: $(VENV)/.locked pyproject.toml Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name Cargo.toml)
 	@scripts/step.sh "building the engine (release; the first build takes minutes)" \
-	  $(BIN)/maturin develop --release --locked
+	  env PIP_QUIET=1 $(BIN)/maturin develop --release --locked
 	@touch $@

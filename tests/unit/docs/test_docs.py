@@ -21,6 +21,7 @@ from house_rules import ALLOWED_IMPORTS
 from hanse.app.cli.root import app
 from hanse.app.docs import pages
 from hanse.manifest import load
+from hanse.twin.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted(
@@ -77,6 +78,7 @@ def test_commands_in_prose_exist(page: str) -> None:
         ("hanse up -z", "hanse up has no option -z"),
         ("hanse deploy examples/functions/nowhere", "examples/functions/nowhere does not exist"),
         ("make everything", "the Makefile has no verb everything"),
+        ("python -m hanse.twin doomsday", "the twin has no scenario doomsday"),
         ("docker run hanse", "docker is not something the docs may ask for"),
     ],
 )
@@ -125,6 +127,13 @@ def test_files_that_are_named_exist(page: str) -> None:
     named = re.findall(r"`((?:src|tests|docs|crates|examples|scripts|benches|requirements)/[\w./-]+)`", _read(page))
     planned = {"tests/e2e/", "tests/parity/"}
     assert not [name for name in named if not (ROOT / name).exists() and name not in planned]
+
+
+def test_ci_runs_what_the_readme_asks_for() -> None:
+    first = next(block for block in _blocks(_read("README.md")) if block.language == "console")
+    assert list(_commands(first)) == ["make demo", "make test"]
+    steps = [line for line in _read(".ci/run").splitlines() if line.startswith("make ")]
+    assert steps == ["make test", "make check"]
 
 
 def test_the_reference_holds_every_generated_page_and_nothing_else() -> None:
@@ -198,6 +207,8 @@ def _fault_of(command: str) -> str | None:
         return f"the Makefile has no verb {unknown[0]}" if unknown else None
     if words[0] == "hanse":
         return _fault_of_hanse(words)
+    if words[:3] == ["python", "-m", "hanse.twin"]:
+        return None if words[3] in SCENARIOS else f"the twin has no scenario {words[3]}"
     return None if words[0] in OTHER_PROGRAMS else f"{words[0]} is not something the docs may ask for"
 
 
