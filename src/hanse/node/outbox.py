@@ -41,9 +41,8 @@ class Outbox:
 
     async def load(self) -> None:
         """Take up the reports kept on disk; each is delivered again."""
-        for instance, sealed in (await self._disk.load_reports()).items():
-            self._latest[instance] = (envelope.peek(sealed, Report), sealed)
-            self._undelivered.add(instance)
+        self._latest = await self._disk.load_reports()
+        self._undelivered = set(self._latest)
 
     async def put(self, report: Report) -> None:
         """Keep and deliver a report, unless it says what the last one of this instance said."""

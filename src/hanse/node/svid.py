@@ -11,7 +11,7 @@ import asyncio
 import msgspec
 import structlog
 
-from hanse.core.errors import HanseError
+from hanse.core.errors import HanseError, WireError
 from hanse.core.ports import NodePorts
 from hanse.core.time import US_PER_S, WallTime
 from hanse.identity import key_from_secret, make_csr
@@ -49,10 +49,19 @@ class SvidKeeper:
         entry = await self._ports.disk.get(BUCKET, KEY)
         if entry is None or entry.value is None:
             return
-        stored = canonical.decode(entry.value, StoredSvid)
+        try:
+            stored = canonical.decode(entry.value, StoredSvid)
+        except WireError as error:
+            log.warning("disk.left_out", record=f"{BUCKET}/{KEY}", code=error.code, reason=error.message)
+            return
         self._current = stored
-        if stored.svid.not_after_us > self._ports.clock.wall():
+        if stored.svid.not_after_us <= self._ports.clock.wall():
+            return
+        try:
             await self._use(stored)
+        except HanseError as error:
+            log.warning("svid.unusable", code=error.code, reason=error.message)
+            self._current = None
 
     async def run(self) -> None:
         """Renew until cancelled; a failed renewal is tried again sooner and sooner before the end, at least every 30
