@@ -7,7 +7,7 @@ from its own disk before it looks for any network, so that a reboot with no upli
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -232,15 +232,18 @@ class NodeAgent:
     # --- routes ---
 
     async def _watch_routes(self) -> None:
+        seen: set[WorkloadId] = set()
         async for entry in self._ports.store.watch(ROUTES):
             if entry is None:
+                # Whatever was taken away while the link was down is not told: it is what was not seen again.
+                await self._drop_routes(sorted(self._routes.keys() - seen))
+                seen.clear()
                 continue
             workload = WorkloadId(entry.key)
             if entry.value is None:
-                if self._routes.pop(workload, None) is not None:
-                    await self._disk.drop_route(workload)
-                    await self._push_routes()
+                await self._drop_routes([workload])
                 continue
+            seen.add(workload)
             try:
                 record = envelope.open_sealed(entry.value, RouteRecord, self._config.controller_keys).message
             except HanseError as error:
@@ -251,6 +254,13 @@ class NodeAgent:
                 self._routes[workload] = record
                 await self._disk.keep_route(workload, entry.value)
                 await self._push_routes()
+
+    async def _drop_routes(self, gone: Sequence[WorkloadId]) -> None:
+        held = [workload for workload in gone if self._routes.pop(workload, None) is not None]
+        for workload in held:
+            await self._disk.drop_route(workload)
+        if held:
+            await self._push_routes()
 
     async def _push_routes(self) -> None:
         routes = routes_from(self._routes, me=self._me, place=self._config.site.place)
