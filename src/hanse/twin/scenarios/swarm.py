@@ -124,7 +124,7 @@ def _clocks(rng: random.Random, machines: Sequence[str], begin_us: int) -> list[
 def _vanishing(rng: random.Random, machines: Sequence[str], begin_us: int) -> list[Fault]:
     del machines
     return [
-        Vanish(at_us=at_us, bucket=rng.choice(("orders", "reports", "routes")), number=rng.randrange(1_000))
+        Vanish(at_us=at_us, bucket=rng.choice(("orders", "routes")), number=rng.randrange(1_000))
         for at_us in _moments(rng, begin_us, 4)
     ]
 
