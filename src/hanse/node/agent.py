@@ -232,18 +232,14 @@ class NodeAgent:
     # --- routes ---
 
     async def _watch_routes(self) -> None:
-        seen: set[WorkloadId] = set()
         async for entry in self._ports.store.watch(ROUTES):
             if entry is None:
-                # Whatever was taken away while the link was down is not told: it is what was not seen again.
-                await self._drop_routes(sorted(self._routes.keys() - seen))
-                seen.clear()
+                await self._drop_gone_routes()
                 continue
             workload = WorkloadId(entry.key)
             if entry.value is None:
                 await self._drop_routes([workload])
                 continue
-            seen.add(workload)
             try:
                 record = envelope.open_sealed(entry.value, RouteRecord, self._config.controller_keys).message
             except HanseError as error:
@@ -254,6 +250,15 @@ class NodeAgent:
                 self._routes[workload] = record
                 await self._disk.keep_route(workload, entry.value)
                 await self._push_routes()
+
+    async def _drop_gone_routes(self) -> None:
+        """After a lost link the watch says what is there, not what was taken away meanwhile: ask once."""
+        try:
+            live = {entry.key for entry in await self._ports.store.entries(ROUTES)}
+        except HanseError as error:
+            log.info("routes.not_compared", code=error.code)
+            return  # the link broke again: the watch will start anew
+        await self._drop_routes(sorted(self._routes.keys() - live))
 
     async def _drop_routes(self, gone: Sequence[WorkloadId]) -> None:
         held = [workload for workload in gone if self._routes.pop(workload, None) is not None]
