@@ -83,7 +83,9 @@ def operator_chain(operator: Operator, operators: Mapping[OperatorId, Operator])
     return tuple(chain)
 
 
-def _reissued(last: Order, above: int, *, plan: PlanId, wanted: bool, reason: str, now: WallTime, lifetime_us: int) -> Order:
+def _reissued(
+    last: Order, above: int, *, plan: PlanId, wanted: bool, reason: str, now: WallTime, lifetime_us: int
+) -> Order:
     return Order(
         node=last.node,
         instance=last.instance,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -38,6 +39,16 @@ def build_node(ports: NodePorts, config: NodeConfig) -> NodeAgent:
     return NodeAgent(ports, config, parse_packs(config.packs))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What the owner's policy said to one order, and from when to when (wall time) that stands."""
+
+    held: Held
+    from_us: int
+    until_us: int
+    outcome: Outcome | None
+
+
 class NodeAgent:
     """Holds verified orders and makes them so."""
 
@@ -51,6 +62,7 @@ class NodeAgent:
         self._outbox = Outbox(ports, self._disk, me=self._me)
         self._svid = SvidKeeper(ports, config)
         self._held: dict[InstanceId, Held] = {}
+        self._answers: dict[InstanceId, _Answer] = {}
         self._routes: dict[WorkloadId, RouteRecord] = {}
         self._busy: dict[WorkloadId, asyncio.Task[None]] = {}
         self._retry_us: dict[WorkloadId, int] = {}
@@ -181,7 +193,10 @@ class NodeAgent:
         return any(seen.get(i) is not h for i, h in current.items())
 
     def _screen(self, held: Held, now: WallTime) -> Outcome | None:
-        """Ask the owner's policy again, here: None if it agrees."""
+        """Ask the owner's policy again, here: None if it agrees. An answer stands until a fact it read may change."""
+        last = self._answers.get(held.order.instance)
+        if last is not None and last.held is held and last.from_us <= now < last.until_us:
+            return last.outcome
         order = held.order
         verdict = screen_order(
             order.workload,
@@ -193,10 +208,14 @@ class NodeAgent:
             now,
             operators={operator.id: operator for operator in order.operators},
         )
-        if verdict.is_allowed:
-            return None
-        reason = verdict.reasons[0]
-        return Outcome(phase=Phase.REFUSED, code=f"policy.{reason.rule}", reason=f"{reason.message} ({reason.cite})")
+        outcome = None
+        if not verdict.is_allowed:
+            reason = verdict.reasons[0]
+            text = f"{reason.message} ({reason.cite})"
+            outcome = Outcome(phase=Phase.REFUSED, code=f"policy.{reason.rule}", reason=text)
+        until_us = order.expires_us if verdict.valid_until_us is None else verdict.valid_until_us
+        self._answers[order.instance] = _Answer(held=held, from_us=now, until_us=until_us, outcome=outcome)
+        return outcome
 
     async def _settle(self, held: Held, target: Held | None, outcome: Outcome) -> None:
         """Report what became of one instance; forget it once its stop is carried out."""
@@ -228,6 +247,7 @@ class NodeAgent:
         if held is not None and not held.order.wanted:
             await self._disk.drop_order(instance)
             del self._held[instance]
+            self._answers.pop(instance, None)
 
     # --- routes ---
 

@@ -104,11 +104,7 @@ class OneInstancePerPlace:
             return
         new = event.order
         for other in view.orders.values():
-            if (
-                other.instance != new.instance
-                and other.wanted
-                and _place(other) == _place(new)
-            ):
+            if other.instance != new.instance and other.wanted and _place(other) == _place(new):
                 raise Violation(f"{new.instance} and {other.instance} are both wanted on {new.node}")
 
     def look(self, view: View) -> None:
