@@ -345,8 +345,17 @@ class Engine:
 
         Raises EngineError: engine.address_in_use, engine.address_invalid, engine.setup, engine.stopped.
         """
-    def set_identity(self, certificate_chain_pem: bytes, private_key_pem: bytes, trust_bundle_pem: bytes) -> None:
-        """Take a new certificate, key and trust bundle. Raises EngineError: engine.identity_invalid."""
+    def set_identity(
+        self,
+        certificate_chain_pem: bytes,
+        private_key_pem: bytes,
+        trust_bundle_pem: bytes,
+        revoked: Sequence[str] = (),
+    ) -> None:
+        """Take a new certificate, key and trust bundle, and the SPIFFE IDs that are refused from now on.
+
+        Raises EngineError: engine.identity_invalid.
+        """
     def load(
         self,
         workload: str,

@@ -161,13 +161,28 @@ impl Engine {
         })
     }
 
-    /// Take a new certificate, key and trust bundle, all PEM. Requests in flight go on under the old ones.
+    /// Take a new certificate, key and trust bundle, all PEM, and the SPIFFE IDs that are refused from now on.
+    ///
+    /// Connections under the old ones take no further request; what is in flight on them ends in its own time.
     ///
     /// # Errors
     /// `engine.identity_invalid`; the old identity stays.
-    pub fn set_identity(&self, chain_pem: &[u8], key_pem: &[u8], bundle_pem: &[u8]) -> Result<(), EngineError> {
+    pub fn set_identity(
+        &self,
+        chain_pem: &[u8],
+        key_pem: &[u8],
+        bundle_pem: &[u8],
+        revoked: &[String],
+    ) -> Result<(), EngineError> {
         let config = &self.core.config;
-        let identity = Identity::new(chain_pem, key_pem, bundle_pem, &config.trust_domain, &config.node)?;
+        let identity = Identity::new(
+            chain_pem,
+            key_pem,
+            bundle_pem,
+            revoked,
+            &config.trust_domain,
+            &config.node,
+        )?;
         self.core.identity.send_replace(Some(Arc::new(identity)));
         Ok(())
     }

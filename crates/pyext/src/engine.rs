@@ -48,17 +48,19 @@ impl Engine {
             .map_err(|error| to_python(py, &error))
     }
 
-    /// Take a new certificate, key and trust bundle.
+    /// Take a new certificate, key and trust bundle, and the identities that are refused from now on.
+    #[pyo3(signature = (certificate_chain_pem, private_key_pem, trust_bundle_pem, revoked=Vec::new()))]
     fn set_identity(
         &self,
         py: Python<'_>,
         certificate_chain_pem: &[u8],
         private_key_pem: &[u8],
         trust_bundle_pem: &[u8],
+        revoked: Vec<String>,
     ) -> PyResult<()> {
         py.detach(|| {
             self.0
-                .set_identity(certificate_chain_pem, private_key_pem, trust_bundle_pem)
+                .set_identity(certificate_chain_pem, private_key_pem, trust_bundle_pem, &revoked)
         })
         .map_err(|error| to_python(py, &error))
     }

@@ -23,7 +23,16 @@ from hanse.core.snapshot import Phase
 from hanse.core.time import WallTime
 from hanse.ledger import EntryNotFound, log_key, peek_statement, policy_text
 from hanse.ledger import statement as state_that
-from hanse.ledger.statement import Decision, FactChange, OrderIssued, ReceiptTaken, SpecChange, expect
+from hanse.ledger.statement import (
+    Decision,
+    FactChange,
+    NodeJoined,
+    NodeRevoked,
+    OrderIssued,
+    ReceiptTaken,
+    SpecChange,
+    expect,
+)
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import NodeRecord, Order, PlanBody, PlanRecord, Report, SpecRecord
 from hanse.wire.subjects import NODES, ORDERS, PLANS, REPORTS, SPECS
@@ -77,15 +86,13 @@ class Journal:
         revisions: dict[tuple[str, str], int] = {}
         words: dict[str, Digest | None] = {}
         for bucket, key, known in self._unstated(state):
-            entry = await self._entry_for(key, known, state)
             revisions[(bucket, key)] = known.revision
-            if entry is None:
-                continue
-            subject, after = _last_word(entry)
-            if subject in self._latest and self._latest[subject] == after:
-                continue
-            entries.append(entry)
-            words[subject] = after
+            for entry in await self._entries_for(key, known, state):
+                subject, after = _last_word(entry)
+                if subject in self._latest and self._latest[subject] == after:
+                    continue
+                entries.append(entry)
+                words[subject] = after
         await self._writer.append(entries)
         self._latest.update(words)
         self._stated.update(revisions)
@@ -124,27 +131,29 @@ class Journal:
                 if self._stated.get((bucket, key)) != known.revision:
                     yield bucket, key, known
 
-    async def _entry_for(self, key: str, known: Known, state: FabricState) -> bytes | None:
+    async def _entries_for(self, key: str, known: Known, state: FabricState) -> tuple[bytes, ...]:
         signer = self._ports.signer
         match known.message:
             case SpecRecord() as record:
-                return self._spec_entry(key, record)
+                return (self._spec_entry(key, record),)
             case NodeRecord() as record:
-                return self._fact_entry(
+                fact = self._fact_entry(
                     f"node/{key}", canonical.digest_of(record), record.node.grade, record.enrolled_us
                 )
+                joined = state_that.node_joined(record, signer)
+                return (joined, fact, state_that.node_revoked(record, signer)) if record.is_revoked else (joined, fact)
             case PlanRecord() as record:
                 plan = await self._plan(record.body)
-                return state_that.decision(plan, record.body, signer)
+                return (state_that.decision(plan, record.body, signer),)
             case Order():
-                return state_that.order(known.sealed, signer)
+                return (state_that.order(known.sealed, signer),)
             case Report() as report:
                 if report.phase in (Phase.PENDING, Phase.LOADING):
-                    return None
+                    return ()
                 keys = tuple(state.node_key(report.node).values())
-                return state_that.receipt(known.sealed, keys[0], signer) if keys else None
+                return (state_that.receipt(known.sealed, keys[0], signer),) if keys else ()
             case _:
-                return None
+                return ()
 
     def _spec_entry(self, key: str, record: SpecRecord) -> bytes:
         if record.workload is None:
@@ -196,6 +205,8 @@ def _last_word(entry: bytes) -> tuple[str, Digest | None]:
             return opened.subject.name, canonical.digest_bytes(taken.report.encode())
         case Decision() as decision:
             return opened.subject.name, decision.body
+        case NodeJoined() | NodeRevoked() as standing:
+            return opened.subject.name, canonical.digest_of(standing)
         case _:
             return opened.subject.name, None
 

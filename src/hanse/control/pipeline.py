@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from hanse.control import orders, routes
+from hanse.control import orders, revocations, routes
 from hanse.control.config import ControlConfig
 from hanse.control.liveness import Liveness
 from hanse.control.state import FabricState, snapshot
@@ -26,7 +26,7 @@ from hanse.policy import PackSet, Screening, VerdictCache, screen
 from hanse.rollout import Hold, Start, Step, Stop, next_steps
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import Order, PlanBody, PlanRecord, RouteRecord
-from hanse.wire.subjects import ORDERS, PLANS, REPORTS, ROUTES, SPECS, instance_key
+from hanse.wire.subjects import ORDERS, PLANS, REPORTS, REVOCATIONS, ROUTES, SPECS, TRUST, instance_key
 
 log = structlog.get_logger("control")
 
@@ -132,6 +132,7 @@ class Pipeline:
 
         Raises PlanRejected, ConflictError (somebody else wrote: the next round starts from what stands) or StoreError.
         """
+        await self._publish_revocations()
         parent = await self.current_plan()
         at = self.snapshot()
         decision = decide(at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger)
@@ -149,6 +150,13 @@ class Pipeline:
         await self._publish_routes(at)
         await self._renew_orders(at.at_us)
         await self._tidy(at)
+
+    async def _publish_revocations(self) -> None:
+        """Tell peers and the substrate whom to refuse; before anything that may fail, for it waits on no plan."""
+        wanted = revocations.wanted_revocations(self._state.nodes(), self._state.revocations())
+        if wanted is not None:
+            await self._write(TRUST, REVOCATIONS, envelope.seal(wanted, self._ports.signer))
+            log.info("revocations.published", generation=wanted.generation, nodes=[one.node for one in wanted.nodes])
 
     async def _commit(self, fresh: Plan) -> None:
         body = await self._ports.blobs.put(canonical.encode(PlanBody(plan=fresh)))

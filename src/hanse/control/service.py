@@ -120,8 +120,17 @@ class FabricService:
         await self._change_node(node, lambda record: msgspec.structs.replace(record, is_draining=is_draining))
 
     async def revoke(self, node: NodeId) -> None:
-        """Withdraw a node's standing: its work moves, its signatures no longer count. Raises NotFound."""
-        await self._change_node(node, lambda record: msgspec.structs.replace(record, is_revoked=True))
+        """Withdraw a node's standing for good: its work moves, its signatures no longer count, its peers refuse it.
+
+        Raises NotFound.
+        """
+        now = self._ports.clock.wall()
+        await self._change_node(
+            node,
+            lambda record: (
+                record if record.is_revoked else msgspec.structs.replace(record, is_revoked=True, revoked_us=now)
+            ),
+        )
 
     # --- asking nodes ---
 

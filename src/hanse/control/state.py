@@ -22,16 +22,17 @@ from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import MonoTime, WallTime
 from hanse.core.work import Workload
 from hanse.wire import envelope
-from hanse.wire.messages import NodeRecord, Order, PlanRecord, Presence, Report, RouteRecord, SpecRecord
-from hanse.wire.subjects import NODES, ORDERS, PLANS, PRESENCE, REPORTS, ROUTES, SPECS
+from hanse.wire.messages import NodeRecord, Order, PlanRecord, Presence, Report, Revocations, RouteRecord, SpecRecord
+from hanse.wire.subjects import NODES, ORDERS, PLANS, PRESENCE, REPORTS, REVOCATIONS, ROUTES, SPECS, TRUST
 
 _M = TypeVar("_M", bound=msgspec.Struct)
 
 SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
+    TRUST: Revocations,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
-WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS)
+WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +124,10 @@ class FabricState:
     def plan_record(self) -> PlanRecord | None:
         """The committed plan's record."""
         return self.messages(PLANS, PlanRecord).get("current")
+
+    def revocations(self) -> Revocations | None:
+        """The published list of nodes that no longer count; None before the first revocation."""
+        return self.messages(TRUST, Revocations).get(REVOCATIONS)
 
     def workloads(self, *, with_deleted: bool = False) -> dict[WorkloadId, Workload]:
         """Accepted workloads by id."""

@@ -36,8 +36,11 @@ class NodeRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="n
     """Raw Ed25519 key that the node seals its messages with."""
     enrolled_us: WallTime
     spiffe_id: str
+    nats_public_key: str = ""
+    """Public nkey that the node proves itself to the substrate with."""
     is_draining: bool = False
     is_revoked: bool = False
+    revoked_us: WallTime | None = None
 
 
 class Presence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="presence.v1", kw_only=True):
@@ -154,10 +157,19 @@ class Lease(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lease.
     """URL of the holder's API."""
 
 
-class Revocations(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="revocations.v1", kw_only=True):
-    """Nodes whose identity no longer counts."""
+class Revoked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One node that no longer counts: the names it is known by everywhere. All of it is public."""
 
-    nodes: tuple[NodeId, ...]
+    node: NodeId
+    spiffe_id: str
+    nats_public_key: str
+    since_us: WallTime
+
+
+class Revocations(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="revocations.v1", kw_only=True):
+    """Nodes whose identity no longer counts, in id order. `generation` grows with each change; older lists are void."""
+
+    nodes: tuple[Revoked, ...]
     generation: int
 
 

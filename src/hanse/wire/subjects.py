@@ -26,6 +26,8 @@ LEASES = "leases"
 """Key ``controller``: `Lease`."""
 TRUST = "trust"
 """Key ``revocations``: sealed `Revocations` (by the controller)."""
+REVOCATIONS = "revocations"
+"""The one key of `TRUST`."""
 
 TOKENS = "tokens"
 """Join tokens: key is the token's hash, sealed `JoinToken` (by the controller)."""

@@ -127,6 +127,38 @@ def verify(
     raise typer.Exit(Exit.OK if is_verified else Exit.FAILED)
 
 
+@app.command()
+def fsck(
+    *,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            "--ledger", help="Folder of a log: a mirror or a backup; default: this domain's.", file_okay=False
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", help="Whose signatures count; default: this domain's keys.", dir_okay=False),
+    ] = None,
+    state: StateOption = DEFAULT_STATE,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Check every file of a log offline: checkpoint, tiles, entries. Exits 0 if all hold, 1 and names what does not."""
+    from hanse.app.cli.exits import Exit
+    from hanse.app.inspection import check_log
+
+    if ledger is not None and policy is None:
+        raise typer.BadParameter("a log from elsewhere needs --policy: the file that says whose signatures count")
+    session = Session(state=state, output=output)
+    with session.step("checking the log"):
+        health = check_log(state, ledger, policy)
+    said = {"entries": health.size, "healthy": not health.findings, "findings": health.findings}
+    lines = [f"{one.path}: {one.message}" for one in health.findings]
+    verdict = f"{health.size} entries: {'DAMAGED' if lines else 'all files hold'}"
+    session.answer(said, lambda: _plain("\n".join([verdict, *lines])))
+    raise typer.Exit(Exit.FAILED if lines else Exit.OK)
+
+
 def _plain(text: str) -> Text:
     from rich.text import Text
 

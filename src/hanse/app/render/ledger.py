@@ -12,7 +12,7 @@ from rich.syntax import Syntax
 from hanse.app.render.quantities import moment
 from hanse.app.render.style import table
 
-_TIMES = ("created_us", "issued_us", "effective_us", "accepted_us", "at_us", "since_us")
+_TIMES = ("created_us", "issued_us", "effective_us", "accepted_us", "at_us", "since_us", "joined_us")
 _SUBJECTS = ("plan", "instance", "workload", "node", "subject", "name", "target")
 
 
