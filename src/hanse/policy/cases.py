@@ -72,10 +72,11 @@ class CaseResult:
 
 def check_packs(packs: PackSet) -> tuple[CaseResult, ...]:
     """Run every case that the packs carry, in file order. Raises PolicyError on a case that cannot be read."""
-    return tuple(_run(packs, file, case) for file, case in _cases(packs))
+    return tuple(_run(packs, file, case) for file, case in cases_of(packs))
 
 
-def _cases(packs: PackSet) -> Iterator[tuple[str, Case]]:
+def cases_of(packs: PackSet) -> Iterator[tuple[str, Case]]:
+    """Read every case that the packs carry, with its file. Raises PolicyError on one that cannot be read."""
     for file, text in packs.cases.items():
         for case in rows(file, load_yaml(file, text), "cases", Case):
             yield file, case
