@@ -17,6 +17,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
+from hanse.app.policy_api import policy_router
 from hanse.control import inspect
 from hanse.control.controller import Controller
 from hanse.control.service import FabricService, NotFound, SpecRefused
@@ -38,6 +39,7 @@ from hanse.core.fabric import Grade, Tier
 from hanse.core.ids import Digest, InstanceId, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.ports import ControlPorts
 from hanse.manifest import ManifestError
+from hanse.policy import FactError, PolicyError
 from hanse.wire import canonical
 from hanse.wire.messages import JoinRequest
 
@@ -144,6 +146,7 @@ def build_api(
     app.add_exception_handler(HanseError, _answer_error)
     app.state.token = token
     secured = [Depends(authenticated)]
+    app.include_router(policy_router(controller), dependencies=secured)
 
     @app.get("/api/v1/health")
     async def health() -> dict[str, bool]:
@@ -343,7 +346,7 @@ def _read_after(text: str) -> dict[NodeId, int]:
 
 STATUS_OF: dict[type[HanseError], int] = {
     Unauthorised: 401, NotFound: 404, ManifestError: 422, SpecRefused: 422, ConflictError: 409, TooLarge: 413,
-    StoreError: 503, WireError: 400,
+    StoreError: 503, WireError: 400, PolicyError: 422, FactError: 422,
 }  # fmt: skip
 
 
