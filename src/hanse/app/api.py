@@ -34,7 +34,7 @@ from hanse.control.views import (
     WorkloadView,
 )
 from hanse.core.errors import ConflictError, HanseError, StoreError, WireError
-from hanse.core.fabric import Tier
+from hanse.core.fabric import Grade, Tier
 from hanse.core.ids import Digest, InstanceId, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.ports import ControlPorts
 from hanse.manifest import ManifestError
@@ -81,6 +81,8 @@ class TokenBody(BaseModel):
     site: str
     operator: str
     tier: Tier
+    grade: Grade = Grade.SIGNED
+    """Up to which grade (0..4) the domain vouches for the node's facts."""
     node: str | None = None
 
 
@@ -258,6 +260,7 @@ def build_api(
             site=SiteId(body.site),
             operator=OperatorId(body.operator),
             tier=body.tier,
+            grade=body.grade,
             node=None if body.node is None else NodeId(body.node),
         )
         return TokenMade(token=text, expires_us=kept.expires_us)

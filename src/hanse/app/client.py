@@ -236,9 +236,9 @@ class Client:
         """Withdraw a node's standing."""
         self._ask("POST", f"/api/v1/nodes/{node}/revoke", dict[str, str], is_idempotent=True)
 
-    def token_for(self, *, site: str, operator: str, tier: str, node: str | None = None) -> TokenMade:
+    def token_for(self, *, site: str, operator: str, tier: str, grade: int = 1, node: str | None = None) -> TokenMade:
         """Make a one-time join token."""
-        body = {"site": site, "operator": operator, "tier": tier, "node": node}
+        body = {"site": site, "operator": operator, "tier": tier, "grade": grade, "node": node}
         return self._ask("POST", "/api/v1/tokens", TokenMade, json=body)
 
     # --- the ledger ---

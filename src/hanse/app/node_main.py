@@ -44,6 +44,7 @@ from hanse.wire.messages import JoinRequest, JoinResponse
 log = structlog.get_logger("node")
 
 JOIN_DEADLINE_S = 30.0
+UNSPECIFIED = ("", "0.0.0.0", "[::]")  # noqa: S104 - refused, not bound
 
 
 class JoinFailed(HanseError):
@@ -55,6 +56,12 @@ class JoinFailed(HanseError):
 async def run_node(options: NodeOptions, join: JoinOptions | None) -> None:
     """Run one node until a signal comes. Raises JoinFailed, RuntimeFailure ``engine.address_in_use``."""
     entropy = SystemEntropy()
+    if options.mesh.rpartition(":")[0] in UNSPECIFIED:
+        raise JoinFailed(
+            f"other nodes cannot reach this one at {options.mesh}",
+            code="node.mesh_unspecified",
+            hint="give --mesh an address of this machine that the other nodes reach",
+        )
     state = Path(options.state)
     files = NodeFiles(state / "identity")
     keys = files.keys(entropy)

@@ -109,6 +109,7 @@ class Controller:
     async def _watch(self, bucket: str) -> None:
         async for entry in self._ports.store.watch(bucket):
             if entry is None:
+                await self._drop_gone(bucket)
                 self._unread.discard(bucket)
                 if not self._unread:
                     self._caught_up.set()
@@ -117,6 +118,17 @@ class Controller:
                 await self._notify()
                 if bucket not in (PRESENCE, REPORTS) or self.lease.is_leader():
                     self.poke(f"{bucket}/{entry.key} changed")
+
+    async def _drop_gone(self, bucket: str) -> None:
+        """After a lost link the watch says what is there, not what went meanwhile: ask once."""
+        try:
+            live = {entry.key for entry in await self._ports.store.entries(bucket)}
+        except HanseError as error:
+            log.info("watch.not_compared", bucket=bucket, code=error.code)
+            return  # the link broke again: the watch will start anew
+        if self.state.keep_only(bucket, live):
+            await self._notify()
+            self.poke(f"{bucket} changed while the link was down")
 
     async def _listen(self) -> None:
         async for message in self._ports.bus.subscribe(HEARTBEATS):

@@ -32,12 +32,16 @@ class Liveness:
             self._listening_since = now
 
     def heard(self, heartbeat: Heartbeat, now: MonoTime) -> bool:
-        """Note a heartbeat; an older incarnation or sequence is ignored. Returns whether anything a plan reads
-        changed."""
+        """Note a heartbeat; an older incarnation or sequence is ignored, unless the node was given up.
+
+        A node that lost its disk counts its incarnations from one again: what it says after a silence is news.
+        Returns whether anything a plan reads changed.
+        """
         last = self._last.get(heartbeat.node)
-        if last is not None and (heartbeat.incarnation, heartbeat.sequence) <= (last.incarnation, last.sequence):
-            return False
         was = self.reach(heartbeat.node, now)
+        is_older = last is not None and (heartbeat.incarnation, heartbeat.sequence) <= (last.incarnation, last.sequence)
+        if is_older and was is not Reach.UNREACHABLE:
+            return False
         self._heard[heartbeat.node] = now
         self._last[heartbeat.node] = heartbeat
         is_new_start = last is None or last.incarnation != heartbeat.incarnation

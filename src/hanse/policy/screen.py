@@ -59,6 +59,8 @@ class Screening:
     subjects: Mapping[WorkloadId, Subject] = field(repr=False)
     objects: Mapping[NodeId, Object] = field(repr=False)
     rules: Mapping[str, Rule] = field(repr=False)
+    lists: Mapping[Digest, tuple[NodeId, ...]] = field(repr=False)
+    """Nodes allowed per class of workloads, in id order: one tuple shared by all of the class."""
 
     def of(self, workload: WorkloadId, node: NodeId) -> Verdict:
         """The verdict for one pair, with reasons. Raises KeyError for a pair that was not screened."""
@@ -80,8 +82,7 @@ class Screening:
 
     def allowed(self, workload: WorkloadId) -> tuple[NodeId, ...]:
         """Nodes where the workload may run, in id order."""
-        subject, answers = self.subjects[workload].key, self.cache.answers
-        return tuple(node for node, obj in self.objects.items() if answers[subject, obj.key].is_allowed)
+        return self.lists[self.subjects[workload].key]
 
     def changes(self, workload: WorkloadId) -> tuple[Change, ...]:
         """Nearest changes that would allow more nodes, fewest edits first; each was tried on Cedar."""
@@ -125,7 +126,18 @@ def screen(
         next_change_us=_next_change(facts, fabric),
         cache=VerdictCache(key=key, answers=MappingProxyType(answers)),
         rules={rule.id: rule for rule in packs.rules_of(tuple(packs.packs))},
+        lists=_allowed_lists({subject.key for subject in subjects.values()}, objects, answers),
     )  # fmt: skip
+
+
+def _allowed_lists(
+    classes: set[Digest], objects: Mapping[NodeId, Object], answers: Mapping[tuple[Digest, Digest], Answer]
+) -> Mapping[Digest, tuple[NodeId, ...]]:
+    lists: dict[Digest, tuple[NodeId, ...]] = {}
+    for subject in sorted(classes):
+        allowed = {key for key in {obj.key for obj in objects.values()} if answers[subject, key].is_allowed}
+        lists[subject] = tuple(node for node, obj in objects.items() if obj.key in allowed)
+    return lists
 
 
 def guardrails_for(guardrails: tuple[str, ...], namespace: str) -> tuple[str, ...]:

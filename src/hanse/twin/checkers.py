@@ -96,7 +96,7 @@ class GenerationsGrow:
 
 
 class OneInstancePerPlace:
-    """At most one instance is wanted per workload, node and ordinal."""
+    """At most one instance is wanted per workload in one version, node and ordinal."""
 
     def saw(self, event: Event, view: View) -> None:
         """Judge each order written."""
@@ -104,15 +104,15 @@ class OneInstancePerPlace:
             return
         new = event.order
         for other in view.orders.values():
-            if (
-                other.instance != new.instance
-                and other.wanted
-                and (other.workload.id, other.node, other.ordinal) == (new.workload.id, new.node, new.ordinal)
-            ):
+            if other.instance != new.instance and other.wanted and _place(other) == _place(new):
                 raise Violation(f"{new.instance} and {other.instance} are both wanted on {new.node}")
 
     def look(self, view: View) -> None:
         """Nothing but events counts."""
+
+
+def _place(order: Order) -> tuple[WorkloadId, int, NodeId, int]:
+    return order.workload.id, order.workload.generation, order.node, order.ordinal
 
 
 class StopsNeedOrders:

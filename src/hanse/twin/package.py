@@ -1,4 +1,4 @@
-"""Tables that ship inside the package, for runs that are started from here and not by the app: `package -> Settings`."""
+"""What ships inside the package, for runs that are started from here and not by the app: `package -> Settings`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run of one scenario: `scenario, seed, settings -> Result`, or the first violation with the line that replays it."""
+"""One run: `scenario, seed, settings -> Result`, or the first violation with the line that replays it."""
 
 from __future__ import annotations
 

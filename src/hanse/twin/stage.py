@@ -162,7 +162,11 @@ class Stage:
         view = self.view
         assignments = view.plan.assignments if view.plan else ()
         held, places = {a.instance for a in assignments}, {(a.node, a.workload) for a in assignments}
-        missing = [f"{o.instance} is ordered on {o.node} beyond the plan" for o in view.orders.values() if _is_over(o.wanted, o.instance in held)]
+        missing = [
+            f"{o.instance} is ordered on {o.node} beyond the plan"
+            for o in view.orders.values()
+            if _is_over(o.wanted, o.instance in held)
+        ]
         return missing + [f"{w} runs on {n} beyond the plan" for n, w in sorted(view.loaded) if (n, w) not in places]
 
     def _unbooked(self) -> list[str]:

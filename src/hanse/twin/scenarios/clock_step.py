@@ -19,9 +19,9 @@ async def _plot(stage: Stage) -> None:
     with stage.nothing_moves():
         for machine, by in steps:
             stage.inject(ClockStep(at_us=stage.now_us, machine=machine, by_us=by))
-            await asyncio.sleep(20)
+            await asyncio.sleep(7)
             stage.inject(ClockStep(at_us=stage.now_us, machine=machine, by_us=-by))
-            await asyncio.sleep(40)
+            await asyncio.sleep(8)
     stage.figures["converged_us"] = await stage.converge(within_s=40)
 
 

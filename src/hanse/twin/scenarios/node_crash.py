@@ -20,7 +20,7 @@ async def _plot(stage: Stage) -> None:
     victim = world.rng("victim").choice(stage.serving(CART))
     with_disk = bool(world.rng("disk").randrange(2))
     clients = asyncio.create_task(_call(stage, victim), name="clients")
-    await asyncio.sleep(2)
+    await asyncio.sleep(40)
     stage.inject(Crash(at_us=stage.now_us, machine=victim, loses_disk=not with_disk))
     took = await stage.until(
         "the lost replica serves elsewhere", lambda: len(stage.serving(CART)) == CART.replicas, within_s=REPLACED_S
@@ -28,7 +28,7 @@ async def _plot(stage: Stage) -> None:
     stage.figures["replaced_us"] = took
     await asyncio.sleep(15)
     stage.inject(Restart(at_us=stage.now_us, machine=victim))
-    stage.figures["converged_us"] = await stage.converge(within_s=30)
+    stage.figures["converged_us"] = await stage.converge(within_s=20)
     clients.cancel()
     outcome = (await asyncio.gather(clients, return_exceptions=True))[0]
     if isinstance(outcome, Violation):
@@ -46,7 +46,7 @@ async def _call(stage: Stage, victim: str) -> None:
                 await runtime.request(f"/{CART.name}")
             except RuntimeFailure as error:
                 raise Violation(f"a request at {node} failed: {error.code}") from error
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
 
 
 async def _stats(stage: Stage) -> list:  # type: ignore[type-arg]

@@ -102,7 +102,9 @@ def _drops(rng: random.Random, machines: Sequence[str], begin_us: int) -> list[F
 
 def _duplicates(rng: random.Random, machines: Sequence[str], begin_us: int) -> list[Fault]:
     return [
-        Duplicate(at_us=at_us, until_us=at_us + _span(rng), machine=rng.choice(machines), ppm=rng.randint(1_000, 900_000))
+        Duplicate(
+            at_us=at_us, until_us=at_us + _span(rng), machine=rng.choice(machines), ppm=rng.randint(1_000, 900_000)
+        )
         for at_us in _moments(rng, begin_us, 6)
     ]
 
@@ -124,7 +126,7 @@ def _clocks(rng: random.Random, machines: Sequence[str], begin_us: int) -> list[
 def _vanishing(rng: random.Random, machines: Sequence[str], begin_us: int) -> list[Fault]:
     del machines
     return [
-        Vanish(at_us=at_us, bucket=rng.choice(("orders", "reports", "routes")), number=rng.randrange(1_000))
+        Vanish(at_us=at_us, bucket=rng.choice(("orders", "routes")), number=rng.randrange(1_000))
         for at_us in _moments(rng, begin_us, 4)
     ]
 
