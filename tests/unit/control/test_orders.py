@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from room_kit import INSTANCE, ME, OPERATOR, SITE, START, node, order, workload
+from room_kit import INSTANCE, ME, OPERATOR, SITE, START, node, order, report, workload
 
 from hanse.control.orders import is_due_for_renewal, operator_chain, order_renewed
 from hanse.core.fabric import Operator, Parent
@@ -26,7 +26,7 @@ def operator(name: str, *parents: str) -> Operator:
 def test_a_renewed_order_is_the_same_level_with_a_later_end():
     last = order(generation=4)
     later = WallTime(START + HOUR_US)
-    fresh = order_renewed(last, now=later, lifetime_us=DAY_US)
+    fresh = order_renewed(last, 4, now=later, lifetime_us=DAY_US)
     assert (fresh.generation, fresh.issued_us, fresh.expires_us) == (5, later, later + DAY_US)
     same = ("node", "instance", "wanted", "workload", "site", "operators", "ordinal", "plan", "reason")
     assert all(getattr(fresh, name) == getattr(last, name) for name in same)
@@ -34,9 +34,10 @@ def test_a_renewed_order_is_the_same_level_with_a_later_end():
 
 def test_only_running_work_is_renewed_and_in_time():
     due = {"renew_us": 6 * HOUR_US}
-    assert not is_due_for_renewal(order(), now=START, **due)
-    assert is_due_for_renewal(order(), now=WallTime(order().expires_us - 6 * HOUR_US), **due)
-    assert not is_due_for_renewal(order(wanted=False), now=order().expires_us, **due)
+    assert not is_due_for_renewal(order(), None, now=START, **due)
+    assert is_due_for_renewal(order(), None, now=WallTime(order().expires_us - 6 * HOUR_US), **due)
+    assert not is_due_for_renewal(order(wanted=False), None, now=order().expires_us, **due)
+    assert is_due_for_renewal(order(), report(generation=2), now=START, **due), "its node holds a later one"
 
 
 def test_the_chain_of_holders_goes_along_nearest_first_each_once():

@@ -49,7 +49,8 @@ def test_a_running_replica_is_in_the_table_under_its_mesh_address_and_identity()
     record = table(state_of(entries()), heard())
     (replica,) = record.replicas
     assert (replica.node, replica.address, replica.spiffe_id) == (ME, "127.0.0.1:2", "spiffe://test/node/fra-1")
-    assert (record.path, record.generation) == ("/triage", 1)
+    assert record.path == "/triage"
+    assert record.generation >= START // US_PER_S, "above whatever a node that was cut off may still hold"
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.RUNNING])
