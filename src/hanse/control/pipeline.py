@@ -15,7 +15,8 @@ from hanse.control.config import ControlConfig
 from hanse.control.liveness import Liveness
 from hanse.control.state import FabricState, snapshot
 from hanse.core.errors import ConflictError, HanseError
-from hanse.core.plan import Plan
+from hanse.core.ids import ordinal_of
+from hanse.core.plan import Assignment, Plan
 from hanse.core.ports import ControlPorts, Entry
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Snapshot
@@ -117,6 +118,8 @@ class Pipeline:
         Raises PlanRejected, ConflictError (somebody else wrote: the next round starts from what stands) or StoreError.
         """
         parent = await self.current_plan()
+        if parent is not None and await self._restore_orders(parent):
+            return  # these orders enter the ledger before anything follows from them
         at = self.snapshot()
         decision = decide(at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger)
         self.cache = decision.verdicts.cache
@@ -133,6 +136,34 @@ class Pipeline:
         await self._publish_routes(at)
         await self._renew_orders(at.at_us)
         await self._tidy(at)
+
+    async def _restore_orders(self, standing: Plan) -> bool:
+        """Issue anew what nodes say they run and no order is left for: a store may lose a key, or come from a backup.
+
+        Without an order nobody would ever renew or stop that work. What becomes of it is the next round's business.
+        Returns whether any was issued.
+        """
+        at = self.snapshot()
+        ordered = self._state.orders()
+        restored = 0
+        for instance, report in sorted(self._state.reports().items()):
+            workload, node = at.workloads.get(report.workload), report.node
+            is_lost = report.phase is Phase.RUNNING and instance not in ordered
+            if not is_lost or workload is None or at.reach.get(node) in (None, Reach.REVOKED):
+                continue
+            assignment = Assignment(
+                instance=instance,
+                workload=workload.id,
+                ordinal=ordinal_of(instance),
+                node=node,
+                spec_generation=workload.generation,
+            )
+            step = Start(assignment=assignment, reason=f"node {node} runs {instance}, whose order was lost")
+            life_us = self._config.order_lifetime_us
+            above = orders.last_generation(None, report)
+            await self._write_order(
+                orders.order_to_start(step, workload, at.fabric, standing.id, above, now=at.at_us, lifetime_us=life_us)
+            )
 
     async def _commit(self, fresh: Plan) -> None:
         body = await self._ports.blobs.put(canonical.encode(PlanBody(plan=fresh)))
