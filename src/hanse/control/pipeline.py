@@ -143,13 +143,15 @@ class Pipeline:
         Without an order nobody would ever renew or stop that work. What becomes of it is the next round's business.
         Returns whether any was issued.
         """
+        ordered, reports = self._state.orders(), sorted(self._state.reports().items())
+        lost = [(key, report) for key, report in reports if report.phase is Phase.RUNNING and key not in ordered]
+        if not lost:
+            return False
         at = self.snapshot()
-        ordered = self._state.orders()
         restored = 0
-        for instance, report in sorted(self._state.reports().items()):
+        for instance, report in lost:
             workload, node = at.workloads.get(report.workload), report.node
-            is_lost = report.phase is Phase.RUNNING and instance not in ordered
-            if not is_lost or workload is None or at.reach.get(node) in (None, Reach.REVOKED):
+            if workload is None or at.reach.get(node) in (None, Reach.REVOKED):
                 continue
             assignment = Assignment(
                 instance=instance,
@@ -164,6 +166,8 @@ class Pipeline:
             await self._write_order(
                 orders.order_to_start(step, workload, at.fabric, standing.id, above, now=at.at_us, lifetime_us=life_us)
             )
+            restored += 1
+        return restored > 0
 
     async def _commit(self, fresh: Plan) -> None:
         body = await self._ports.blobs.put(canonical.encode(PlanBody(plan=fresh)))
