@@ -232,7 +232,8 @@ class Pipeline:
         reports, life_us = self._state.reports(), self._config.order_lifetime_us
         for instance, order in sorted(self._state.orders().items()):
             report = reports.get(instance)
-            if orders.is_due_for_renewal(order, report, now=now, renew_us=self._config.order_renew_us):
+            is_due = orders.is_due_for_renewal(order, report, now=now, renew_us=self._config.order_renew_us)
+            if is_due or self._state.is_spoiled(ORDERS, instance_key(order.node, instance)):
                 above = orders.last_generation(order, report)
                 await self._write_order(orders.order_renewed(order, above, now=now, lifetime_us=life_us))
 
