@@ -21,7 +21,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from hanse import _engine
 
-pytest_plugins = ("guests",)
 pytestmark = pytest.mark.engine
 
 TRUST_DOMAIN = "test.example"

@@ -95,9 +95,16 @@ class FabricState:
         return has_changed
 
     def revision(self, bucket: str, key: str) -> int:
-        """The revision to expect when writing a key: 0 if it is absent."""
+        """The revision to expect when writing a key: 0 if it is absent. What is not believed may be written over."""
+        rejected = self.rejected.get((bucket, key))
         known = self.records[bucket].get(key)
+        if rejected is not None:
+            return rejected.entry.revision
         return 0 if known is None else known.revision
+
+    def is_spoiled(self, bucket: str, key: str) -> bool:
+        """Tell whether what stands at a key now is not believed."""
+        return (bucket, key) in self.rejected
 
     def messages(self, bucket: str, kind: type[_M]) -> dict[str, _M]:
         """All messages of a bucket by key, in key order."""

@@ -15,7 +15,7 @@ from hanse.core.snapshot import Phase
 from hanse.core.time import US_PER_S
 from hanse.policy import PackSet, Screening, VerdictCache, screen
 from hanse.rollout import RolloutLimits
-from hanse.twin.view import Event, FactsChanged, Leased, Ordered, Tried, Unloaded, View
+from hanse.twin.view import Event, FactsChanged, Leased, Ordered, Reported, Tried, Unloaded, View
 from hanse.twin.world import Violation, World
 from hanse.wire import envelope
 from hanse.wire.messages import Order
@@ -71,13 +71,18 @@ class Court:
 
 
 class GenerationsGrow:
-    """The generation of an instance's orders only grows, on one node, under the controllers' key."""
+    """The generation of an instance's orders only grows, on one node, under the controllers' key; so does what a node
+    answers to."""
 
     def __init__(self, key: bytes) -> None:
         self._trusted = {envelope.key_id_of(key): key}
 
     def saw(self, event: Event, view: View) -> None:
-        """Judge each order written."""
+        """Judge each order and each report written."""
+        if isinstance(event, Reported) and event.before is not None:
+            new, old = event.report, event.before
+            if new.generation < old.generation and new.phase is Phase.RUNNING:
+                raise Violation(f"{new.node} runs {new.instance} under order {new.generation} after {old.generation}")
         if not isinstance(event, Ordered):
             return
         order, before = event.order, event.before

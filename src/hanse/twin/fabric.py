@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hanse import __version__
 from hanse.control import ControlConfig, Controller, build_control
 from hanse.control.service import FabricService
 from hanse.core.errors import HanseError
@@ -38,6 +37,7 @@ START = WallTime(1_795_000_000_000_000)
 """When a twin begins: 2026-11-18T09:46:40Z."""
 RETRY_S = 0.5
 DOMAIN = "twin.hanse"
+VERSION = "twin"
 Verb = Callable[[FabricService], Awaitable[None]]
 
 
@@ -244,7 +244,7 @@ class TwinFabric:
             operator=joined.operator,
             controller_keys={envelope.key_id_of(key): key for key in joined.controller_keys},
             addresses=addresses,
-            version=__version__,
+            version=VERSION,
             packs=self.settings.packs,
             owner_policy=self.settings.owner_policy.get(node.id, ""),
         )
@@ -268,7 +268,9 @@ class TwinFabric:
 
     async def _ask_to_join(self, name: str, place: _NodePlace, csr: bytes) -> JoinResponse:
         enrolment, node = self.controllers[name].enrolment, place.node
-        token, _ = await enrolment.mint(site=node.site, operator=node.operator, tier=node.tier, node=node.id)
+        token, _ = await enrolment.mint(
+            site=node.site, operator=node.operator, tier=node.tier, grade=node.grade, node=node.id
+        )
         request = JoinRequest(
             token=token,
             node=node,

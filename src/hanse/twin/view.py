@@ -90,7 +90,16 @@ class Unloaded:
     at_us: int
 
 
-Event = Tried | Ordered | Leased | Planned | FactsChanged | Loaded | Unloaded
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """A node's report arrived; `before` is the one it replaced."""
+
+    report: Report
+    before: Report | None
+    at_us: int
+
+
+Event = Tried | Ordered | Reported | Leased | Planned | FactsChanged | Loaded | Unloaded
 
 
 @dataclass(slots=True)
@@ -158,7 +167,11 @@ class View:
             case bucket if bucket == ORDERS:
                 self._order(by, entry, now)
             case bucket if bucket == REPORTS:
-                self._level(self.reports, InstanceId(entry.key.partition(".")[2]), entry, Report)
+                instance = InstanceId(entry.key.partition(".")[2])
+                before = self.reports.get(instance)
+                self._level(self.reports, instance, entry, Report)
+                if instance in self.reports:
+                    self.note(Reported(report=self.reports[instance], before=before, at_us=now))
             case bucket if bucket == ROUTES:
                 self._level(self.routes, WorkloadId(entry.key), entry, RouteRecord)
             case bucket if bucket == SPECS:
@@ -201,6 +214,8 @@ class View:
             self.orders.pop(instance, None)
             return
         order = envelope.peek(entry.value, Order)
+        if not by:
+            return  # an intruder's: no controller said so
         before = self.last_orders.get(instance)
         self.orders[instance] = self.last_orders[instance] = order
         if not order.wanted:

@@ -9,6 +9,7 @@ from hanse.twin.scenarios.operator_takeover import OPERATOR_TAKEOVER
 from hanse.twin.scenarios.steady import STEADY
 from hanse.twin.scenarios.substrate_outage import SUBSTRATE_OUTAGE
 from hanse.twin.scenarios.swarm import SWARM
+from hanse.twin.scenarios.tampered_store import TAMPERED_STORE
 
 SCENARIOS = {
     one.name: one
@@ -20,6 +21,7 @@ SCENARIOS = {
         SUBSTRATE_OUTAGE,
         CLOCK_STEP,
         OPERATOR_TAKEOVER,
+        TAMPERED_STORE,
         SWARM,
     )
 }
