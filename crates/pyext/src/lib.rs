@@ -7,10 +7,6 @@ mod reports;
 
 use pyo3::prelude::pymodule;
 
-/// Gives memory back after a large component was compiled, which the system's allocator does not.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The native engine of a hanse node.
 #[pymodule]
 mod _engine {

@@ -1,0 +1,110 @@
+"""Write docs/performance.md from the benchmarks' JSON lines: no number in it is typed by hand.
+
+`python -m benches.fabric --json | python -m benches.render`. Each line read from standard input is kept as
+``benches/results/<bench>.json``; the page is made from what is kept there.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benches" / "results"
+PAGE = ROOT / "docs" / "performance.md"
+HEAD = """\
+# Performance
+
+Measured, not estimated. This page is generated from the JSON lines that the benchmarks print; run one again and render
+the page anew with the command at each table.
+"""
+Figures = Mapping[str, Any]
+
+
+def render(results: Path = RESULTS) -> str:
+    """Make the page from the kept lines, in the order of their names."""
+    sections = [HEAD]
+    for name, section in sorted(SECTIONS.items()):
+        path = results / f"{name}.json"
+        if path.exists():
+            sections.append(section(json.loads(path.read_text())))
+    return "\n".join(sections)
+
+
+def fabric(figures: Figures) -> str:
+    """The section about a whole fabric of real processes."""
+    calls, kill, memory = figures["calls"], figures["kill"], figures["memory_mib"]
+    rows = [
+        ("`hanse up` to all nodes heard", f"{figures['up_s']} s"),
+        ("`hanse up` to the first answer of a function deployed meanwhile", f"{figures['first_answer_s']} s"),
+        ("deployment to its first answer", f"{figures['deploy_to_answer_s']} s"),
+        ("call served where it arrives", _latency(calls["local_ms"])),
+        ("call forwarded to another node (mutual TLS)", _latency(calls["forwarded_ms"])),
+        ("`kill -9` of a serving node to detection", _spread(kill["to_detected_s"])),
+        ("detection to the lost replica serving elsewhere", _spread(kill["detected_to_restored_s"])),
+        ("idempotent requests that failed meanwhile", f"{kill['failed_requests']} of {kill['requests']}"),
+    ]
+    shares = [(name, f"{one['rss']} MiB", f"{one['pss']} MiB") for name, one in sorted(memory.items())]
+    return "\n".join(
+        [
+            "## A whole fabric on one machine",
+            "",
+            f"{figures['nodes']} nodes, {figures['controllers']} controller, one substrate server; a small function with two",
+            "replicas, a fresh instance for each request, and one client on a connection that stays open.",
+            "",
+            *_ran(figures),
+            "",
+            *_table(("what", "measured"), rows),
+            "",
+            "Memory of each process, idle, after the calls. The proportional share counts a page that several processes use",
+            "once among them.",
+            "",
+            *_table(("process", "resident", "proportional share"), shares),
+            "",
+        ]
+    )
+
+
+SECTIONS = {"fabric": fabric}
+
+
+def _ran(figures: Figures) -> list[str]:
+    machine = figures["machine"]
+    where = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['os']}"
+    return [
+        f"{figures['date']}, commit {figures['commit']}, load {machine['load_1min']} before it began.",
+        f"{where}, Python {machine['python']}.",
+        "",
+        "```sh",
+        f"{figures['command']} | python -m benches.render",
+        "```",
+    ]
+
+
+def _latency(one: Figures) -> str:
+    return f"p50 {one['p50']} ms, p90 {one['p90']} ms, p99 {one['p99']} ms ({one['n']} requests)"
+
+
+def _spread(one: Figures) -> str:
+    return f"{one['median']} s ({one['min']} to {one['max']} s in {one['n']} runs)"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def main() -> None:
+    """Keep the lines that come in, then write the page."""
+    RESULTS.mkdir(exist_ok=True)
+    if not sys.stdin.isatty():
+        for line in filter(str.strip, sys.stdin):
+            figures = json.loads(line)
+            (RESULTS / f"{figures['bench']}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    PAGE.write_text(render())
+
+
+if __name__ == "__main__":
+    main()
