@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from hanse.app.cli import audit, fabric, looking, nodes, processes, working
+from hanse.app.cli import audit, fabric, looking, nodes, processes, twin, working
 
 app = typer.Typer(
     name="hanse",
@@ -40,4 +40,5 @@ app.command(rich_help_panel=PROVE)(nodes.drain)
 app.command(rich_help_panel=PROVE)(nodes.undrain)
 app.add_typer(nodes.app, name="node", rich_help_panel=PROVE)
 app.add_typer(audit.app, name="audit", rich_help_panel=PROVE)
+app.add_typer(twin.app, name="twin", rich_help_panel=PROVE)
 app.add_typer(processes.app, name="controller", hidden=True)
