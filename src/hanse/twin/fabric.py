@@ -36,6 +36,8 @@ from hanse.wire.messages import JoinRequest, JoinResponse
 START = WallTime(1_795_000_000_000_000)
 """When a twin begins: 2026-11-18T09:46:40Z."""
 RETRY_S = 0.5
+RECONNECT_JITTER_US = 1_000_000
+"""Nodes come back from an outage one after the other, as their clients back off by chance."""
 DOMAIN = "twin.hanse"
 VERSION = "twin"
 Verb = Callable[[FabricService], Awaitable[None]]
@@ -97,7 +99,12 @@ class TwinFabric:
         for node in self.node_ids:
             delay_us = rng.randint(500, 20_000)
             self.world.add(
-                node, self._node_main, delay_us=delay_us, jitter_us=delay_us // 4, drift_ppm=rng.randint(-100, 100)
+                node,
+                self._node_main,
+                delay_us=delay_us,
+                jitter_us=delay_us // 4,
+                drift_ppm=rng.randint(-100, 100),
+                reconnect_jitter_us=RECONNECT_JITTER_US,
             )
 
     @property

@@ -20,6 +20,7 @@ from hanse.twin.checkers import (
     OneInstancePerPlace,
     OneLeader,
     Rule,
+    SilenceStopsNothing,
     StopsNeedOrders,
 )
 from hanse.twin.fabric import Settings, TwinFabric
@@ -90,7 +91,11 @@ def play(
     `seconds` is the length of a scenario that can go on for any time. Raises ScenarioFailed.
     """
     text = fabric_text(nodes) if manifests is None else manifests
-    settings = replace(settings, controllers=max(settings.controllers, scenario.controllers))
+    settings = replace(
+        settings,
+        controllers=max(settings.controllers, scenario.controllers),
+        engine=scenario.engine or settings.engine,
+    )
     fabric = TwinFabric(text, settings, seed=seed)
     world = fabric.world
     view = View(world=world)
@@ -134,6 +139,7 @@ def rules_for(fabric: TwinFabric) -> tuple[Rule, ...]:
         OneInstancePerPlace(),
         StopsNeedOrders(lawful),
         DisruptionBudget(lawful),
+        SilenceStopsNothing(),
         OneLeader(fabric.config_of(fabric.controller_names[0]).lease_term_us),
     )
 

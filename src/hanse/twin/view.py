@@ -128,6 +128,8 @@ class View:
     """What runs; a crashed node runs nothing."""
     down_since: dict[NodeId, int] = field(default_factory=dict)
     """Crashed nodes, and when they crashed."""
+    silent_since: dict[NodeId, int] = field(default_factory=dict)
+    """Nodes that are down or cut off, and since when."""
     _ups: dict[NodeId, bool] = field(default_factory=dict)
 
     # --- levels derived ---
@@ -196,9 +198,13 @@ class View:
         return tuple(sorted(workload for at, workload in self.loaded if at == node))
 
     def look(self, nodes: tuple[NodeId, ...]) -> None:
-        """Notice which nodes crashed or came back since the last look."""
+        """Notice which nodes crashed, came back or were cut off since the last look."""
         for node in nodes:
             is_up = self.world.is_up(node)
+            if is_up and self.world.is_wired(node):
+                self.silent_since.pop(node, None)
+            else:
+                self.silent_since.setdefault(node, self.world.now_us())
             if is_up == self._ups.get(node, False):
                 continue
             self._ups[node] = is_up

@@ -3,6 +3,7 @@
 from hanse.twin.scenarios.base import Scenario
 from hanse.twin.scenarios.clock_step import CLOCK_STEP
 from hanse.twin.scenarios.island import ISLAND
+from hanse.twin.scenarios.late_report import LATE_REPORT
 from hanse.twin.scenarios.leader_crash import LEADER_CRASH
 from hanse.twin.scenarios.node_crash import NODE_CRASH
 from hanse.twin.scenarios.operator_takeover import OPERATOR_TAKEOVER
@@ -17,6 +18,7 @@ SCENARIOS = {
         STEADY,
         NODE_CRASH,
         ISLAND,
+        LATE_REPORT,
         LEADER_CRASH,
         SUBSTRATE_OUTAGE,
         CLOCK_STEP,
