@@ -1,11 +1,13 @@
 """Placement: where every replica runs, why, and whether a finished plan holds.
 
-`plan` decides, `audit` checks a finished plan without sharing the planner's code, `difference` compares two plans.
+`plan` decides at once, `optimise` decides globally and with a bound, `audit` checks a finished plan without sharing the
+planner's code, `difference` compares two plans.
 All pure: no clock, no network, no random source of their own.
 """
 
 from hanse.placement.auditor import Finding, audit
 from hanse.placement.compare import PlanDifference, WorkloadDifference, difference
+from hanse.placement.optimise import optimise
 from hanse.placement.planner import plan
 from hanse.placement.settings import PlacementSettings
 
@@ -16,5 +18,6 @@ __all__ = [
     "WorkloadDifference",
     "audit",
     "difference",
+    "optimise",
     "plan",
 ]
