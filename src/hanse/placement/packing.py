@@ -14,7 +14,7 @@ only nodes that changed since are worked out again. Deterministic: ties go to th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -76,30 +76,24 @@ class _Memory:
     seen: int = 0
 
 
-@dataclass(slots=True, kw_only=True)
 class Packer:
     """What is free, and what placing there would cost; changed by `place` and `release` only."""
 
-    devices: Ints
-    """Free thousandths per node (row) and device (column); 0 where there is none."""
-    cpu_milli: Ints
-    memory: Ints
-    model: Ints
-    """Model number per node."""
-    mix: Mapping[Ask, int]
-    """Work to expect: how often each ask comes."""
-    _expected: _Expected = field(init=False)
-    _often: Floats = field(init=False)
-    _prices: Floats = field(init=False)
-    _worths: Floats = field(init=False)
-    _total: int = field(init=False)
-    _memories: dict[Ask, _Memory] = field(init=False, default_factory=dict)
-    _log: list[int] = field(init=False, default_factory=list)
-    _since: int = field(init=False, default=0)
+    def __init__(self, *, devices: Ints, cpu_milli: Ints, memory: Ints, model: Ints, mix: Mapping[Ask, int]) -> None:
+        """Take over the free room and the work to expect.
 
-    def __post_init__(self) -> None:
-        asks = sorted(ask for ask, count in self.mix.items() if ask.devices and count)
-        counts = np.array([self.mix[ask] for ask in asks], dtype=np.float64)
+        `devices` are free thousandths per node (row) and device (column), 0 where there is none; `model` is the model
+        number of a node's devices, 0..62; `mix` says how often each ask comes. The arrays are the packer's from now on.
+        """
+        self.devices = devices
+        self.cpu_milli = cpu_milli
+        self.memory = memory
+        self._model = model
+        self._memories: dict[Ask, _Memory] = {}
+        self._log: list[int] = []
+        self._since = 0
+        asks = sorted(ask for ask, count in mix.items() if ask.devices and count)
+        counts = np.array([mix[ask] for ask in asks], dtype=np.float64)
         self._expected = _expected(asks)
         self._often = counts / max(counts.sum(), 1.0)
         self._total = max(int(self.devices.sum()), 1)
@@ -180,7 +174,7 @@ class Packer:
         """Node and device pairs where it fits; of devices that are equally free, and of whole sets, the first only."""
         free = self.devices[rows]
         fits = (self.cpu_milli[rows] >= ask.cpu_milli) & (self.memory[rows] >= ask.memory)
-        fits &= (ask.models >> self.model[rows] & 1) == 1
+        fits &= (ask.models >> self._model[rows] & 1) == 1
         if ask.devices != 1:
             fits &= (free == WHOLE_MILLI).sum(axis=1) >= ask.devices
             alone = np.zeros(free.shape, dtype=np.bool_)
@@ -209,7 +203,7 @@ class Packer:
                 reach[:, index] = np.where(whole >= count, whole * WHOLE_MILLI, 0)
         held = np.minimum(cpu_milli[:, None] // of.cpu_milli, memory[:, None] // of.memory)
         held = np.minimum(held, copies[:, of.shape])
-        is_fit = (held > 0) & of.may_use[self.model[rows]]
+        is_fit = (held > 0) & of.may_use[self._model[rows]]
         return np.asarray(np.where(is_fit, (reach[:, of.shape] + held * of.each) / 2, 0.0))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -43,18 +43,18 @@ class Effort:
 DEFAULT_EFFORT = Effort()
 
 
-@dataclass(slots=True, kw_only=True)
 class Model:
     """Minimise costs @ x subject to lower <= row @ x <= upper; columns first, then rows."""
 
-    costs: list[float] = field(default_factory=list)
-    most: list[float] = field(default_factory=list)
-    is_whole: list[bool] = field(default_factory=list)
-    starts: list[int] = field(default_factory=lambda: [0])
-    columns: list[Ints] = field(default_factory=list)
-    values: list[Floats] = field(default_factory=list)
-    lower: list[float] = field(default_factory=list)
-    upper: list[float] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.costs: list[float] = []
+        self.most: list[float] = []
+        self.is_whole: list[bool] = []
+        self.starts: list[int] = [0]
+        self.columns: list[Ints] = []
+        self.values: list[Floats] = []
+        self.lower: list[float] = []
+        self.upper: list[float] = []
 
     def add_columns(self, costs: Sequence[float] | Floats, most: float | Floats, *, is_whole: bool = True) -> int:
         """Add variables from 0 to `most`; returns the number of the first."""
