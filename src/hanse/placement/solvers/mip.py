@@ -91,7 +91,9 @@ def solve(model: Model, effort: Effort = DEFAULT_EFFORT, start: Floats | None = 
     import highspy
 
     if not model.costs:
-        return Solution(values=np.empty(0), objective=0.0, bound=0.0)
+        is_met = all(low <= 0 <= high for low, high in zip(model.lower, model.upper, strict=True))
+        cost = 0.0 if is_met else math.inf
+        return Solution(values=np.empty(0) if is_met else None, objective=cost, bound=cost)
     highs = highspy.Highs()
     options = {
         "output_flag": False,
