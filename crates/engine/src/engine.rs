@@ -23,7 +23,7 @@ use crate::router::{Route, Table};
 use crate::runtime::Runtime;
 use crate::stats::{EngineStats, Registry};
 use crate::workload::{Admission, Loaded, Workload, Workloads};
-use crate::{front, mesh};
+use crate::{front, mesh, stream};
 
 /// After the grace is over, tasks get this long to notice.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
@@ -83,6 +83,8 @@ pub struct Engine {
     instances: Arc<Semaphore>,
     egress_tls: Arc<rustls::ClientConfig>,
     logs: Mutex<HashMap<String, Arc<LogRing>>>,
+    /// Held while a table is made from the one before it.
+    routing: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -113,6 +115,7 @@ impl Engine {
             instances: Arc::new(Semaphore::new(config.max_instances as usize)),
             egress_tls: web_client()?,
             logs: Mutex::default(),
+            routing: Mutex::new(()),
             state: Mutex::new(State::New),
             core: Arc::new(Core {
                 node,
@@ -248,7 +251,10 @@ impl Engine {
     /// `route.invalid` or `route.duplicate`; the old table stays.
     pub fn set_routes(&self, routes: &[Route]) -> Result<(), EngineError> {
         let core = &self.core;
-        let table = Table::new(routes, &core.config.node, &core.peers, &core.stats)?;
+        let node = &core.config.node;
+        let seed = stream::hash(core.config.seed, node.as_bytes());
+        let _writer = self.routing.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = Table::new(routes, node, seed, &core.peers, &core.stats, &core.routes.load())?;
         core.routes.store(Arc::new(table));
         core.peers.forget_unused();
         Ok(())
