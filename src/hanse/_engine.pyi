@@ -349,6 +349,9 @@ class EngineStats:
     @property
     def cache_misses(self) -> int: ...
     @property
+    def cache_hashed(self) -> int:
+        """Compiled components that were read whole to compare their digest."""
+    @property
     def cache_write_failures(self) -> int: ...
     @property
     def mesh_refused(self) -> int: ...
@@ -389,10 +392,15 @@ class Engine:
         limits: Limits,
         egress: Sequence[EgressRule],
         env: dict[str, str],
+        *,
+        digest: str | None = None,
     ) -> None:
         """Make a workload ready to run here, or replace it without a failed request; no change, no work.
 
-        Raises EngineError: the component codes of inspect, and component.compile_failed.
+        With `digest`, the SHA-256 that the caller has compared the component with already, the bytes of a component
+        that was compiled before are not looked at.
+
+        Raises EngineError: the component codes of inspect, component.digest_mismatch and component.compile_failed.
         """
     def unload(self, workload: str, grace_ms: int = 10000) -> bool:
         """Take a workload off after its requests have ended, or after the grace; whether it was loaded."""

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 const TOKEN: u64 = 1000;
 const PER_REQUEST: u64 = TOKEN / 5;
 const FLOOR_PER_SECOND: u64 = 10 * TOKEN;
-/// What a quiet time may save up for a bad one.
-const MOST: u64 = 100 * TOKEN;
+/// What good times may save up for a bad moment: the requests a busy route has in flight when a node dies.
+const MOST: u64 = 2_000 * TOKEN;
 
 #[derive(Debug)]
 pub(crate) struct RetryBudget(Mutex<Purse>);

@@ -10,9 +10,10 @@ use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
+use wasmtime::component::Component;
 
 use crate::cache::Cache;
-use crate::component::inspect;
+use crate::component::{digest_hex, inspect};
 use crate::config::{EgressRule, EngineConfig, Limits};
 use crate::destination::Policy;
 use crate::error::EngineError;
@@ -189,9 +190,23 @@ impl Engine {
         egress: &[EgressRule],
         env: Vec<(String, String)>,
     ) -> Result<(), EngineError> {
-        let config = &self.core.config;
-        let info = inspect(component, config.max_component_bytes)?;
-        let digest = info.digest.trim_start_matches("sha256:").to_owned();
+        self.load_known(workload, component, &digest_hex(component), limits, egress, env)
+    }
+
+    /// As [`Engine::load`], for a caller that has compared `component` with its SHA-256, `digest` (hexadecimal), already: of a
+    /// component that was compiled before the bytes are not looked at.
+    ///
+    /// # Errors
+    /// As `load`, and `component.digest_mismatch` when the bytes are looked at and differ.
+    pub fn load_known(
+        &self,
+        workload: &str,
+        component: &[u8],
+        digest: &str,
+        limits: Limits,
+        egress: &[EgressRule],
+        env: Vec<(String, String)>,
+    ) -> Result<(), EngineError> {
         let running = self.core.workloads.loaded(workload);
         let policy = Policy::new(egress);
         let pre = match &running {
@@ -202,15 +217,10 @@ impl Engine {
                 }
                 now.pre.clone()
             }
-            _ => {
-                let compiled = self
-                    .cache
-                    .compile(self.wasm.engine(), &digest, component, &self.core.stats)?;
-                self.wasm.link(&compiled)?
-            }
+            _ => self.wasm.link(&self.compiled(component, digest)?)?,
         };
         let replaced = self.core.workloads.insert(Loaded {
-            digest,
+            digest: digest.to_owned(),
             workload: Arc::new(Workload {
                 name: workload.to_owned(),
                 pre,
@@ -227,6 +237,28 @@ impl Engine {
             runtime.spawn(async move { old.admission.drain(old.limits.timeout()).await });
         }
         Ok(())
+    }
+
+    /// The compiled form; only of a component that was not compiled before are the bytes read.
+    fn compiled(&self, component: &[u8], digest: &str) -> Result<Component, EngineError> {
+        let (wasm, stats) = (self.wasm.engine(), &self.core.stats);
+        let most = self.core.config.max_component_bytes;
+        let is_name = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_name
+            && component.len() <= most
+            && let Some(compiled) = self.cache.get(wasm, digest, stats)
+        {
+            return Ok(compiled);
+        }
+        let info = inspect(component, most)?;
+        if info.digest.strip_prefix("sha256:") != Some(digest) {
+            return Err(EngineError::new(
+                "component.digest_mismatch",
+                format!("the component is {}, not sha256:{digest}", info.digest),
+                "fetch the component again; what was given is not what was asked for",
+            ));
+        }
+        self.cache.compile(wasm, digest, component, stats)
     }
 
     /// Take `workload` off; requests in flight have `grace` to end. Returns whether it was loaded.

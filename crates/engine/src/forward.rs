@@ -102,8 +102,8 @@ enum Outcome {
 
 struct Broken {
     why: String,
-    /// The connection had been open before and may have died while idle: the node itself may be well.
-    was_reused: bool,
+    /// Only the connection ended (idle, or because a certificate was renewed): the node itself may be well.
+    may_be_well: bool,
 }
 
 /// Have another node answer `request`; `key` names its replica on a hashed route.
@@ -188,11 +188,11 @@ impl Ask<'_> {
                 Outcome::Declined(response) => last = Ok(response),
                 Outcome::Lost(broken) if !self.is_idempotent => return Err(lost(&peer, &broken.why)),
                 Outcome::Unsent(broken) => {
-                    worth_another_try = broken.was_reused.then(|| peer.clone());
+                    worth_another_try = broken.may_be_well.then(|| peer.clone());
                     last = Err(unreachable(&peer, &broken.why));
                 }
                 Outcome::Lost(broken) => {
-                    worth_another_try = broken.was_reused.then(|| peer.clone());
+                    worth_another_try = broken.may_be_well.then(|| peer.clone());
                     last = Err(lost(&peer, &broken.why));
                 }
             }
@@ -343,23 +343,27 @@ async fn ask(
         }
         Err(mut failed) => {
             peer.disconnect();
-            let broken = Broken {
-                why: failed.error().to_string(),
-                was_reused: lease.is_reused,
-            };
+            let why = failed.error().to_string();
             match failed.take_message() {
                 Some(request) => {
                     payload.put_back(request.into_body());
-                    Outcome::Unsent(broken)
+                    // It answered the handshake and then took nothing: it ended the connection, perhaps a new one at once.
+                    Outcome::Unsent(Broken { why, may_be_well: true })
                 }
-                None => Outcome::Lost(broken),
+                None => Outcome::Lost(Broken {
+                    why,
+                    may_be_well: lease.is_reused,
+                }),
             }
         }
     }
 }
 
 fn unsent(why: String) -> Outcome {
-    Outcome::Unsent(Broken { why, was_reused: false })
+    Outcome::Unsent(Broken {
+        why,
+        may_be_well: false,
+    })
 }
 
 fn outcome(mut response: Response<Body>, is_idempotent: bool) -> Outcome {

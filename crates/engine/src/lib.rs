@@ -42,6 +42,7 @@ mod stats;
 mod stream;
 #[cfg(test)]
 mod testing;
+mod trust;
 mod workload;
 
 pub use component::{ComponentInfo, inspect};

@@ -168,6 +168,12 @@ fn write_all(out: &mut String, stats: &EngineStats) -> std::fmt::Result {
             stats.cache_misses,
         ),
         (
+            "cache_hashed_total",
+            "counter",
+            "Compiled components read whole to compare their digest.",
+            stats.cache_hashed,
+        ),
+        (
             "cache_write_failures_total",
             "counter",
             "Compiled components not stored.",

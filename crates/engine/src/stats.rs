@@ -196,6 +196,7 @@ pub(crate) struct Registry {
     pub(crate) connections: AtomicU64,
     pub(crate) cache_hits: AtomicU64,
     pub(crate) cache_misses: AtomicU64,
+    pub(crate) cache_hashed: AtomicU64,
     pub(crate) cache_write_failures: AtomicU64,
     pub(crate) mesh_refused: AtomicU64,
     pub(crate) unrouted: AtomicU64,
@@ -237,6 +238,7 @@ impl Registry {
             connections: get(&self.connections),
             cache_hits: get(&self.cache_hits),
             cache_misses: get(&self.cache_misses),
+            cache_hashed: get(&self.cache_hashed),
             cache_write_failures: get(&self.cache_write_failures),
             mesh_refused: get(&self.mesh_refused),
             unrouted: get(&self.unrouted),
@@ -330,6 +332,8 @@ pub struct EngineStats {
     pub cache_hits: u64,
     /// Components compiled.
     pub cache_misses: u64,
+    /// Compiled components that were read whole to compare their digest.
+    pub cache_hashed: u64,
     /// Compiled components that could not be stored.
     pub cache_write_failures: u64,
     /// Mesh connections refused for lack of a valid identity on either side.

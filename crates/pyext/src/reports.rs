@@ -215,6 +215,8 @@ pub(crate) struct EngineStats {
     #[pyo3(get)]
     cache_misses: u64,
     #[pyo3(get)]
+    cache_hashed: u64,
+    #[pyo3(get)]
     cache_write_failures: u64,
     #[pyo3(get)]
     mesh_refused: u64,
@@ -251,6 +253,7 @@ impl EngineStats {
             connections: stats.connections,
             cache_hits: stats.cache_hits,
             cache_misses: stats.cache_misses,
+            cache_hashed: stats.cache_hashed,
             cache_write_failures: stats.cache_write_failures,
             mesh_refused: stats.mesh_refused,
             unrouted: stats.unrouted,
