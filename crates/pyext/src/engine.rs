@@ -66,6 +66,8 @@ impl Engine {
     }
 
     /// Make a workload ready to run here, or replace it.
+    #[pyo3(signature = (workload, component, limits, egress, env, *, digest=None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn load(
         &self,
         py: Python<'_>,
@@ -74,6 +76,7 @@ impl Engine {
         limits: &Limits,
         egress: Vec<PyRef<'_, EgressRule>>,
         env: BTreeMap<String, String>,
+        digest: Option<&str>,
     ) -> PyResult<()> {
         let limits = hanse_engine::Limits::from(limits);
         let egress: Vec<_> = egress
@@ -81,8 +84,14 @@ impl Engine {
             .map(|rule| hanse_engine::EgressRule::from(&**rule))
             .collect();
         let env = env.into_iter().collect();
-        py.detach(|| self.0.load(workload, component, limits, &egress, env))
-            .map_err(|error| to_python(py, &error))
+        py.detach(|| match digest {
+            None => self.0.load(workload, component, limits, &egress, env),
+            Some(digest) => {
+                let digest = digest.strip_prefix("sha256:").unwrap_or(digest);
+                self.0.load_known(workload, component, digest, limits, &egress, env)
+            }
+        })
+        .map_err(|error| to_python(py, &error))
     }
 
     /// Take a workload off after its requests have ended, or after the grace.

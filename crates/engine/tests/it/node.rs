@@ -120,10 +120,8 @@ impl Node {
 /// A route `/<guest>` to these replicas.
 pub fn route(guest: &str, replicas: &[Replica]) -> Route {
     Route {
-        workload: guest.to_owned(),
-        path_prefix: format!("/{guest}"),
-        host: None,
         replicas: replicas.to_vec(),
+        ..Route::new(guest, format!("/{guest}"))
     }
 }
 
