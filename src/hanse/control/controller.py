@@ -11,12 +11,14 @@ import asyncio
 import structlog
 
 from hanse.control.config import ControlConfig
+from hanse.control.cosigning import Cosigning
 from hanse.control.enrolment import Enrolment
 from hanse.control.journal import Journal
 from hanse.control.lease import LeaseKeeper
 from hanse.control.liveness import Liveness
 from hanse.control.pipeline import Pipeline
 from hanse.control.state import WATCHED, FabricState
+from hanse.control.witness import Witness
 from hanse.core.errors import BusError, HanseError
 from hanse.core.ids import NodeId
 from hanse.core.ports import ControlPorts
@@ -58,6 +60,8 @@ class Controller:
             ports, config, self.state, self.liveness, parse_packs(config.packs), may_act=self.lease.is_leader
         )
         self.journal = Journal(ports, config)
+        self.cosigning = Cosigning(ports, self.journal)
+        self.witness = Witness(ports, config.domain)
         self.changed = asyncio.Condition()
         """Notified after every change of the caches: the API's watchers wait on it."""
         self._wake = asyncio.Event()

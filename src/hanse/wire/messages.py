@@ -172,6 +172,41 @@ class Revocations(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     generation: int
 
 
+class WitnessedLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witnessed-log.v1", kw_only=True):
+    """A log of another domain that this domain cosigns for."""
+
+    policy: str
+    """C2SP tlog-policy of that log: its keys."""
+
+
+class WitnessedHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witnessed-head.v1", kw_only=True):
+    """The last checkpoint this domain cosigned for a log, durable before the cosignature was given."""
+
+    note: str
+    split: str = ""
+    """A checkpoint under the log's own signature that does not extend `note`: proof of two histories."""
+    split_us: WallTime | None = None
+
+
+class Witnesses(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witnesses.v1", kw_only=True):
+    """Who cosigns this domain's own log."""
+
+    policy: str
+    """C2SP tlog-policy: witnesses with their addresses, groups, quorum."""
+    bundle_pem: str
+    """Authorities of the witnesses' servers; empty for those of the machine."""
+
+
+class WitnessAlarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-alarm.v1", kw_only=True):
+    """A witness saw another history of our own log than the one it is shown now."""
+
+    url: str
+    reason: str
+    note: str
+    """The checkpoint that it refused."""
+    at_us: WallTime
+
+
 class RenewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="renew.v1", kw_only=True):
     """A node asks for a new SVID for a fresh key."""
 

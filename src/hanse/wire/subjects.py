@@ -29,10 +29,14 @@ TRUST = "trust"
 REVOCATIONS = "revocations"
 """The one key of `TRUST`."""
 
+WITNESS = "witness"
+"""Witnessing: ``log.<origin>`` (`WitnessedLog`), ``head.<origin>`` (`WitnessedHead`), ``asked`` (`Witnesses`) and
+``alarm.<url>`` (`WitnessAlarm`); origins and addresses by SHA-256. All sealed by the controller."""
+
 TOKENS = "tokens"
 """Join tokens: key is the token's hash, sealed `JoinToken` (by the controller)."""
 
-BUCKETS = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, TOKENS)
+BUCKETS = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, TOKENS)
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""
 
