@@ -22,6 +22,7 @@ from hanse.control import inspect
 from hanse.control.controller import Controller
 from hanse.control.cosigning import CosigningView
 from hanse.control.service import FabricService, NotFound, SpecRefused
+from hanse.control.state_anchor import StateHealth
 from hanse.control.views import (
     ExplainView,
     InstanceView,
@@ -236,16 +237,16 @@ def build_api(
         """Every node."""
         return inspect.nodes(controller)
 
-    @app.post("/api/v1/nodes/{node}/drain", status_code=202, dependencies=secured)
-    async def drain(node: str, undo: bool = False) -> dict[str, str]:
+    @app.post("/api/v1/nodes/{node}/drain", status_code=202)
+    async def drain(node: str, by: User, undo: bool = False) -> dict[str, str]:
         """Empty a node on purpose, or with `undo` let it take work again."""
-        await service.set_draining(NodeId(node), not undo)
+        await service.set_draining(NodeId(node), not undo, user=by)
         return {"status": "ready" if undo else "draining"}
 
-    @app.post("/api/v1/nodes/{node}/revoke", status_code=202, dependencies=secured)
-    async def revoke(node: str) -> dict[str, str]:
+    @app.post("/api/v1/nodes/{node}/revoke", status_code=202)
+    async def revoke(node: str, by: User) -> dict[str, str]:
         """Withdraw a node's standing."""
-        await service.revoke(NodeId(node))
+        await service.revoke(NodeId(node), user=by)
         return {"status": "revoked"}
 
     @app.get("/api/v1/operators", dependencies=secured)
@@ -268,9 +269,10 @@ def build_api(
         """Traffic per workload and node."""
         return await service.top()
 
-    @app.post("/api/v1/tokens", dependencies=secured)
-    async def token_for(body: TokenBody) -> TokenMade:
+    @app.post("/api/v1/tokens")
+    async def token_for(body: TokenBody, by: User) -> TokenMade:
         """Make a one-time join token."""
+        await service.note("admit", f"node/{body.node}" if body.node else f"site/{body.site}", user=by)
         text, kept = await controller.enrolment.mint(
             site=SiteId(body.site),
             operator=OperatorId(body.operator),
@@ -301,6 +303,11 @@ def build_api(
     async def ledger_policy() -> Response:
         """The keys that sign this domain's ledger (C2SP tlog-policy)."""
         return Response(await controller.cosigning.policy_text(), media_type="text/plain; charset=utf-8")
+
+    @app.get("/api/v1/ledger/state", dependencies=secured)
+    async def state_health() -> StateHealth:
+        """The fabric's store against the state that the ledger anchored last: silent loss and rot."""
+        return await controller.anchor.check()
 
     @app.get("/api/v1/ledger/witnesses", dependencies=secured)
     async def ledger_witnesses() -> CosigningView:

@@ -21,6 +21,7 @@ import msgspec
 
 from hanse.app.context import Context
 from hanse.control.cosigning import CosigningView
+from hanse.control.state_anchor import StateHealth
 from hanse.control.views import (
     ExplainView,
     InstanceView,
@@ -256,6 +257,10 @@ class Client:
     def ledger_policy(self) -> bytes:
         """The keys that sign this domain's ledger."""
         return self._send("GET", "/api/v1/ledger/policy").content
+
+    def state_health(self) -> StateHealth:
+        """The fabric's store against the state that the ledger anchored last."""
+        return self._get("/api/v1/ledger/state", StateHealth)
 
     def witnesses(self) -> CosigningView:
         """Who cosigns this domain's ledger, and whether any of them saw another history."""

@@ -33,14 +33,18 @@ from hanse.ledger.statement import (
     OrderIssued,
     ReceiptTaken,
     SpecChange,
+    StateDigest,
+    UserAction,
     expect,
 )
 from hanse.ledger.tiles import BUCKET
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import NodeRecord, Order, PlanBody, PlanRecord, Report, SpecRecord
-from hanse.wire.subjects import NODES, ORDERS, PLANS, REPORTS, SPECS
+from hanse.wire.messages import ActionRecord, NodeRecord, Order, PlanBody, PlanRecord, Report, SpecRecord
+from hanse.wire.subjects import ACTIONS, NODES, ORDERS, PLANS, REPORTS, SPECS
 
 ORIGIN_SUFFIX = "/ledger"
+STATE_SUBJECT = "state"
+"""What a state digest is about, as `hanse.ledger.statement` names it."""
 COSIGNED_KEY = "cosigned"
 """The file beside the checkpoint: the newest one that witnesses cosigned, with their lines."""
 
@@ -59,6 +63,7 @@ class Journal:
         self._writer: LedgerWriter | None = None
         self._stated: dict[tuple[str, str], int] = {}
         self._latest: dict[str, Digest | None] = {}
+        self._anchor: StateDigest | None = None
 
     @property
     def size(self) -> int | None:
@@ -72,9 +77,13 @@ class Journal:
         writer = LedgerWriter(self._ports.ledger, self._ports.ledger_signers, self._ports.clock, self._origin)
         await writer.open()
         latest: dict[str, Digest | None] = {}
+        anchor: StateDigest | None = None
         async for _, entry in writer.entries():
             subject, after = _last_word(entry)
+            if subject == STATE_SUBJECT and anchor is None:
+                anchor = expect(peek_statement(entry), StateDigest)
             latest.setdefault(subject, after)
+        self._anchor = anchor
         self._latest = latest
         self._stated = {}
         self._writer = writer
@@ -101,6 +110,31 @@ class Journal:
         await self._writer.append(entries)
         self._latest.update(words)
         self._stated.update(revisions)
+
+    def stated(self, bucket: str, state: FabricState) -> tuple[str, ...]:
+        """Keys of a bucket whose present value has its entry."""
+        return tuple(
+            key for key, known in state.records[bucket].items() if self._stated.get((bucket, key)) == known.revision
+        )
+
+    async def anchor_state(self, entry: bytes) -> None:
+        """Append a state digest; durable when it returns. Free of effect for a controller that holds no pen."""
+        if self._writer is not None:
+            await self._writer.append([entry])
+            self._anchor = expect(peek_statement(entry), StateDigest)
+
+    async def last_state(self) -> StateDigest | None:
+        """The newest anchored digest of the store; None before the first. Raises LedgerDamaged, StoreError."""
+        if self._writer is not None:
+            return self._anchor
+        head = await self._reader.head()
+        if head is None:
+            return None
+        async for _, entry in self._reader.entries(head.checkpoint.size):
+            predicate = peek_statement(entry).predicate
+            if isinstance(predicate, StateDigest):
+                return predicate
+        return None
 
     def policy_text(self, witnesses: Policy | None) -> bytes:
         """Whom to believe about this ledger: what an auditor needs besides a receipt (C2SP tlog-policy)."""
@@ -169,7 +203,7 @@ class Journal:
 
     def _unstated(self, state: FabricState) -> Iterator[tuple[str, str, Known]]:
         """Facts and specs first, then the decision, its orders, and what became of them: the order of causes."""
-        for bucket in (SPECS, NODES, PLANS, ORDERS, REPORTS):
+        for bucket in (ACTIONS, SPECS, NODES, PLANS, ORDERS, REPORTS):
             for key, known in sorted(state.records[bucket].items()):
                 if self._stated.get((bucket, key)) != known.revision:
                     yield bucket, key, known
@@ -177,6 +211,9 @@ class Journal:
     async def _entries_for(self, key: str, known: Known, state: FabricState) -> tuple[bytes, ...]:
         signer = self._ports.signer
         match known.message:
+            case ActionRecord() as done:
+                action = UserAction(action=done.action, target=done.target, actor=done.actor, at_us=done.at_us)
+                return (state_that.user_action(action, signer),)
             case SpecRecord() as record:
                 return (self._spec_entry(key, record),)
             case NodeRecord() as record:
@@ -250,6 +287,9 @@ def _last_word(entry: bytes) -> tuple[str, Digest | None]:
             return opened.subject.name, decision.body
         case NodeJoined() | NodeRevoked() as standing:
             return opened.subject.name, canonical.digest_of(standing)
+        case UserAction() as action:
+            # Not under its target's name: there it would stand between the target's changes of facts.
+            return f"action/{action.actor}", canonical.digest_of(action)
         case _:
             return opened.subject.name, None
 

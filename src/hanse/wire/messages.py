@@ -207,6 +207,41 @@ class WitnessAlarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     at_us: WallTime
 
 
+class ActionRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="action.v1", kw_only=True):
+    """Something a user asked for and was granted; written before it is done."""
+
+    action: str
+    """A verb, for example ``drain``."""
+    target: str
+    """For example ``node/fra-1``."""
+    actor: Digest
+    """Of the canonical `ActorRecord`."""
+    at_us: WallTime
+
+
+class ActorRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="actor.v1", kw_only=True):
+    """The user behind one action: personal data, kept outside the ledger and erasable. A salt for each action, so that
+    neither guessing names nor comparing entries tells who acted."""
+
+    user: str
+    salt: bytes
+
+
+class StateRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """One key of the store at one moment."""
+
+    key: str
+    revision: int
+    digest: Digest
+    """Of the value."""
+
+
+class StateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="state.v1", kw_only=True):
+    """What the store held: the body behind a state digest in the ledger; a blob of its own."""
+
+    buckets: dict[str, tuple[StateRow, ...]]
+
+
 class RenewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="renew.v1", kw_only=True):
     """A node asks for a new SVID for a fresh key."""
 

@@ -159,6 +159,24 @@ def fsck(
     raise typer.Exit(Exit.FAILED if lines else Exit.OK)
 
 
+@app.command("state")
+def state_command(
+    *,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Hold the fabric's store against the state anchored in the ledger. Exits 1 if it lost or changed anything."""
+    from hanse.app.cli.exits import Exit
+    from hanse.app.render.ledger import state_health as render
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        health = client.state_health()
+    session.answer(health, lambda: render(health))
+    raise typer.Exit(Exit.FAILED if health.findings else Exit.OK)
+
+
 @app.command()
 def witnesses(
     *,

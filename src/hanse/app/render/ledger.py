@@ -13,6 +13,7 @@ from rich.text import Text
 from hanse.app.render.quantities import moment
 from hanse.app.render.style import table
 from hanse.control.cosigning import CosigningView
+from hanse.control.state_anchor import StateHealth
 from hanse.control.witness import WitnessedView
 
 _TIMES = ("created_us", "issued_us", "effective_us", "accepted_us", "at_us", "since_us", "joined_us")
@@ -33,6 +34,15 @@ def entry(one: Mapping[str, Any]) -> RenderableType:
     """One entry as indented JSON."""
     text = msgspec.json.format(msgspec.json.encode(one), indent=2).decode()
     return Syntax(text, "json", background_color="default", word_wrap=True)
+
+
+def state_health(of: StateHealth) -> RenderableType:
+    """The store against its last anchor."""
+    if of.anchored_us is None:
+        return Text("the state was not anchored yet")
+    lines = [f"{one.bucket}/{one.key} {one.message}" for one in of.findings]
+    verdict = "DAMAGED" if lines else "nothing lost, nothing changed by itself"
+    return Text("\n".join([f"{of.keys} keys anchored {moment(of.anchored_us)}: {verdict}", *lines]))
 
 
 def cosigning(view: CosigningView) -> RenderableType:
