@@ -8,14 +8,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Native builds live outside the clone, so that a second clone of the same sources builds in seconds.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/hanse/cargo-target
-export CARGO_TERM_PROGRESS_WHEN ?= always
-export CARGO_TERM_PROGRESS_WIDTH ?= 80
 JOBS ?= 2
 
 .PHONY: help demo up build test check bench docs lock clean
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf 'hanse: a sovereign cloud-to-edge compute fabric\n\n'
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '\nEverything else: docs in README.md, commands in `.venv/bin/hanse --help`.\n'
 
 demo: build ## Start a fabric of six nodes, take the tour, stop everything
 	@$(BIN)/hanse demo
@@ -43,10 +43,11 @@ bench: build ## Run the fabric benchmark and print one JSON line
 docs: build ## Generate the reference pages from the code
 	@$(BIN)/python -m hanse.app.docs
 
-lock: ## Resolve dependencies anew and write requirements/lock.txt with hashes
+lock: $(VENV)/.locked ## Write the lock files for what pyproject.toml and Cargo.toml ask; UPGRADE=1 takes the newest
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-emit-find-links --no-header --no-annotate --extra dev pyproject.toml requirements/build.in -o requirements/lock.txt
-	@cargo update --quiet
+	  --no-emit-find-links --no-header --no-annotate $(if $(UPGRADE),--upgrade) --extra dev \
+	  pyproject.toml requirements/build.in -o requirements/lock.txt
+	@cargo update --quiet $(if $(UPGRADE),,--workspace)
 
 clean: ## Remove what was built in this clone
 	rm -rf $(VENV) build dist src/hanse/_engine*.so
@@ -57,11 +58,11 @@ $(VENV)/.tools: scripts/check-tools.sh
 	@touch $@
 
 $(VENV)/.locked: $(VENV)/.tools requirements/lock.txt
-	@scripts/step.sh "installing locked Python dependencies" \
+	@scripts/step.sh --ticks "installing locked Python dependencies" \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/lock.txt
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.locked pyproject.toml Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name Cargo.toml)
 	@scripts/step.sh "building the engine (release; the first build takes minutes)" \
-	  $(BIN)/maturin develop --release --locked --quiet
+	  env PIP_QUIET=1 $(BIN)/maturin develop --release --locked
 	@touch $@

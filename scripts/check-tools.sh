@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
-# Name each tool that is missing in one line, with the Debian package that brings it.
+# Name each tool that is missing in one line, with the Debian package that brings it. Exits 1 if anything is.
+#
+# cmake is not among them: on Linux the TLS library builds with the C compiler alone. Node is needed for JavaScript
+# sources only, and says so itself when one is built.
 set -euo pipefail
 python=${1:-python3}
 missing=0
@@ -14,11 +17,23 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 elif ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
   lacks "the venv module of $python: apt install python3-venv"
 fi
+
+rust="apt install rustup && rustup default stable (Debian 13; on Debian 12 rustup comes from https://rustup.rs)"
 if ! command -v cargo >/dev/null; then
-  lacks "cargo 1.95 or later: apt install rustup && rustup default stable"
-elif ! cargo --version | awk '{split($2, v, "."); exit !(v[1] > 1 || v[2] >= 95)}'; then
-  lacks "cargo 1.95 or later (found $(cargo --version)): rustup update stable"
+  lacks "cargo 1.95 or later: $rust"
+elif ! found=$(cargo --version 2>/dev/null); then
+  lacks "a Rust toolchain (cargo is there and does not run): rustup default stable"
+else
+  version=${found#cargo }
+  IFS=. read -r major minor _ <<<"$version"
+  if ((major < 1 || (major == 1 && minor < 95))); then
+    lacks "cargo 1.95 or later (found ${version%% *}): $rust"
+  fi
 fi
-command -v cc >/dev/null || lacks "a C compiler (cc): apt install gcc libc6-dev"
-command -v cmake >/dev/null || lacks "cmake (for the TLS library's C parts): apt install cmake"
+
+if ! command -v cc >/dev/null; then
+  lacks "a C compiler (cc): apt install gcc libc6-dev"
+elif ! printf '#include <stdlib.h>\nint main(void) { return 0; }\n' | cc -x c -o /dev/null - 2>/dev/null; then
+  lacks "the C library's headers (cc is there and cannot build): apt install libc6-dev"
+fi
 exit "$missing"

@@ -243,9 +243,7 @@ def test_a_request_is_forwarded_over_mutual_tls(guests: Mapping[str, Path], node
         for member in (node, other):
             member.engine.set_identity(*authority.issue(member.spiffe_id), authority.bundle)
         other.load(guests["hello"])
-        replica = _engine.Replica(
-            node="b", address=other.addresses.mesh, spiffe_id=other.spiffe_id, rtt_us=10
-        )
+        replica = _engine.Replica(node="b", address=other.addresses.mesh, spiffe_id=other.spiffe_id, rtt_us=10)
         node.engine.set_routes([route("hello", replica)])
         status, headers, _ = node.get("/hello")
         assert (status, headers["hanse-node"], headers["hanse-ingress"]) == (200, "b", "a")
@@ -273,9 +271,7 @@ def test_an_identity_that_is_not_this_nodes_is_refused(node: Node, uris: tuple[s
     assert refused.value.code == "engine.identity_invalid"
 
 
-def test_routes_that_collide_are_refused_and_the_old_ones_stay(
-    guests: Mapping[str, Path], node: Node
-) -> None:
+def test_routes_that_collide_are_refused_and_the_old_ones_stay(guests: Mapping[str, Path], node: Node) -> None:
     node.load(guests["hello"])
     node.engine.set_routes([route("hello")])
     with pytest.raises(_engine.EngineError) as refused:
@@ -287,10 +283,7 @@ def test_routes_that_collide_are_refused_and_the_old_ones_stay(
 def test_a_component_compiled_by_another_process_is_not_compiled_again(
     guests: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    script = (
-        "import sys; from hanse import _engine; "
-        "_engine.precompile(open(sys.argv[1], 'rb').read(), sys.argv[2])"
-    )
+    script = "import sys; from hanse import _engine; _engine.precompile(open(sys.argv[1], 'rb').read(), sys.argv[2])"
     command = [sys.executable, "-c", script, str(guests["hello"]), str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(Path(_engine.__file__).parent.parent)}
     subprocess.run(command, env=environment, check=True, timeout=60)

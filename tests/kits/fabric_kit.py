@@ -217,7 +217,11 @@ class Kit:
             rows = await self.wanted(name)
             view = (await self.get(f"workloads/test/{name}"))["summary"]
             is_single = len({row["ordinal"] for row in rows}) == len({row["node"] for row in rows}) == len(rows)
-            is_done = is_single and len(rows) == replicas and all(row["phase"] == "running" for row in rows)
+            is_done = (
+                is_single
+                and len(rows) == replicas
+                and all(row["phase"] == "running" and row["spec_generation"] == view["generation"] for row in rows)
+            )
             is_settled = set(view["nodes"]) == {row["node"] for row in rows} and view["status"] == "running"
             return rows if is_done and is_settled and await self._is_routed(view["path"]) else None
 
@@ -247,7 +251,8 @@ class Kit:
 
     async def _is_gone(self, name: str) -> bool:
         gone = not any(row["wanted"] or row["phase"] != "stopped" for row in await self.instances(name))
-        return gone and all([(await self.call(node, f"/{name}")).status_code == 404 for node in NODES])
+        listed = f"test.{name}" in {row["id"] for row in await self.get("workloads")}
+        return gone and not listed and all([(await self.call(node, f"/{name}")).status_code == 404 for node in NODES])
 
 
 class Harness:

@@ -151,7 +151,7 @@ def sizes(path: str, tree: ast.Module, source: str) -> Iterator[Offence]:
                 )
 
 
-MUTABLE = {"Room", "Screen", "Feasibility", "OriginTable"}
+MUTABLE = {"Room", "Screen", "Feasibility", "OriginTable", "Storyteller"}
 """Arrays and memos of one planning run: they never leave it."""
 REGISTRIES = {"build_api"}
 """Functions that only register one small function after another."""
@@ -201,7 +201,8 @@ def _imports(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             if node.module == "hanse":
                 for alias in node.names:
-                    yield node, f"hanse.{alias.name}"
+                    if not alias.name.startswith("__"):
+                        yield node, f"hanse.{alias.name}"
             else:
                 yield node, node.module
 

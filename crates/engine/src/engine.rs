@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use crate::cache::Cache;
 use crate::component::inspect;
 use crate::config::{EgressRule, EngineConfig, Limits};
-use crate::egress::Policy;
+use crate::destination::Policy;
 use crate::error::EngineError;
 use crate::identity::{Identity, web_client};
 use crate::logs::{LogLine, LogRing};

@@ -18,6 +18,7 @@ mod body;
 mod cache;
 mod component;
 mod config;
+mod destination;
 mod egress;
 mod engine;
 mod error;

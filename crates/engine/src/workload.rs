@@ -12,7 +12,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::answer::Fault;
 use crate::config::Limits;
-use crate::egress::Policy;
+use crate::destination::Policy;
 use crate::host::GuestState;
 use crate::logs::LogRing;
 use crate::stats::Counters;

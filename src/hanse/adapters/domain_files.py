@@ -83,22 +83,13 @@ class DomainRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
 
 
 class ContextRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="context.v1", kw_only=True):
-    """``context.json``: where the API answers; file names are relative to the folder, so that it can be moved."""
+    """``context.json``: where the API answers, read by `hanse.app.context`; file names are relative to the folder, so
+    that it can be moved."""
 
     domain: str
     api_urls: tuple[str, ...]
     ca: str
     token: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What a client of the API needs."""
-
-    domain: str
-    api_urls: tuple[str, ...]
-    ca_path: Path
-    token_path: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,23 +176,6 @@ def write_context(root: Path, api_urls: Sequence[str]) -> Path:
     record = ContextRecord(domain=_load_record(folder).name, api_urls=tuple(api_urls), ca=ROOT_CERT, token=API_TOKEN)
     write_private(folder / CONTEXT, canonical.encode(record))
     return folder / CONTEXT
-
-
-def load_context(root: Path) -> Context:
-    """Read where the API answers. Raises DomainError ``domain.missing`` or ``domain.damaged``."""
-    path = root / FOLDER / CONTEXT
-    try:
-        record = canonical.decode(path.read_bytes(), ContextRecord)
-    except FileNotFoundError:
-        raise DomainError(f"no {path}", code="domain.missing", hint="start the fabric with `hanse up`") from None
-    except HanseError as error:
-        raise _damaged(path, str(error)) from error
-    return Context(
-        domain=record.domain,
-        api_urls=record.api_urls,
-        ca_path=path.parent / record.ca,
-        token_path=path.parent / record.token,
-    )
 
 
 def issue_server(

@@ -7,7 +7,9 @@ releases the interpreter lock meanwhile.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from hanse import _engine
 from hanse.core.errors import RuntimeFailure
@@ -19,6 +21,9 @@ from hanse.core.work import Workload
 UNLOAD_GRACE_MS = 5_000
 """How long requests in flight may take to end when a workload leaves."""
 
+LARGE_BYTES = 2 * 2**20
+"""Components from this size on are compiled in a process of their own: 18 MB of Python take 400 MB for some seconds."""
+
 OnIdentity = Callable[[bytes, bytes, bytes], None]
 
 
@@ -27,6 +32,7 @@ class EngineRuntime:
 
     def __init__(self, config: _engine.EngineConfig, *, on_identity: OnIdentity | None = None) -> None:
         self._engine = _engine.Engine(config)
+        self._cache = Path(config.cache_dir)
         self._on_identity = on_identity
 
     def start(self) -> Addresses:
@@ -53,10 +59,34 @@ class EngineRuntime:
             _engine.EgressRule(host=rule.host, jurisdiction=rule.jurisdiction, allow_private=rule.allow_private)
             for rule in workload.egress
         ]
+        await self._precompile(workload, component)
         try:
             await asyncio.to_thread(self._engine.load, workload.id, component, limits, egress, dict(workload.env))
         except _engine.EngineError as error:
             raise _failure(error) from error
+
+    async def _precompile(self, workload: Workload, component: bytes) -> None:
+        """Compile a large component in a process of its own: the compiler's memory goes with it.
+
+        A failure here is not told: the engine compiles for itself then, and says what is wrong.
+        """
+        hexadecimal = workload.artifact.removeprefix("sha256:")
+        if len(component) < LARGE_BYTES or any(self._cache.glob(f"{hexadecimal}-*.cwasm")):
+            return
+        compiler = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "hanse.adapters.precompile",
+            str(self._cache),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            await compiler.communicate(component)
+        except asyncio.CancelledError:
+            compiler.kill()
+            raise
 
     async def unload(self, workload: WorkloadId) -> None:
         """Stop serving a workload after its requests in flight."""

@@ -18,6 +18,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
+from hanse.app.policy_api import policy_router
 from hanse.control import inspect
 from hanse.control.controller import Controller
 from hanse.control.cosigning import CosigningView
@@ -38,11 +39,12 @@ from hanse.control.views import (
 )
 from hanse.control.witness import WitnessedView
 from hanse.core.errors import ConflictError, HanseError, StoreError, WireError
-from hanse.core.fabric import Tier
+from hanse.core.fabric import Grade, Tier
 from hanse.core.ids import Digest, InstanceId, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.ports import ControlPorts
 from hanse.ledger.witness import MAX_REQUEST_BYTES
 from hanse.manifest import ManifestError
+from hanse.policy import FactError, PolicyError
 from hanse.wire import canonical
 from hanse.wire.messages import JoinRequest
 
@@ -86,6 +88,8 @@ class TokenBody(BaseModel):
     site: str
     operator: str
     tier: Tier
+    grade: Grade = Grade.SIGNED
+    """Up to which grade (0..4) the domain vouches for the node's facts."""
     node: str | None = None
 
 
@@ -160,6 +164,7 @@ def build_api(
     app.add_exception_handler(HanseError, _answer_error)
     app.state.token = token
     secured = [Depends(authenticated)]
+    app.include_router(policy_router(controller), dependencies=secured)
 
     @app.get("/api/v1/health")
     async def health() -> dict[str, bool]:
@@ -277,6 +282,7 @@ def build_api(
             site=SiteId(body.site),
             operator=OperatorId(body.operator),
             tier=body.tier,
+            grade=body.grade,
             node=None if body.node is None else NodeId(body.node),
         )
         return TokenMade(token=text, expires_us=kept.expires_us)
@@ -405,7 +411,7 @@ def _read_after(text: str) -> dict[NodeId, int]:
 
 STATUS_OF: dict[type[HanseError], int] = {
     Unauthorised: 401, NotFound: 404, ManifestError: 422, SpecRefused: 422, ConflictError: 409, TooLarge: 413,
-    StoreError: 503, WireError: 400,
+    StoreError: 503, WireError: 400, PolicyError: 422, FactError: 422,
 }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ import msgspec
 from hanse.app.context import Context
 from hanse.control.cosigning import CosigningView
 from hanse.control.state_anchor import StateHealth
+from hanse.control.supposing import PackView
 from hanse.control.views import (
     ExplainView,
     InstanceView,
@@ -38,6 +39,7 @@ from hanse.control.views import (
 from hanse.control.witness import WitnessedView
 from hanse.core.errors import HanseError
 from hanse.core.ids import Digest
+from hanse.policy import PolicyDiff
 
 T = TypeVar("T")
 
@@ -239,10 +241,25 @@ class Client:
         """Withdraw a node's standing."""
         self._ask("POST", f"/api/v1/nodes/{node}/revoke", dict[str, str], is_idempotent=True)
 
-    def token_for(self, *, site: str, operator: str, tier: str, node: str | None = None) -> TokenMade:
+    def token_for(self, *, site: str, operator: str, tier: str, grade: int = 1, node: str | None = None) -> TokenMade:
         """Make a one-time join token."""
-        body = {"site": site, "operator": operator, "tier": tier, "node": node}
+        body = {"site": site, "operator": operator, "tier": tier, "grade": grade, "node": node}
         return self._ask("POST", "/api/v1/tokens", TokenMade, json=body)
+
+    # --- policy: questions that change nothing ---
+
+    def policy_packs(self) -> tuple[PackView, ...]:
+        """The packs in force."""
+        return self._get("/api/v1/policy/packs", tuple[PackView, ...])
+
+    def policy_diff(self, old: Mapping[str, str] | None, new: Mapping[str, str]) -> PolicyDiff:
+        """What changes between two sets of packs; `old` None means those in force. Raises ApiError."""
+        body = {"old": None if old is None else dict(old), "new": dict(new)}
+        return self._ask("POST", "/api/v1/policy/diff", PolicyDiff, json=body, is_idempotent=True)
+
+    def policy_impact(self, facts: Sequence[str]) -> PolicyDiff:
+        """What supposed facts would do. Raises ApiError ``policy.fact``."""
+        return self._ask("POST", "/api/v1/policy/impact", PolicyDiff, json={"facts": list(facts)}, is_idempotent=True)
 
     # --- the ledger ---
 

@@ -274,7 +274,13 @@ class LocalFabric:
 
     async def _token(self, node: Node) -> str:
         async with self.client() as api:
-            body = {"site": node.site, "operator": node.operator, "tier": node.tier.value, "node": node.id}
+            body = {
+                "site": node.site,
+                "operator": node.operator,
+                "tier": node.tier.value,
+                "grade": int(node.grade),
+                "node": node.id,
+            }
             answer = await api.post("/api/v1/tokens", json=body)
             if answer.is_error:
                 raise FabricError(f"no join token for {node.id}: {answer.text}")

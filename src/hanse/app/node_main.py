@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http
+import json
 import os
 from pathlib import Path
 
-import httpx
 import structlog
 
 from hanse import __version__, _engine
@@ -43,6 +44,7 @@ from hanse.wire.messages import JoinRequest, JoinResponse
 log = structlog.get_logger("node")
 
 JOIN_DEADLINE_S = 30.0
+UNSPECIFIED = ("", "0.0.0.0", "[::]")  # noqa: S104 - refused, not bound
 
 
 class JoinFailed(HanseError):
@@ -54,6 +56,12 @@ class JoinFailed(HanseError):
 async def run_node(options: NodeOptions, join: JoinOptions | None) -> None:
     """Run one node until a signal comes. Raises JoinFailed, RuntimeFailure ``engine.address_in_use``."""
     entropy = SystemEntropy()
+    if options.mesh.rpartition(":")[0] in UNSPECIFIED:
+        raise JoinFailed(
+            f"other nodes cannot reach this one at {options.mesh}",
+            code="node.mesh_unspecified",
+            hint="give --mesh an address of this machine that the other nodes reach",
+        )
     state = Path(options.state)
     files = NodeFiles(state / "identity")
     keys = files.keys(entropy)
@@ -87,26 +95,41 @@ async def _join(node: Node, keys: NodeKeys, join: JoinOptions, disk: Store, entr
 
 
 async def _ask_to_join(join: JoinOptions, request: bytes) -> JoinResponse:
-    async with httpx.AsyncClient(verify=client_context(join.ca_pem), timeout=JOIN_DEADLINE_S) as client:
-        last: Exception | None = None
-        for url in join.api_urls:
-            try:
-                response = await client.post(f"{url}/api/v1/join", content=request)
-            except httpx.TransportError as error:
-                last = error
-                continue
-            if response.status_code == httpx.codes.OK:
-                return canonical.decode(response.content, JoinResponse)
-            raise _refusal(response)
+    last: Exception | None = None
+    for url in join.api_urls:
+        try:
+            status, body = await asyncio.to_thread(_post, f"{url}/api/v1/join", request, join.ca_pem)
+        except OSError as error:
+            last = error
+            continue
+        if status == http.HTTPStatus.OK:
+            return canonical.decode(body, JoinResponse)
+        raise _refusal(status, body)
     raise JoinFailed(f"no API of the domain answers: {last}", code="join.unreachable", retry=True)
 
 
-def _refusal(response: httpx.Response) -> HanseError:
+def _post(url: str, body: bytes, ca_pem: bytes) -> tuple[int, bytes]:
+    """Post once and return status and body: a node asks this once in its life, so it carries no HTTP client library."""
+    import urllib.error
+    import urllib.request
+
+    request = urllib.request.Request(url, data=body, headers={"content-type": "application/json"}, method="POST")  # noqa: S310 - the address comes from the node's own launch file
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=client_context(ca_pem))
+    )
     try:
-        error = response.json()["error"]
+        with opener.open(request, timeout=JOIN_DEADLINE_S) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, refusal.read()
+
+
+def _refusal(status: int, body: bytes) -> HanseError:
+    try:
+        error = json.loads(body)["error"]
         return JoinFailed(error["message"], code=error["code"], hint=error["hint"], retry=error["retry"])
     except (ValueError, KeyError, TypeError):
-        return WireError(f"the API answered {response.status_code} without an error body")
+        return WireError(f"the API answered {status} without an error body")
 
 
 async def _run_joined(

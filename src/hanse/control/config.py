@@ -42,6 +42,9 @@ class ControlConfig:
     unreachable_after_us: int = 3 * US_PER_S
     """2..60 s. Three missed heartbeats. Unreachable adds replicas elsewhere and never deletes there, so that a
     false alarm costs capacity, not work."""
+    return_grace_us: int = 15 * US_PER_S
+    """3..120 s. How long a node may stay unheard after this controller itself began to listen. A fabric that starts
+    again on a busy machine takes some ten seconds; work that moved meanwhile would have moved for nothing."""
     lease_renew_us: int = 1 * US_PER_S
     """0.2..10 s. How often the leader renews."""
     lease_term_us: int = 3 * US_PER_S

@@ -51,7 +51,9 @@ class Controller:
         self.config = config
         self.state = FabricState(trusted={ports.signer.key_id: ports.signer.public_key})
         self.liveness = Liveness(
-            suspect_after_us=config.suspect_after_us, unreachable_after_us=config.unreachable_after_us
+            suspect_after_us=config.suspect_after_us,
+            unreachable_after_us=config.unreachable_after_us,
+            return_grace_us=config.return_grace_us,
         )
         self.enrolment = Enrolment(ports, config, self.state, authority)
         self.lease = LeaseKeeper(
@@ -114,6 +116,7 @@ class Controller:
     async def _watch(self, bucket: str) -> None:
         async for entry in self._ports.store.watch(bucket):
             if entry is None:
+                await self._drop_gone(bucket)
                 self._unread.discard(bucket)
                 if not self._unread:
                     self._caught_up.set()
@@ -122,6 +125,17 @@ class Controller:
                 await self._notify()
                 if bucket not in (PRESENCE, REPORTS) or self.lease.is_leader():
                     self.poke(f"{bucket}/{entry.key} changed")
+
+    async def _drop_gone(self, bucket: str) -> None:
+        """After a lost link the watch says what is there, not what went meanwhile: ask once."""
+        try:
+            live = {entry.key for entry in await self._ports.store.entries(bucket)}
+        except HanseError as error:
+            log.info("watch.not_compared", bucket=bucket, code=error.code)
+            return  # the link broke again: the watch will start anew
+        if self.state.keep_only(bucket, live):
+            await self._notify()
+            self.poke(f"{bucket} changed while the link was down")
 
     async def _listen(self) -> None:
         async for message in self._ports.bus.subscribe(HEARTBEATS):

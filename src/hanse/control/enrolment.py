@@ -11,7 +11,7 @@ import structlog
 from hanse.control.config import ControlConfig
 from hanse.control.state import FabricState
 from hanse.core.errors import HanseError
-from hanse.core.fabric import Tier
+from hanse.core.fabric import Grade, Tier
 from hanse.core.ids import NodeId, OperatorId, SiteId
 from hanse.core.ports import BusMessage, ControlPorts, Entry
 from hanse.identity import Admitted, JoinToken, check_join, mint_token, node_id, serial_from_secret
@@ -40,7 +40,7 @@ class Enrolment:
         self._authority = authority
 
     async def mint(
-        self, *, site: SiteId, operator: OperatorId, tier: Tier, node: NodeId | None = None
+        self, *, site: SiteId, operator: OperatorId, tier: Tier, grade: Grade = Grade.SIGNED, node: NodeId | None = None
     ) -> tuple[str, JoinToken]:
         """Make a join token; only its hash is kept."""
         text, token = mint_token(
@@ -48,6 +48,7 @@ class Enrolment:
             site=site,
             operator=operator,
             tier=tier,
+            grade=grade,
             now=self._ports.clock.wall(),
             node=node,
         )

@@ -133,7 +133,7 @@ def explain(workload: WorkloadId, plan: Plan | None) -> ExplainView:
         plan="" if plan is None else plan.id,
         plan_generation=0 if plan is None else plan.generation,
         trigger="" if plan is None else plan.trigger,
-        explanation=None if plan is None else plan.explanations.get(workload),
+        explanation=None if plan is None else plan.explain(workload),
         unplaced=unplaced,
         changes=() if unplaced is None else unplaced.changes,
     )

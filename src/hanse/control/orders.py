@@ -12,7 +12,7 @@ from hanse.core.ids import OperatorId, PlanId
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
 from hanse.rollout import Start, Stop
-from hanse.wire.messages import Order
+from hanse.wire.messages import Order, Report
 
 
 def order_to_start(
@@ -20,17 +20,20 @@ def order_to_start(
     workload: Workload,
     fabric: Fabric,
     plan: PlanId,
-    last: Order | None,
+    above: int,
     *,
     now: WallTime,
     lifetime_us: int,
 ) -> Order:
-    """Order an instance to run, with the facts about its node that the decision rested on."""
+    """Order an instance to run, with the facts about its node that the decision rested on.
+
+    `above` is the last generation known of the instance (`last_generation`).
+    """
     node = fabric.nodes[step.assignment.node]
     return Order(
         node=node.id,
         instance=step.assignment.instance,
-        generation=1 if last is None else last.generation + 1,
+        generation=above + 1,
         wanted=True,
         workload=workload,
         site=fabric.site_of(node),
@@ -43,19 +46,30 @@ def order_to_start(
     )
 
 
-def order_to_stop(step: Stop, last: Order, plan: PlanId, *, now: WallTime, lifetime_us: int) -> Order:
+def order_to_stop(step: Stop, last: Order, above: int, plan: PlanId, *, now: WallTime, lifetime_us: int) -> Order:
     """Order an instance to stop: the same work, no longer wanted."""
-    return _reissued(last, plan=plan, wanted=False, reason=step.reason, now=now, lifetime_us=lifetime_us)
+    return _reissued(last, above, plan=plan, wanted=False, reason=step.reason, now=now, lifetime_us=lifetime_us)
 
 
-def order_renewed(last: Order, *, now: WallTime, lifetime_us: int) -> Order:
+def order_renewed(last: Order, above: int, *, now: WallTime, lifetime_us: int) -> Order:
     """The same level again with a later expiry."""
-    return _reissued(last, plan=last.plan, wanted=last.wanted, reason=last.reason, now=now, lifetime_us=lifetime_us)
+    return _reissued(
+        last, above, plan=last.plan, wanted=last.wanted, reason=last.reason, now=now, lifetime_us=lifetime_us
+    )
 
 
-def is_due_for_renewal(order: Order, *, now: WallTime, renew_us: int) -> bool:
-    """Tell whether a running order's remaining life fell to `renew_us` or below."""
-    return order.wanted and order.expires_us - now <= renew_us
+def last_generation(order: Order | None, report: Report | None) -> int:
+    """The newest generation known of an instance, 0 if none: an order may be lost, what a node holds is not."""
+    return max(0 if order is None else order.generation, 0 if report is None else report.generation)
+
+
+def is_due_for_renewal(order: Order, report: Report | None, *, now: WallTime, renew_us: int) -> bool:
+    """Tell whether a running order's remaining life fell to `renew_us` or below, or its node holds a later one.
+
+    A node refuses what is older than it holds: an order below that says nothing to it until it is issued anew.
+    """
+    is_overtaken = report is not None and report.generation > order.generation
+    return is_overtaken or (order.wanted and order.expires_us - now <= renew_us)
 
 
 def operator_chain(operator: Operator, operators: Mapping[OperatorId, Operator]) -> tuple[Operator, ...]:
@@ -69,11 +83,13 @@ def operator_chain(operator: Operator, operators: Mapping[OperatorId, Operator])
     return tuple(chain)
 
 
-def _reissued(last: Order, *, plan: PlanId, wanted: bool, reason: str, now: WallTime, lifetime_us: int) -> Order:
+def _reissued(
+    last: Order, above: int, *, plan: PlanId, wanted: bool, reason: str, now: WallTime, lifetime_us: int
+) -> Order:
     return Order(
         node=last.node,
         instance=last.instance,
-        generation=last.generation + 1,
+        generation=above + 1,
         wanted=wanted,
         workload=last.workload,
         site=last.site,

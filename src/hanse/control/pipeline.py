@@ -173,19 +173,19 @@ class Pipeline:
         log.info("plan.committed", plan=fresh.id, generation=fresh.generation, trigger=fresh.trigger)
 
     async def _order(self, steps: tuple[Step, ...], chosen: Plan, at: Snapshot) -> None:
-        standing = self._state.orders()
+        standing, reports = self._state.orders(), self._state.reports()
         holds: list[Hold] = []
         for step in steps:
             match step:
                 case Start():
                     workload = at.workloads[step.assignment.workload]
-                    last = standing.get(step.assignment.instance)
+                    instance = step.assignment.instance
                     order = orders.order_to_start(
                         step,
                         workload,
                         at.fabric,
                         chosen.id,
-                        last,
+                        orders.last_generation(standing.get(instance), reports.get(instance)),
                         now=at.at_us,
                         lifetime_us=self._config.order_lifetime_us,
                     )
@@ -194,6 +194,7 @@ class Pipeline:
                     order = orders.order_to_stop(
                         step,
                         standing[step.instance],
+                        orders.last_generation(standing[step.instance], reports.get(step.instance)),
                         chosen.id,
                         now=at.at_us,
                         lifetime_us=self._config.order_lifetime_us,
@@ -217,15 +218,16 @@ class Pipeline:
             await self._delete(ROUTES, key)
 
     async def _renew_orders(self, now: WallTime) -> None:
-        for _, order in sorted(self._state.orders().items()):
-            if orders.is_due_for_renewal(order, now=now, renew_us=self._config.order_renew_us):
-                await self._write_order(
-                    orders.order_renewed(order, now=now, lifetime_us=self._config.order_lifetime_us)
-                )
+        reports, life_us = self._state.reports(), self._config.order_lifetime_us
+        for instance, order in sorted(self._state.orders().items()):
+            report = reports.get(instance)
+            if orders.is_due_for_renewal(order, report, now=now, renew_us=self._config.order_renew_us):
+                above = orders.last_generation(order, report)
+                await self._write_order(orders.order_renewed(order, above, now=now, lifetime_us=life_us))
 
     async def _tidy(self, at: Snapshot) -> None:
-        """Purge what is over: stopped instances after a while, deleted specs once nothing of them is left."""
-        left = {one.workload for one in at.running}
+        """Purge what is over: stopped instances after a while, deleted specs once nothing of them runs."""
+        left = {one.workload for one in at.running if one.is_wanted or one.phase is not Phase.STOPPED}
         for one in at.running:
             is_over = not one.is_wanted and one.phase is Phase.STOPPED
             is_gone = not one.is_wanted and at.reach.get(one.node) in (None, Reach.REVOKED)

@@ -12,6 +12,7 @@ from hanse.control.liveness import Liveness
 from hanse.control.state import FabricState
 from hanse.core.ids import NodeId, WorkloadId
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
+from hanse.core.time import US_PER_S
 from hanse.wire.messages import Presence, RouteRecord, RouteReplica
 from hanse.wire.subjects import PRESENCE, ROUTES
 
@@ -42,7 +43,8 @@ def wanted_routes(state: FabricState, snapshot: Snapshot, liveness: Liveness) ->
                 path=record.path,
                 host=record.host,
                 replicas=replicas,
-                generation=record.generation + 1,
+                # Never below what a cut-off node may still hold of an earlier record that was taken away.
+                generation=max(record.generation + 1, snapshot.at_us // US_PER_S),
             )
         wanted[workload.id] = record
     return wanted

@@ -17,9 +17,9 @@ from hanse.control import inspect
 from hanse.control.controller import Controller
 from hanse.control.pipeline import Decision, decide
 from hanse.control.views import Submission, TopRow, WorkloadChange
-from hanse.core.errors import BusError, HanseError
+from hanse.core.errors import BlobError, BusError, HanseError
 from hanse.core.fabric import Operator, Site
-from hanse.core.ids import Digest, NodeId, WorkloadId
+from hanse.core.ids import Digest, NodeId, WorkloadId, is_digest
 from hanse.core.plan import Plan
 from hanse.core.ports import ControlPorts, Entry, LogLine
 from hanse.core.snapshot import Reach, Snapshot
@@ -124,7 +124,7 @@ class FabricService:
             await self._write_spec(key, gone)
             self._controller.poke(f"{key} deleted")
             return
-        raise NotFound(f"no {kind} named {identity}", hint=f"see `hanse get {kind.lower()}s`")
+        raise NotFound(f"no {kind} named {identity}", hint="see `hanse get workloads`")
 
     async def set_draining(self, node: NodeId, is_draining: bool, *, user: str) -> None:
         """Start or end emptying a node on purpose. Raises NotFound."""
@@ -183,7 +183,7 @@ class FabricService:
         workloads = dict(standing)
         actions: list[tuple[str, str, WorkloadId | None]] = []
         for document in documents.functions:
-            workload = await self._to_workload(document, artifacts, standing)
+            workload = await self._to_workload(document, artifacts)
             last = standing.get(workload.id)
             action = "create" if last is None else "unchanged" if last == workload else "update"
             workloads[workload.id] = workload
@@ -203,22 +203,31 @@ class FabricService:
             actions=tuple(actions),
         )
 
-    async def _to_workload(
-        self, document: FunctionDocument, artifacts: Mapping[str, Digest], standing: Mapping[WorkloadId, Workload]
-    ) -> Workload:
+    async def _to_workload(self, document: FunctionDocument, artifacts: Mapping[str, Digest]) -> Workload:
         digest = artifacts.get(document.id)
-        if digest is None:
+        if digest is None or not is_digest(digest):
             raise SpecRefused(
                 f"no artifact given for {document.id}",
                 code="artifact.missing",
                 hint="`hanse deploy` builds and uploads it",
             )
-        component = await self._ports.blobs.get(digest)
-        last = standing.get(document.id)
-        same = document.to_workload(digest, len(component), 1 if last is None else last.generation)
+        size = await self._size_of(digest)
+        # One that is being deleted counts, too: what still runs of it must not pass for the new spec.
+        last = self._controller.state.workloads(with_deleted=True).get(document.id)
+        same = document.to_workload(digest, size, 1 if last is None else last.generation)
         if last is None or same == last:
             return same
         return replace(same, generation=last.generation + 1)
+
+    async def _size_of(self, artifact: Digest) -> int:
+        try:
+            return len(await self._ports.blobs.get(artifact))
+        except BlobError as error:
+            if error.code != "blob.missing":
+                raise
+            raise SpecRefused(
+                f"no artifact {artifact} is stored", code="artifact.missing", hint="`hanse deploy` uploads it"
+            ) from error
 
     def _refuse_route_clash(self, workloads: Mapping[WorkloadId, Workload]) -> None:
         owners: dict[tuple[str | None, str], WorkloadId] = {}
@@ -356,7 +365,7 @@ def _change(
         carbon_ug_month_before=was[2],
         carbon_ug_month_after=will[2],
         latency_us_after=will[3],
-        explanation=decision.plan.explanations.get(workload),
+        explanation=decision.plan.explain(workload),
         unplaced=next((u for u in decision.plan.unplaced if u.workload == workload), None),
     )
 

@@ -6,7 +6,7 @@ under its key with the reason, so that an operator sees it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -90,6 +90,19 @@ class FabricState:
         if entry.bucket == NODES:
             self._judge_again(NodeId(entry.key))
         return True
+
+    def keep_only(self, bucket: str, keys: Collection[str]) -> bool:
+        """Drop what is not among the live keys: it went while nobody listened. Returns whether anything changed.
+
+        Its revisions are forgotten too, so that a key written a moment ago comes back with the watch.
+        """
+        gone = sorted(key for known, key in self.revisions if known == bucket and key not in keys)
+        has_changed = False
+        for key in gone:
+            del self.revisions[bucket, key]
+            self.rejected.pop((bucket, key), None)
+            has_changed |= self.records[bucket].pop(key, None) is not None
+        return has_changed
 
     def revision(self, bucket: str, key: str) -> int:
         """The revision to expect when writing a key: 0 if it is absent."""

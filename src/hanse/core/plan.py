@@ -6,7 +6,7 @@ The controller carries a plan out; it takes no decisions of its own doing so.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from hanse.core.ids import InstanceId, NodeId, PlanId, WorkloadId
 from hanse.core.time import WallTime
@@ -71,7 +71,9 @@ class Explanation:
     replicas_why: str
     """The assumption that carries the count, in one sentence."""
     candidates: tuple[Candidate, ...]
-    """In node id order."""
+    """In node id order. In a large fabric only the nodes that concern this workload alone: chosen, running, failed."""
+    alike: WorkloadId | None = None
+    """Key into `Plan.samples` of what it shares with all workloads that ask for the same; None in a small fabric."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,3 +105,14 @@ class Plan:
     """A lower bound on the objective of any legal plan; None where the solver gives none."""
     trigger: str
     """What made this plan necessary, for people and for the ledger."""
+    samples: Mapping[WorkloadId, tuple[Candidate, ...]] = field(default_factory=dict)
+    """Large fabrics: the nodes next in line and the best few per limit, once for all workloads that ask for the same,
+    under the first of them; as they stood when everything was placed."""
+
+    def explain(self, workload: WorkloadId) -> Explanation | None:
+        """The explanation of one workload with what it shares spelled out; None if the plan does not know it."""
+        own = self.explanations.get(workload)
+        if own is None or own.alike is None:
+            return own
+        told = {c.node: c for c in (*self.samples.get(own.alike, ()), *own.candidates)}
+        return replace(own, candidates=tuple(told[node] for node in sorted(told)))

@@ -17,7 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from hanse.core.errors import invariant
-from hanse.core.fabric import Tier
+from hanse.core.fabric import Grade, Tier
 from hanse.core.ids import NodeId, OperatorId, SiteId, is_label
 from hanse.core.time import HOUR_US, WallTime, rfc3339
 from hanse.identity.authority import requested_key
@@ -39,6 +39,8 @@ class JoinToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="jo
     site: SiteId
     operator: OperatorId
     tier: Tier
+    grade: Grade = Grade.SIGNED
+    """How well founded the node's facts may be said to be: the domain vouches for it, not the node."""
     created_us: WallTime
     expires_us: WallTime
     node: NodeId | None = None
@@ -67,6 +69,7 @@ def mint_token(
     tier: Tier,
     now: WallTime,
     node: NodeId | None = None,
+    grade: Grade = Grade.SIGNED,
     lifetime_us: int = TOKEN_LIFETIME_US,
 ) -> tuple[str, JoinToken]:
     """Make a token from 32 unpredictable bytes: its text, to be shown once, and what to keep."""
@@ -77,6 +80,7 @@ def mint_token(
         site=site,
         operator=operator,
         tier=tier,
+        grade=grade,
         created_us=now,
         expires_us=WallTime(now + lifetime_us),
         node=node,
@@ -95,8 +99,8 @@ def check_join(
     """Decide whether a node may join. `enrolled` is the receipt key of every node that already has.
 
     A token admits one node, known by its keys: the same node may ask again (the answer was lost on the way), any other
-    finds the token spent. Codes: ``join.unknown_token``, ``join.expired``, ``join.wrong_place``, ``join.wrong_node``,
-    ``join.taken``, ``join.bad_key``, ``join.spent``.
+    finds the token spent. Codes: ``join.unknown_token``, ``join.expired``, ``join.wrong_place``,
+    ``join.wrong_grade``, ``join.wrong_node``, ``join.taken``, ``join.bad_key``, ``join.spent``.
     """
     token = _find(request.token, tokens)
     if token is None:
@@ -116,6 +120,11 @@ def _refuse_token(request: JoinRequest, token: JoinToken, now: WallTime) -> Refu
     asked, meant = _place(request), (token.site, token.operator, token.tier)
     if asked != meant:
         return Refused(code="join.wrong_place", reason=f"the token is for {_say(meant)}, the node says {_say(asked)}")
+    if request.node.grade > token.grade:
+        return Refused(
+            code="join.wrong_grade",
+            reason=f"the token vouches for grade {int(token.grade)}, the node claims {int(request.node.grade)}",
+        )
     return None
 
 

@@ -36,7 +36,7 @@ class LedgerDamaged(HanseError):
     """Raised when a committed file of the log is missing or does not match the signed checkpoint."""
 
     code = "ledger.damaged"
-    hint = "stop writing, run `hanse audit fsck`, and restore the named file from a mirror or a backup"
+    hint = "stop writing and restore the named file from a mirror or a backup; the log is never rewritten"
 
 
 class LedgerBusy(HanseError):

@@ -7,7 +7,8 @@ from its own disk before it looks for any network, so that a reboot with no upli
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -38,6 +39,16 @@ def build_node(ports: NodePorts, config: NodeConfig) -> NodeAgent:
     return NodeAgent(ports, config, parse_packs(config.packs))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What the owner's policy said to one order, and from when to when (wall time) that stands."""
+
+    held: Held
+    from_us: int
+    until_us: int
+    outcome: Outcome | None
+
+
 class NodeAgent:
     """Holds verified orders and makes them so."""
 
@@ -51,6 +62,7 @@ class NodeAgent:
         self._outbox = Outbox(ports, self._disk, me=self._me)
         self._svid = SvidKeeper(ports, config)
         self._held: dict[InstanceId, Held] = {}
+        self._answers: dict[InstanceId, _Answer] = {}
         self._routes: dict[WorkloadId, RouteRecord] = {}
         self._revocations: Revocations | None = None
         self._busy: dict[WorkloadId, asyncio.Task[None]] = {}
@@ -185,7 +197,10 @@ class NodeAgent:
         return any(seen.get(i) is not h for i, h in current.items())
 
     def _screen(self, held: Held, now: WallTime) -> Outcome | None:
-        """Ask the owner's policy again, here: None if it agrees."""
+        """Ask the owner's policy again, here: None if it agrees. An answer stands until a fact it read may change."""
+        last = self._answers.get(held.order.instance)
+        if last is not None and last.held is held and last.from_us <= now < last.until_us:
+            return last.outcome
         order = held.order
         verdict = screen_order(
             order.workload,
@@ -198,10 +213,14 @@ class NodeAgent:
             operators={operator.id: operator for operator in order.operators},
             guardrails=self._config.guardrails,
         )
-        if verdict.is_allowed:
-            return None
-        reason = verdict.reasons[0]
-        return Outcome(phase=Phase.REFUSED, code=f"policy.{reason.rule}", reason=f"{reason.message} ({reason.cite})")
+        outcome = None
+        if not verdict.is_allowed:
+            reason = verdict.reasons[0]
+            text = f"{reason.message} ({reason.cite})"
+            outcome = Outcome(phase=Phase.REFUSED, code=f"policy.{reason.rule}", reason=text)
+        until_us = order.expires_us if verdict.valid_until_us is None else verdict.valid_until_us
+        self._answers[order.instance] = _Answer(held=held, from_us=now, until_us=until_us, outcome=outcome)
+        return outcome
 
     async def _settle(self, held: Held, target: Held | None, outcome: Outcome) -> None:
         """Report what became of one instance; forget it once its stop is carried out."""
@@ -235,18 +254,18 @@ class NodeAgent:
         if held is not None and not held.order.wanted:
             await self._disk.drop_order(instance)
             del self._held[instance]
+            self._answers.pop(instance, None)
 
     # --- routes ---
 
     async def _watch_routes(self) -> None:
         async for entry in self._ports.store.watch(ROUTES):
             if entry is None:
+                await self._drop_gone_routes()
                 continue
             workload = WorkloadId(entry.key)
             if entry.value is None:
-                if self._routes.pop(workload, None) is not None:
-                    await self._disk.drop_route(workload)
-                    await self._push_routes()
+                await self._drop_routes([workload])
                 continue
             try:
                 record = envelope.open_sealed(entry.value, RouteRecord, self._config.controller_keys).message
@@ -258,6 +277,22 @@ class NodeAgent:
                 self._routes[workload] = record
                 await self._disk.keep_route(workload, entry.value)
                 await self._push_routes()
+
+    async def _drop_gone_routes(self) -> None:
+        """After a lost link the watch says what is there, not what was taken away meanwhile: ask once."""
+        try:
+            live = {entry.key for entry in await self._ports.store.entries(ROUTES)}
+        except HanseError as error:
+            log.info("routes.not_compared", code=error.code)
+            return  # the link broke again: the watch will start anew
+        await self._drop_routes(sorted(self._routes.keys() - live))
+
+    async def _drop_routes(self, gone: Sequence[WorkloadId]) -> None:
+        held = [workload for workload in gone if self._routes.pop(workload, None) is not None]
+        for workload in held:
+            await self._disk.drop_route(workload)
+        if held:
+            await self._push_routes()
 
     async def _push_routes(self) -> None:
         routes = routes_from(self._routes, me=self._me, place=self._config.site.place)

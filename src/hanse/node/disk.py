@@ -1,20 +1,25 @@
 """What a node keeps on its own disk, so that it restarts all its work with no uplink.
 
 Orders and routes are kept as the sealed bytes that came: what a restart believes is verified again, not trusted
-because it lay on the disk.
+because it lay on the disk. A record that does not verify is named in the log and left where it lies; the rest starts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import structlog
+
+from hanse.core.errors import HanseError, WireError
 from hanse.core.ids import InstanceId, NodeId, WorkloadId
 from hanse.core.ports import Store
 from hanse.core.time import WallTime
-from hanse.node.judge import Held, judge
+from hanse.node.judge import Held, Rejected, judge
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import Report, Revocations, RouteRecord
 from hanse.wire.subjects import REVOCATIONS
+
+log = structlog.get_logger("node")
 
 ORDERS = "orders"
 REPORTS = "reports"
@@ -32,7 +37,12 @@ class NodeDisk:
     async def next_incarnation(self) -> int:
         """Count this start of the agent; durable before it returns."""
         entry = await self._store.get(META, "incarnation")
-        last = 0 if entry is None or entry.value is None else canonical.decode(entry.value, int)
+        last = 0
+        if entry is not None and entry.value is not None:
+            try:
+                last = canonical.decode(entry.value, int)
+            except WireError as error:
+                _leave_out(META, "incarnation", error.code, error.message)
         await self._store.put(META, "incarnation", canonical.encode(last + 1))
         return last + 1
 
@@ -41,8 +51,13 @@ class NodeDisk:
         held: dict[InstanceId, Held] = {}
         for entry in await self._store.entries(ORDERS):
             verdict = judge(entry.value or b"", key=f"{me}.{entry.key}", me=me, held={}, trusted=trusted, now=now)
-            if isinstance(verdict, Held):
-                held[verdict.order.instance] = verdict
+            match verdict:
+                case Held():
+                    held[verdict.order.instance] = verdict
+                case Rejected():
+                    _leave_out(ORDERS, entry.key, verdict.code, verdict.reason)
+                case None:
+                    pass
         return held
 
     async def keep_order(self, held: Held) -> None:
@@ -54,9 +69,15 @@ class NodeDisk:
         await self._store.delete(ORDERS, instance)
         await self._store.delete(REPORTS, instance)
 
-    async def load_reports(self) -> dict[InstanceId, bytes]:
-        """Sealed reports as last made, for delivery after a restart."""
-        return {InstanceId(e.key): e.value for e in await self._store.entries(REPORTS) if e.value is not None}
+    async def load_reports(self) -> dict[InstanceId, tuple[Report, bytes]]:
+        """Reports as last made, each with its sealed bytes, for delivery after a restart."""
+        found: dict[InstanceId, tuple[Report, bytes]] = {}
+        for entry in await self._store.entries(REPORTS):
+            try:
+                found[InstanceId(entry.key)] = (envelope.peek(entry.value or b"", Report), entry.value or b"")
+            except HanseError as error:
+                _leave_out(REPORTS, entry.key, error.code, error.message)
+        return found
 
     async def keep_report(self, report: Report, sealed: bytes) -> None:
         """Keep a report until it was delivered and replaced."""
@@ -66,7 +87,11 @@ class NodeDisk:
         """Read and verify the kept route table."""
         found: dict[WorkloadId, RouteRecord] = {}
         for entry in await self._store.entries(ROUTES):
-            record = envelope.open_sealed(entry.value or b"", RouteRecord, trusted).message
+            try:
+                record = envelope.open_sealed(entry.value or b"", RouteRecord, trusted).message
+            except HanseError as error:
+                _leave_out(ROUTES, entry.key, error.code, error.message)
+                continue
             found[record.workload] = record
         return found
 
@@ -88,3 +113,7 @@ class NodeDisk:
     async def drop_route(self, workload: WorkloadId) -> None:
         """Forget a route that the controller took away."""
         await self._store.delete(ROUTES, workload)
+
+
+def _leave_out(bucket: str, key: str, code: str, reason: str) -> None:
+    log.warning("disk.left_out", record=f"{bucket}/{key}", code=code, reason=reason)

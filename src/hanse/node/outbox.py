@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import structlog
 
 from hanse.core.errors import HanseError
@@ -41,15 +42,17 @@ class Outbox:
 
     async def load(self) -> None:
         """Take up the reports kept on disk; each is delivered again."""
-        for instance, sealed in (await self._disk.load_reports()).items():
-            self._latest[instance] = (envelope.peek(sealed, Report), sealed)
-            self._undelivered.add(instance)
+        self._latest = await self._disk.load_reports()
+        self._undelivered = set(self._latest)
 
     async def put(self, report: Report) -> None:
         """Keep and deliver a report, unless it says what the last one of this instance said."""
         last = self._latest.get(report.instance)
         if last is not None and _says(last[0]) == _says(report):
             return
+        if last is not None and last[0].phase is report.phase:
+            # A renewed order is answered, but the work has not changed since.
+            report = msgspec.structs.replace(report, since_us=last[0].since_us)
         sealed = envelope.seal(report, self._ports.signer)
         await self._disk.keep_report(report, sealed)
         self._latest[report.instance] = (report, sealed)
@@ -95,6 +98,9 @@ class Outbox:
                 return
 
 
-def _says(report: Report) -> tuple[str, str, str]:
-    """What a report states, without when: a restart that runs the same work again is no news."""
-    return (report.phase.value, report.code, report.reason)
+def _says(report: Report) -> tuple[int, str, str, str]:
+    """What a report states, without when: a restart that runs the same work again is no news.
+
+    The generation is: it is how a controller that lost an order learns above what the next one must be.
+    """
+    return (report.generation, report.phase.value, report.code, report.reason)

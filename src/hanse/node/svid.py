@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
-from hanse.core.errors import HanseError
+from hanse.core.errors import HanseError, WireError
 from hanse.core.ports import NodePorts
 from hanse.core.time import US_PER_S, WallTime
-from hanse.identity import key_from_secret, make_csr
+from hanse.identity import key_from_secret, make_csr, verify_svid
 from hanse.identity.authority import SECRET_BYTES, key_pem
 from hanse.node.config import NodeConfig
 from hanse.wire import canonical, envelope
@@ -51,10 +51,19 @@ class SvidKeeper:
         entry = await self._ports.disk.get(BUCKET, KEY)
         if entry is None or entry.value is None:
             return
-        stored = canonical.decode(entry.value, StoredSvid)
+        try:
+            stored = canonical.decode(entry.value, StoredSvid)
+        except WireError as error:
+            log.warning("disk.left_out", record=f"{BUCKET}/{KEY}", code=error.code, reason=error.message)
+            return
         self._current = stored
-        if stored.svid.not_after_us > self._ports.clock.wall():
+        if stored.svid.not_after_us <= self._ports.clock.wall():
+            return
+        try:
             await self._use(stored)
+        except HanseError as error:
+            log.warning("svid.unusable", code=error.code, reason=error.message)
+            self._current = None
 
     async def refuse(self, spiffe_ids: Sequence[str]) -> None:
         """Have the runtime refuse these peers from now on, however long their certificates are valid."""
@@ -63,8 +72,10 @@ class SvidKeeper:
             await self._use(self._current)
 
     async def run(self) -> None:
-        """Renew until cancelled; a failed renewal is tried again sooner and sooner before the end, at least every 30
-        s."""
+        """Renew until cancelled. A failed renewal is tried again each heartbeat; two successful ones lie 30 s apart.
+
+        Where clocks disagree by more than an SVID's life, every new one is due at once.
+        """
         while True:
             wait_us = self._due_in_us()
             if wait_us > 0:
@@ -75,6 +86,8 @@ class SvidKeeper:
             except HanseError as error:
                 log.debug("svid.renewal_postponed", code=error.code, reason=error.message)
                 await asyncio.sleep(self._config.heartbeat_us / 1e6)
+            else:
+                await asyncio.sleep(LOOK_US_MAX / 1e6)
 
     def _due_in_us(self) -> int:
         if self._current is None:
@@ -92,11 +105,23 @@ class SvidKeeper:
             self._config.renew_deadline_us,
         )
         svid = envelope.open_sealed(answer, Svid, self._config.controller_keys).message
+        self._refuse_if_worse(svid)
         stored = StoredSvid(svid=svid, private_key_pem=key_pem(key))
         await self._use(stored)
         await self._ports.disk.put(BUCKET, KEY, canonical.encode(stored))
         self._current = stored
         log.info("svid.renewed", not_after_us=svid.not_after_us)
+
+    def _refuse_if_worse(self, svid: Svid) -> None:
+        """Keep a valid SVID rather than take one that is not valid now: the authority's clock may have stepped.
+
+        Without a valid one anything is taken, for then the clock that is wrong may be this node's own. Raises
+        IdentityError.
+        """
+        now = self._ports.clock.wall()
+        if self._current is None or self._current.svid.not_after_us <= now:
+            return
+        verify_svid(svid.certificate_chain_pem, svid.bundle_pem, now, domain=self._config.domain)
 
     async def _use(self, stored: StoredSvid) -> None:
         await self._ports.runtime.set_identity(

@@ -1,12 +1,14 @@
 """Why the replicas of one workload are where they are, per candidate node, in words and numbers.
 
-`placing, outcome -> Explanation`. A fabric of up to `full_explanation_nodes` gets every node; a larger one the chosen
-nodes, those that run the workload now, the best few per limit, and the counts.
+`placing, outcome -> Explanation`. A fabric of up to `full_explanation_nodes` gets every node. In a larger one each
+workload gets the nodes that concern it alone, and all that ask for the same share one sample: who is next in line, the
+best few per limit, and the counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -29,7 +31,7 @@ _REACH_OF_CODE: Mapping[int, Reach] = {code: reach for reach, code in REACH_CODE
 
 def explanation(placing: Placing, outcome: Outcome, world: World) -> Explanation:
     """Explain one workload."""
-    limits = _sample(placing, outcome, world) if outcome.limits is None else _all(outcome)
+    limits = _own(placing, outcome) if outcome.limits is None else _all(outcome)
     moving = moving_costs(placing, np.array(list(limits), dtype=np.int64), world.settings).tolist()
     pairs = zip(limits.items(), moving, strict=True)
     return Explanation(
@@ -39,17 +41,76 @@ def explanation(placing: Placing, outcome: Outcome, world: World) -> Explanation
         candidates=tuple(
             _candidate(placing, outcome, world, row=row, limit=limit, moving=cost) for (row, limit), cost in pairs
         ),
+        alike=placing.feasibility.first if outcome.limits is None else None,
     )
 
 
-def limit_reason(placing: Placing, row: int, limit: Limit, world: World) -> Reason:
-    """The reason for a limit other than policy, which brings its own."""
+@dataclass(slots=True)
+class Storyteller:
+    """Explains one workload after the other, and those that were placed at once only once."""
+
+    world: World
+    told: dict[int, tuple[Outcome, Explanation]] = field(default_factory=dict)
+
+    def explain(self, placing: Placing, outcome: Outcome) -> Explanation:
+        """Explain one workload."""
+        if outcome.limits is not None or placing.standing.has_any or placing.standing.excluded:
+            return explanation(placing, outcome, self.world)
+        known = self.told.get(id(outcome))
+        if known is None or not self._is_same_ground(placing, known[1]):
+            # The outcome is kept with its story, so that its id stays its own.
+            known = self.told[id(outcome)] = outcome, explanation(placing, outcome, self.world)
+            return known[1]
+        like = known[1]
+        return Explanation(
+            workload=placing.workload.id,
+            replicas_wanted=like.replicas_wanted,
+            replicas_why=like.replicas_why,
+            candidates=like.candidates,
+            alike=like.alike,
+        )
+
+    def _is_same_ground(self, placing: Placing, like: Explanation) -> bool:
+        """Tell whether the same rules permit it there; only verdicts that differ tell such workloads apart."""
+        return all(policy_reasons(placing.workload.id, c.node, self.world) == c.reasons for c in like.candidates)
+
+
+def sample(placing: Placing, world: World) -> tuple[Candidate, ...]:
+    """What all workloads that ask for the same share, once everything is placed; `placing` is the first of them."""
+    feasibility, most, scores = placing.feasibility, world.settings.kept_per_limit, placing.feasibility.scores
+    found = {row: limit for limit, rows in feasibility.samples.items() for row in rows}
+    fits = world.room.fits(feasibility.order, placing.workload.resources)
+    found.update(dict.fromkeys(feasibility.order[~fits][:most].tolist(), Limit.CAPACITY))
+    found.update(dict.fromkeys(feasibility.order[fits][:most].tolist(), Limit.NONE))
+    told = []
+    for row in sorted(found):
+        limit, node = found[row], world.table.ids[row]
+        if limit is Limit.POLICY:
+            reasons = policy_reasons(placing.workload.id, node, world)
+        else:
+            reasons = (limit_reason(placing, row, limit, world, whose=""),)
+        told.append(
+            Candidate(
+                node=node,
+                is_feasible=limit is Limit.NONE,
+                limit=limit.label,
+                reasons=reasons,
+                score=scores.at(row, 0) if limit is Limit.NONE else None,
+                is_chosen=False,
+            )
+        )
+    return tuple(told)
+
+
+def limit_reason(placing: Placing, row: int, limit: Limit, world: World, whose: str | None = None) -> Reason:
+    """The reason for a limit other than policy, which brings its own; `whose` is empty where many share it."""
     workload, table = placing.workload, world.table
+    of = f" of {workload.id}" if whose is None else whose
     node = table.ids[row]
     match limit:
         case Limit.SELECTOR:
             asked = ", ".join(f"{key}={value}" for key, value in sorted(workload.node_selector.items()))
-            cite, message = f"selector of {workload.id}", f"node {node} does not carry {asked}"
+            cite, message = f"selector{of}", f"node {node} does not carry {asked}"
         case Limit.REACHABILITY | Limit.DRAIN:
             cite, message = f"reach of node {node}", _reach_message(node, _REACH_OF_CODE[int(table.reach[row])])
         case Limit.FAILURE:
@@ -57,11 +118,13 @@ def limit_reason(placing: Placing, row: int, limit: Limit, world: World) -> Reas
         case Limit.CAPACITY:
             cite, message = f"capacity of node {node}", _capacity_message(workload.resources, row, table)
         case Limit.LATENCY:
-            cite, message = f"latency SLO of {workload.id}", _latency_message(placing, row, world)
+            cite, message = f"latency SLO{of}", _latency_message(placing, row, world)
         case Limit.BUDGET:
-            cite, message = f"budget of {workload.id}", _budget_message(placing, row, table)
+            cite, message = f"budget{of}", _budget_message(placing, row, table)
         case Limit.POLICY | Limit.NONE:
-            cite, message = f"score on node {node}", f"node {node} may take it"
+            total = int(placing.feasibility.scores.total_microeur[row])
+            cite = f"score on node {node}"
+            message = f"node {node} may take it, at {euro(total)} a month, and is next in line"
     return Reason(rule=f"placement.{limit.label or 'score'}", cite=cite, message=message)
 
 
@@ -89,20 +152,13 @@ def _all(outcome: Outcome) -> Mapping[int, Limit]:
     return {row: Limit(code) for row, code in enumerate(codes)}
 
 
-def _sample(placing: Placing, outcome: Outcome, world: World) -> Mapping[int, Limit]:
-    """Chosen, running, runners-up and the best few per limit, without looking at every node again."""
-    feasibility, most, row_of = placing.feasibility, world.settings.kept_per_limit, world.table.row_of
+def _own(placing: Placing, outcome: Outcome) -> Mapping[int, Limit]:
+    """The nodes that concern this workload alone: chosen, running, kept, left out after failures."""
+    feasibility = placing.feasibility
     chosen = outcome.rows.tolist()
-    found = {row: limit for limit, rows in feasibility.samples.items() for row in rows}
-    # What was found full comes first in the order; what is open follows.
-    full = feasibility.order[: feasibility.first_open]
-    found.update(dict.fromkeys(full[:most].tolist(), Limit.CAPACITY))
-    runners_up = feasibility.order[feasibility.first_open :][: most + len(chosen)]
-    found.update(dict.fromkeys(runners_up.tolist(), Limit.NONE))
-    for node in placing.standing.present:
-        if node in row_of:
-            row = row_of[node]
-            found[row] = Limit(int(feasibility.limit[row]))
+    if not placing.standing.has_any and not len(placing.excluded):
+        return dict.fromkeys(chosen, Limit.NONE)
+    found = {row: Limit(int(feasibility.limit[row])) for row in placing.present.tolist()}
     found.update(dict.fromkeys(placing.excluded.tolist(), Limit.FAILURE))
     found.update({row: Limit(int(feasibility.limit_if_kept[row])) for row in placing.kept.tolist()})
     found.update(dict.fromkeys(chosen, Limit.NONE))
@@ -176,8 +232,7 @@ def _why(placing: Placing, outcome: Outcome, world: World) -> str:
         ]
         why += f"; the places chosen give {percent(set_availability_ppm(domains, world.settings))}"
     if outcome.limits is None:
-        counts = ", ".join(f"{limit.label or 'feasible'} {n}" for limit, n in placing.feasibility.counts.items())
-        why += f"; of {table.size} nodes by limit: {counts}"
+        why += f"; of {table.size} nodes by limit: {placing.feasibility.counted}"
     return why
 
 
@@ -218,9 +273,9 @@ def _budget_message(placing: Placing, row: int, table: NodeTable) -> str:
     scores, budget = placing.feasibility.scores, placing.workload.budget
     parts = []
     if budget.cost_microeur_month is not None:
-        bill = euro(int(scores.bill_microeur[row]))
+        bill = euro(scores.at(row, 0).bill_microeur)
         parts.append(f"costs {bill} of {euro(budget.cost_microeur_month)} a month")
     if budget.carbon_ug_month is not None:
-        carbon = int(scores.carbon_ug[row]) / 10**9
+        carbon = scores.at(row, 0).carbon_ug / 10**9
         parts.append(f"emits {carbon:.4f} kg of {budget.carbon_ug_month / 10**9:.4f} kg CO2e a month")
     return f"one replica on node {table.ids[row]} {' and '.join(parts)}"

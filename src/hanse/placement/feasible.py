@@ -7,14 +7,14 @@ one `Feasibility`; what changes while a plan is made (free room, failures of one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
-from hanse.core.ids import NodeId
+from hanse.core.ids import NodeId, WorkloadId
 from hanse.core.snapshot import Reach, Snapshot
 from hanse.core.verdict import Verdicts
 from hanse.core.work import Workload
@@ -22,7 +22,7 @@ from hanse.placement.choose import least_cover
 from hanse.placement.demand import Demand, Spread, demand
 from hanse.placement.score import ScoreTable, score
 from hanse.placement.settings import PlacementSettings
-from hanse.placement.table import REACH_CODES, Flags, Ints, NodeTable, OriginTable, origin_table
+from hanse.placement.table import REACH_CODES, Flags, Ints, Kinds, NodeTable, OriginTable, kinds, origin_table
 
 Codes = npt.NDArray[np.int8]
 
@@ -69,13 +69,17 @@ class Feasibility:
     trips_us: Mapping[str, Ints]
     """Round trip per origin and node row."""
     demand: Demand
-    counts: Mapping[Limit, int]
-    """Nodes per limit, before anything is placed."""
+    counted: str
+    """Nodes per limit, before anything is placed, in words."""
     samples: Mapping[Limit, tuple[int, ...]]
     """The best few rows per limit by score."""
     first_open: int = 0
     """Rows of `order` before this one were found full; valid while `releases` is that of the room."""
     releases: int = 0
+    allowed: int = 0
+    """Nodes that policy allows."""
+    first: WorkloadId | None = None
+    """The first workload by id that has this shape; set once all are known."""
 
     @property
     def every_origin(self) -> int:
@@ -92,6 +96,8 @@ class Screen:
     table: NodeTable
     settings: PlacementSettings
     origins: OriginTable
+    kinds: Kinds
+    is_suspect: Flags
     shapes: dict[object, Feasibility] = field(default_factory=dict)
     labels: dict[tuple[str, str], Flags] = field(default_factory=dict)
     allowed: dict[tuple[NodeId, ...], tuple[NodeId, ...]] = field(default_factory=dict)
@@ -113,7 +119,7 @@ class Screen:
             id(permitted),
         )
         if key not in self.shapes:
-            self.shapes[key] = self._screen(workload, self.masks[id(permitted)])
+            self.shapes[key] = self._screen(workload, self.masks[id(permitted)], len(permitted))
         return self.shapes[key]
 
     def _shared(self, permitted: tuple[NodeId, ...]) -> tuple[NodeId, ...]:
@@ -127,42 +133,50 @@ class Screen:
             self.shared[id(permitted)], self.masks[id(permitted)] = permitted, mask
         return first
 
-    def _screen(self, workload: Workload, is_allowed: Flags) -> Feasibility:
-        table, settings = self.table, self.settings
+    def _screen(self, workload: Workload, is_allowed: Flags, allowed: int) -> Feasibility:
+        """Work the recipe out once per kind of node, then policy and selector per node."""
+        kinds, table, settings = self.kinds, self.kinds.table, self.settings
         trips = {origin: self.origins.to_sites_us(origin)[table.site] for origin in workload.slo.origins}
         slo_origins = workload.slo.origins if workload.slo.latency_p99_us is not None else ()
         within = _within(workload, trips, slo_origins, table.size, settings)
         worst_us = _worst_served_us(workload, trips, within, table.size)
-        scores = score(workload, table, worst_us, settings)
-        codes = np.zeros(table.size, dtype=np.int8)
+        scores = score(workload, kinds, worst_us, settings)
+        codes = np.full(table.size, _OPEN, dtype=np.int8)
         # Written last to first, so that the first check of the recipe that fails is the one that stays.
         codes[~_affordable(workload, scores)] = Limit.BUDGET
         if slo_origins:
             codes[~within.any(axis=0)] = Limit.LATENCY
         codes[~_large_enough(workload, table)] = Limit.CAPACITY
-        codes[~is_allowed] = Limit.POLICY
+        policy = np.where(is_allowed, _OPEN, np.int8(Limit.POLICY))
         for reach, limit in _REACH_LIMITS.items():
             codes[table.reach == REACH_CODES[reach]] = limit
-        codes[~self._selected(workload)] = Limit.SELECTOR
-        fresh = codes.copy()
-        fresh[(codes == Limit.NONE) & (table.reach == REACH_CODES[Reach.SUSPECT])] = Limit.REACHABILITY
-        masks, mask_of_row = _masks(within, table.size)
-        kept_rows = np.flatnonzero(codes == Limit.NONE)
-        usable = [masks[index] for index in np.unique(mask_of_row[kept_rows])]
+        per_node = np.minimum(codes[kinds.of_row], policy)
+        if workload.node_selector:
+            per_node[~self._selected(workload)] = Limit.SELECTOR
+        per_node[per_node == _OPEN] = Limit.NONE
+        fresh = per_node
+        if self.is_suspect.any():
+            fresh = per_node.copy()
+            fresh[(per_node == Limit.NONE) & self.is_suspect] = Limit.REACHABILITY
+        masks, mask_of_kind = _masks(within, table.size)
+        kept_rows = np.flatnonzero(per_node == Limit.NONE)
+        usable = [masks[index] for index in _used(mask_of_kind[kinds.of_row[kept_rows]]).tolist()]
         cover = least_cover((1 << len(slo_origins)) - 1, usable)
-        rows = np.flatnonzero(fresh == Limit.NONE)
+        order = _cheapest_first(np.flatnonzero(fresh == Limit.NONE), scores)
+        counts = np.bincount(fresh, minlength=len(Limit)).tolist()
         return Feasibility(
             limit=fresh,
-            limit_if_kept=codes,
+            limit_if_kept=per_node,
             scores=scores,
-            order=rows[np.argsort(scores.total_microeur[rows], kind="stable")],
+            order=order,
             origins=slo_origins,
             reach_masks=masks,
-            mask_of_row=mask_of_row,
-            trips_us=trips,
-            demand=demand(workload, _distinct(table, kept_rows), cover, settings),
-            counts={limit: n for limit in Limit if (n := int((fresh == limit).sum()))},
-            samples=_samples(fresh, scores, settings.kept_per_limit),
+            mask_of_row=mask_of_kind[kinds.of_row],
+            trips_us={origin: trip[kinds.of_row] for origin, trip in trips.items()},
+            demand=demand(workload, _distinct(self.table, kept_rows), cover, settings),
+            counted=", ".join(f"{limit.label or 'feasible'} {counts[limit]}" for limit in Limit if counts[limit]),
+            samples=_samples(fresh, counts, scores, settings.kept_per_limit),
+            allowed=allowed,
         )
 
     def _selected(self, workload: Workload) -> Flags:
@@ -174,6 +188,8 @@ class Screen:
         return selected
 
 
+_OPEN = np.int8(127)
+"""Stands for no limit while the first of several is looked for as the least."""
 _REACH_LIMITS: Mapping[Reach, Limit] = {
     Reach.UNREACHABLE: Limit.REACHABILITY,
     Reach.REVOKED: Limit.REACHABILITY,
@@ -189,6 +205,8 @@ def screen(snapshot: Snapshot, verdicts: Verdicts, table: NodeTable, settings: P
         table=table,
         settings=settings,
         origins=origin_table(snapshot, table.site_ids),
+        kinds=kinds(table),
+        is_suspect=np.asarray(table.reach == REACH_CODES[Reach.SUSPECT]),
     )
 
 
@@ -237,17 +255,33 @@ def _masks(within: Flags, size: int) -> tuple[tuple[int, ...], Ints]:
 def _distinct(table: NodeTable, rows: Ints) -> Mapping[Spread, int]:
     return {
         Spread.NODE: len(rows),
-        Spread.SITE: len(np.unique(table.site[rows])),
-        Spread.OPERATOR: len(np.unique(table.operator[rows])),
-        Spread.JURISDICTION: len(np.unique(table.country[rows])),
+        Spread.SITE: len(_used(table.site[rows])),
+        Spread.OPERATOR: len(_used(table.operator[rows])),
+        Spread.JURISDICTION: len(_used(table.country[rows])),
     }
 
 
-def _samples(codes: Codes, scores: ScoreTable, most: int) -> Mapping[Limit, tuple[int, ...]]:
+def _used(numbers: Ints) -> Ints:
+    """The distinct numbers, ascending; they are row numbers, so counting beats sorting."""
+    return np.flatnonzero(np.bincount(numbers)) if len(numbers) else numbers
+
+
+def _cheapest_first(rows: Ints, scores: ScoreTable) -> Ints:
+    """Rows by score, ties by node id. Kinds share scores, so few bits tell them apart and a radix sort does."""
+    distinct, rank = np.unique(scores.kind_microeur, return_inverse=True)
+    width = np.uint16 if len(distinct) < 2**16 else np.int64
+    return np.asarray(rows[np.argsort(rank.astype(width)[scores.kind[rows]], kind="stable")])
+
+
+def _samples(codes: Codes, counts: Sequence[int], scores: ScoreTable, most: int) -> Mapping[Limit, tuple[int, ...]]:
     found: dict[Limit, tuple[int, ...]] = {}
     for limit in Limit:
+        if limit is Limit.NONE or not counts[limit]:
+            continue
         rows = np.flatnonzero(codes == limit)
-        if limit is not Limit.NONE and len(rows):
-            best = rows[np.argsort(scores.total_microeur[rows], kind="stable")][:most]
-            found[limit] = tuple(best.tolist())
+        totals = scores.total_microeur[rows]
+        if len(rows) > most:
+            near = np.flatnonzero(totals <= np.partition(totals, most - 1)[most - 1])
+            rows, totals = rows[near], totals[near]
+        found[limit] = tuple(rows[np.argsort(totals, kind="stable")][:most].tolist())
     return found

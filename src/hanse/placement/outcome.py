@@ -42,6 +42,8 @@ class Placing:
     """Rows where staying costs nothing, ascending."""
     kept: Ints
     """Rows that may keep a replica, ascending: those settled and those it was sent to."""
+    present: Ints
+    """Rows that run any instance of it, ascending."""
     excluded: Ints
     """Rows left out after failures, ascending."""
 

@@ -13,14 +13,15 @@ from itertools import count
 import numpy as np
 
 from hanse.core.ids import InstanceId, NodeId, PlanId, WorkloadId, instance_id
-from hanse.core.plan import Assignment, Plan
+from hanse.core.plan import Assignment, Candidate, Plan
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Snapshot
 from hanse.core.time import WallTime
 from hanse.core.verdict import Verdicts
 from hanse.core.work import Budget, Workload
+from hanse.placement.batch import place_alike
 from hanse.placement.choose import Choice, Problem, choose, domains_for
-from hanse.placement.explain import explanation
+from hanse.placement.explain import Storyteller, sample
 from hanse.placement.feasible import Limit, Screen, screen
 from hanse.placement.inputs import input_digests
 from hanse.placement.outcome import Outcome, Placing, World, limits_now, totals_microeur
@@ -56,8 +57,8 @@ def plan(
     table = node_table(snapshot, unknown_zone_g_per_kwh=settings.unknown_zone_g_per_kwh)
     screening = screen(snapshot, verdicts, table, settings)
     standing = standings(snapshot, parent, now=now, settings=settings)
-    placings = [_placing(workload, screening, standing) for workload in snapshot.workloads.values()]
-    placings.sort(key=lambda p: _precedence(p, verdicts))
+    placings = [_placing(snapshot.workloads[workload], screening, standing) for workload in sorted(snapshot.workloads)]
+    queue = _in_turn(placings)
     world = World(
         snapshot=snapshot,
         verdicts=verdicts,
@@ -70,8 +71,8 @@ def plan(
     for placing in placings:
         for row in placing.kept.tolist():
             world.room.take(row, placing.workload.resources)
-    outcomes = _place_all(placings, world)
-    placed = sorted(zip(placings, outcomes, strict=True), key=lambda pair: pair[0].workload.id)
+    outcomes = _place_all(queue, world)
+    placed = [(placing, outcomes[placing.workload.id]) for placing in placings]
     return _assemble(placed, world, trigger)
 
 
@@ -90,6 +91,7 @@ def _placing(workload: Workload, screening: Screen, standing: Mapping[WorkloadId
             standing=_NOTHING,
             settled=_NO_ROWS,
             kept=_NO_ROWS,
+            present=_NO_ROWS,
             excluded=_NO_ROWS,
         )
     excluded = _rows(table, has.excluded)
@@ -101,24 +103,46 @@ def _placing(workload: Workload, screening: Screen, standing: Mapping[WorkloadId
         standing=has,
         settled=np.intersect1d(_rows(table, has.settled), kept),
         kept=kept,
+        present=_rows(table, has.present),
         excluded=excluded,
     )
 
 
-def _precedence(placing: Placing, verdicts: Verdicts) -> tuple[int, int, int, str]:
-    """Most fenced first, then largest: who has the least choice chooses first."""
-    workload = placing.workload
-    fenced = len(verdicts.allowed(workload.id))
-    return fenced, -workload.resources.memory_bytes, -workload.resources.cpu_milli, workload.id
+def _in_turn(placings: Sequence[Placing]) -> Sequence[Sequence[Placing]]:
+    """Most fenced first, then largest: who has the least choice chooses first. Who asks for the same goes together.
+
+    `placings` in workload id order, so that who comes first within a shape does not depend on the snapshot's order.
+    """
+    alike: dict[tuple[int, str], list[Placing]] = {}
+    for placing in placings:
+        shape = placing.feasibility
+        if shape.first is None:
+            shape.first = placing.workload.id
+        alone = placing.workload.id if placing.standing is not _NOTHING else ""
+        alike.setdefault((id(shape), alone), []).append(placing)
+    return sorted(alike.values(), key=lambda group: _precedence(group[0]))
 
 
-def _place_all(placings: Sequence[Placing], world: World) -> Sequence[Outcome]:
-    first = [_place(placing, placing.kept, world) for placing in placings]
-    # What moved away later may have left room for who came first.
-    return [
-        _place(placing, outcome.rows, world) if outcome.missing else outcome
-        for placing, outcome in zip(placings, first, strict=True)
-    ]
+def _precedence(placing: Placing) -> tuple[int, int, int, str]:
+    resources = placing.workload.resources
+    return placing.feasibility.allowed, -resources.memory_bytes, -resources.cpu_milli, placing.workload.id
+
+
+def _place_all(queue: Sequence[Sequence[Placing]], world: World) -> Mapping[WorkloadId, Outcome]:
+    found: dict[WorkloadId, Outcome] = {}
+    short: list[tuple[Placing, int]] = []
+    for group in queue:
+        is_new = group[0].standing is _NOTHING
+        outcomes = place_alike(group, world, _choose_enough) if is_new else [_place(group[0], group[0].kept, world)]
+        for placing, outcome in zip(group, outcomes, strict=True):
+            found[placing.workload.id] = outcome
+            if outcome.missing:
+                short.append((placing, world.room.releases))
+    # What moved away later may have left room for who came first; where nothing did, nothing would come of it.
+    for placing, releases in short:
+        if world.room.releases != releases:
+            found[placing.workload.id] = _place(placing, found[placing.workload.id].rows, world)
+    return found
 
 
 def _place(placing: Placing, charged: Ints, world: World) -> Outcome:
@@ -234,8 +258,8 @@ def _problem(placing: Placing, wanted: int, rows: Ints, totals: Ints, table: Nod
     return Problem(
         score_microeur=totals,
         domains=domains_for(spread, table.site[rows], table.operator[rows], table.country[rows]),
-        bill_microeur=feasibility.scores.bill_microeur[rows],
-        carbon_ug=feasibility.scores.carbon_ug[rows],
+        bill_microeur=feasibility.scores.bills_microeur(rows),
+        carbon_ug=feasibility.scores.carbons_ug(rows),
         mask_of=feasibility.mask_of_row[rows],
         masks=feasibility.reach_masks,
         every_origin=feasibility.every_origin,
@@ -255,6 +279,7 @@ def _bound_microeur(placing: Placing, count: int, settings: PlacementSettings) -
 
 def _assemble(placed: Sequence[tuple[Placing, Outcome]], world: World, trigger: str) -> Plan:
     parent = world.parent
+    teller = Storyteller(world)
     generation = 1 if parent is None else parent.generation + 1
     draft = Plan(
         id=PlanId(""),
@@ -264,12 +289,20 @@ def _assemble(placed: Sequence[tuple[Placing, Outcome]], world: World, trigger: 
         inputs=input_digests(world.snapshot, world.verdicts),
         assignments=_assignments(placed, world.table, generation),
         unplaced=tuple(unplaced(placing, outcome, world) for placing, outcome in placed if outcome.missing),
-        explanations={placing.workload.id: explanation(placing, outcome, world) for placing, outcome in placed},
+        explanations={placing.workload.id: teller.explain(placing, outcome) for placing, outcome in placed},
         objective_microeur=sum(int(outcome.totals_microeur.sum()) for _, outcome in placed),
         bound_microeur=sum(outcome.bound_microeur for _, outcome in placed),
         trigger=trigger,
+        samples=_samples(placed, world),
     )
     return replace(draft, id=PlanId(f"p{generation}-{plan_digest(draft)[:16]}"))
+
+
+def _samples(placed: Sequence[tuple[Placing, Outcome]], world: World) -> Mapping[WorkloadId, tuple[Candidate, ...]]:
+    if world.table.size <= world.settings.full_explanation_nodes:
+        return {}
+    firsts = (placing for placing, _ in placed if placing.feasibility.first == placing.workload.id)
+    return {placing.workload.id: sample(placing, world) for placing in firsts}
 
 
 def _assignments(

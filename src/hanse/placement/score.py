@@ -19,7 +19,7 @@ from hanse.core.plan import Score
 from hanse.core.units import MASS_UNITS, PERIODS_US
 from hanse.core.work import Workload
 from hanse.placement.settings import PlacementSettings
-from hanse.placement.table import UNKNOWN_RTT_US, Ints, NodeTable
+from hanse.placement.table import UNKNOWN_RTT_US, Ints, Kinds, NodeTable
 
 HOURS_PER_MONTH = PERIODS_US["month"] / PERIODS_US["hour"]
 GIB = 2**30
@@ -29,8 +29,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreTable:
-    """Score columns for one shape of workload, without the moving part."""
+    """Score columns for one shape of workload, without the moving part: a figure per kind of node, or row of `kind`."""
 
+    kind: Ints
+    """The kind of each node; the columns below it have one entry per kind, `total_microeur` one per node."""
     bill_microeur: Ints
     """Money as billed."""
     money_microeur: Ints
@@ -39,10 +41,22 @@ class ScoreTable:
     carbon_microeur: Ints
     latency_us: Ints
     latency_microeur: Ints
+    kind_microeur: Ints
+    """The sum, per kind."""
     total_microeur: Ints
+    """The sum, per node."""
+
+    def bills_microeur(self, rows: Ints) -> Ints:
+        """Money as billed on some nodes."""
+        return np.asarray(self.bill_microeur[self.kind[rows]])
+
+    def carbons_ug(self, rows: Ints) -> Ints:
+        """Carbon on some nodes."""
+        return np.asarray(self.carbon_ug[self.kind[rows]])
 
     def at(self, row: int, moving_microeur: int) -> Score:
         """The parts for one node, as a record."""
+        row = int(self.kind[row])
         return Score(
             money_microeur=int(self.money_microeur[row]),
             bill_microeur=int(self.bill_microeur[row]),
@@ -54,21 +68,25 @@ class ScoreTable:
         )
 
 
-def score(workload: Workload, table: NodeTable, worst_us: Ints, settings: PlacementSettings) -> ScoreTable:
-    """Score one replica on every node; `worst_us` is the round trip from the worst origin a node would serve."""
+def score(workload: Workload, kinds: Kinds, worst_us: Ints, settings: PlacementSettings) -> ScoreTable:
+    """Score one replica on every node; `worst_us`: round trip from the worst origin that a kind of node would serve."""
+    table = kinds.table
     bill = _bill_microeur(workload, table)
     carbon = _carbon_ug(workload, table)
     money = _whole(bill * (workload.objective.cost_milli / 1_000))
     priced = _whole(carbon * (workload.objective.carbon_microeur_per_t / MASS_UNITS["t"]))
     penalty = _latency_microeur(workload, worst_us, settings)
+    total = money + priced + penalty
     return ScoreTable(
+        kind=kinds.of_row,
         bill_microeur=_whole(bill),
         money_microeur=money,
         carbon_ug=_whole(carbon),
         carbon_microeur=priced,
         latency_us=worst_us,
         latency_microeur=penalty,
-        total_microeur=money + priced + penalty,
+        kind_microeur=total,
+        total_microeur=total[kinds.of_row],
     )
 
 

@@ -7,7 +7,7 @@ over nodes. `Room` is the only thing here that changes: what is still free while
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ Flags = npt.NDArray[np.bool_]
 REACH_CODES: Mapping[Reach, int] = {reach: code for code, reach in enumerate(Reach)}
 UNKNOWN_RTT_US = np.iinfo(np.int64).max
 """Round trip from an origin that the fabric cannot locate."""
+MANY = 2**31
+"""More replicas than any fabric takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +53,42 @@ class NodeTable:
         """Number of nodes."""
         return len(self.ids)
 
+    def picked(self, rows: Ints) -> NodeTable:
+        """The same columns for some rows only."""
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        ids = tuple(self.ids[row] for row in rows.tolist())
+        return replace(
+            self,
+            ids=ids,
+            row_of={node: row for row, node in enumerate(ids)},
+            nodes=tuple(self.nodes[row] for row in rows.tolist()),
+            **columns,
+        )
+
     def mask_of_label(self, key: str, value: str) -> Flags:
         """Rows whose label `key` (or field, for ``node``, ``site``, ``operator``, ``tier``) equals `value`."""
         return np.fromiter((_label(node, key) == value for node in self.nodes), dtype=np.bool_, count=self.size)
+
+
+_COLUMNS = (
+    "site", "operator", "country", "reach", "cpu_milli", "memory_bytes", "cpu_core_hour_microeur",
+    "memory_gib_hour_microeur", "idle_mw", "per_core_mw", "pue_permille", "intensity_g_per_kwh",
+)  # fmt: skip
+_KIND_COLUMNS = (
+    "site", "reach", "cpu_milli", "memory_bytes", "cpu_core_hour_microeur", "memory_gib_hour_microeur", "idle_mw",
+    "per_core_mw",
+)  # fmt: skip
+"""What score and recipe read of a node, policy and selectors aside; the rest follows from the site."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kinds:
+    """Nodes that score and recipe cannot tell apart, so that each is worked out once per kind and not per node."""
+
+    of_row: Ints
+    """The kind of each node."""
+    table: NodeTable
+    """One node per kind."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,10 +99,20 @@ class Room:
     memory_bytes: Ints
     releases: int = 0
 
-    def take(self, row: int, amount: Resources) -> None:
-        """Use `amount` on a node; may go negative where running work outgrew the node."""
-        self.cpu_milli[row] -= amount.cpu_milli
-        self.memory_bytes[row] -= amount.memory_bytes
+    def take(self, row: int, amount: Resources, times: int = 1) -> None:
+        """Use `amount` on a node `times` over; may go negative where running work outgrew the node."""
+        self.cpu_milli[row] -= amount.cpu_milli * times
+        self.memory_bytes[row] -= amount.memory_bytes * times
+
+    def times(self, rows: Ints, amount: Resources) -> Ints:
+        """How many times `amount` fits on each of `rows` now; never below 0, `MANY` where it is nothing."""
+        most = np.full(len(rows), MANY, dtype=np.int64)
+        for free, each in ((self.cpu_milli, amount.cpu_milli), (self.memory_bytes, amount.memory_bytes)):
+            if each:
+                most = np.minimum(most, free[rows] // each)
+            else:
+                most[free[rows] < 0] = 0
+        return np.maximum(most, 0)
 
     def give_back(self, row: int, amount: Resources) -> None:
         """Free `amount` on a node."""
@@ -127,6 +172,13 @@ def node_table(snapshot: Snapshot, *, unknown_zone_g_per_kwh: int) -> NodeTable:
         pue_permille=_ints([site.pue_permille for site in sites]),
         intensity_g_per_kwh=_ints([intensity.get(site.grid_zone, unknown_zone_g_per_kwh) for site in sites]),
     )
+
+
+def kinds(table: NodeTable) -> Kinds:
+    """Sort the nodes of a table into kinds."""
+    columns = np.stack([getattr(table, name) for name in _KIND_COLUMNS], axis=1)
+    _, first, inverse = np.unique(columns, axis=0, return_index=True, return_inverse=True)
+    return Kinds(of_row=inverse.reshape(-1).astype(np.int64), table=table.picked(first))
 
 
 def origin_table(snapshot: Snapshot, site_ids: tuple[SiteId, ...]) -> OriginTable:

@@ -115,8 +115,8 @@ def _more_budget(placing: Placing, outcome: Outcome, codes: Codes, table: NodeTa
     if not len(rows) or short <= 0:
         return
     for most, column, name in (
-        (workload.budget.cost_microeur_month, scores.bill_microeur, "cost"),
-        (workload.budget.carbon_ug_month, scores.carbon_ug, "carbon"),
+        (workload.budget.cost_microeur_month, scores.bill_microeur[scores.kind], "cost"),
+        (workload.budget.carbon_ug_month, scores.carbon_ug[scores.kind], "carbon"),
     ):
         cheapest = rows[np.argsort(column[rows], kind="stable")][:short]
         needed = int(column[outcome.rows].sum() + column[cheapest].sum())

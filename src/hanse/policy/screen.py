@@ -59,6 +59,8 @@ class Screening:
     subjects: Mapping[WorkloadId, Subject] = field(repr=False)
     objects: Mapping[NodeId, Object] = field(repr=False)
     rules: Mapping[str, Rule] = field(repr=False)
+    lists: Mapping[Digest, tuple[NodeId, ...]] = field(repr=False)
+    """Nodes allowed per class of workloads, in id order: one tuple shared by all of the class."""
 
     def of(self, workload: WorkloadId, node: NodeId) -> Verdict:
         """The verdict for one pair, with reasons. Raises KeyError for a pair that was not screened."""
@@ -71,7 +73,7 @@ class Screening:
         return Verdict(
             workload=workload, node=node, is_allowed=answer.is_allowed,
             reasons=reasons_for(answer, question, self.packs, self.rules, self.subjects[workload].packs),
-            valid_until_us=valid_until(self.facts, question),
+            valid_until_us=valid_until(question, regimes_of(self.packs, self.subjects[workload].packs)),
         )  # fmt: skip
 
     def allows(self, workload: WorkloadId, node: NodeId) -> bool:
@@ -80,8 +82,7 @@ class Screening:
 
     def allowed(self, workload: WorkloadId) -> tuple[NodeId, ...]:
         """Nodes where the workload may run, in id order."""
-        subject, answers = self.subjects[workload].key, self.cache.answers
-        return tuple(node for node, obj in self.objects.items() if answers[subject, obj.key].is_allowed)
+        return self.lists[self.subjects[workload].key]
 
     def changes(self, workload: WorkloadId) -> tuple[Change, ...]:
         """Nearest changes that would allow more nodes, fewest edits first; each was tried on Cedar."""
@@ -125,7 +126,18 @@ def screen(
         next_change_us=_next_change(facts, fabric),
         cache=VerdictCache(key=key, answers=MappingProxyType(answers)),
         rules={rule.id: rule for rule in packs.rules_of(tuple(packs.packs))},
+        lists=_allowed_lists({subject.key for subject in subjects.values()}, objects, answers),
     )  # fmt: skip
+
+
+def _allowed_lists(
+    classes: set[Digest], objects: Mapping[NodeId, Object], answers: Mapping[tuple[Digest, Digest], Answer]
+) -> Mapping[Digest, tuple[NodeId, ...]]:
+    lists: dict[Digest, tuple[NodeId, ...]] = {}
+    for subject in sorted(classes):
+        allowed = {key for key in {obj.key for obj in objects.values()} if answers[subject, key].is_allowed}
+        lists[subject] = tuple(node for node, obj in objects.items() if obj.key in allowed)
+    return lists
 
 
 def guardrails_for(guardrails: tuple[str, ...], namespace: str) -> tuple[str, ...]:
@@ -141,15 +153,27 @@ def check_guardrails(packs: PackSet, guardrails: tuple[str, ...]) -> None:
             raise PolicyError(f"guardrail {guardrail!r} names no pack", hint=f"one of {', '.join(packs.packs)}")
 
 
-def valid_until(facts: FactsNow, question: Question) -> WallTime | None:
+def regimes_of(packs: PackSet, in_force: tuple[str, ...]) -> frozenset[str]:
+    """Names of the regimes that the rules of these packs are about."""
+    return frozenset(name for rule in packs.rules_of(in_force) for name in rule.reads.regimes)
+
+
+def valid_until(question: Question, regimes: frozenset[str]) -> WallTime | None:
     """The next date that may change this one verdict.
 
-    Of a decision on the node's country or on one whose law reaches its operator, of any membership of a bloc, or of one
-    of the operator's certificates.
+    Of one of these regimes, of a decision under them on the node's country or on one whose law reaches its operator, of
+    any membership of a bloc, or of one of the operator's certificates.
     """
+    facts = question.facts
+    concerned = [regime for regime in facts.facts.regimes if regime.name in regimes]
+    territory = {country for regime in concerned for country in facts.expand(regime.exporters) or ()}
     about = {str(c) for c, _ in control_reach(question.operator, question.operators)} | {str(question.site.country)}
-    decisions = [row for row in facts.facts.adequacy if about & set(facts.expand(row.importers) or ())]
-    ahead = boundaries((*facts.facts.memberships, *decisions))
+    decisions = [
+        row
+        for row in facts.facts.adequacy
+        if about & set(facts.expand(row.importers) or ()) and territory & set(facts.expand(row.exporters) or ())
+    ]
+    ahead = boundaries((*facts.facts.memberships, *decisions, *concerned))
     expiries = [split_certificate(c)[1] for c in question.operator.certificates]
     return min((at for at in (*ahead, *expiries) if at is not None and at > facts.now), default=None)
 

@@ -1,8 +1,8 @@
 """A whole fabric on the virtual loop: controllers and nodes as the app builds them, on memory ports.
 
-`manifests, seed, settings -> World with machines`. `build_control` and `build_node` are called as in `app`; a node joins
-with a real token through a controller's `Enrolment`, and every message is sealed and opened. What the app does over
-HTTP (joining, deploying) is a call here, with the same bytes.
+`manifests, seed, settings -> World with machines`. `build_control` and `build_node` are called as in `app`; a node
+joins with a real token through a controller's `Enrolment`, and every message is sealed and opened. What the app does
+over HTTP (joining, deploying) is a call here, with the same bytes.
 """
 
 from __future__ import annotations
@@ -118,6 +118,19 @@ class TwinFabric:
         """Where a node stands."""
         return self._places[node].node.site
 
+    def config_of(self, controller: str) -> ControlConfig:
+        """The settings of one controller: the defaults of the app."""
+        return ControlConfig(
+            id=ControllerId(controller),
+            domain=self.domain.name,
+            api_url=f"https://{controller}",
+            nats_urls=("nats://twin",),
+            packs=self.settings.packs,
+            guardrails=self.settings.guardrails,
+            intensity_g_per_kwh=self.settings.intensity_g_per_kwh,
+            gazetteer=self.settings.gazetteer,
+        )
+
     # --- what users do ---
 
     async def deploy(self, text: str, artifacts: Mapping[str, bytes] | None = None) -> None:
@@ -177,17 +190,7 @@ class TwinFabric:
             signer=self.domain.controller,
             ledger_signers=self.domain.ledger,
         )
-        config = ControlConfig(
-            id=ControllerId(machine.name),
-            domain=self.domain.name,
-            api_url=f"https://{machine.name}",
-            nats_urls=("nats://twin",),
-            packs=self.settings.packs,
-            guardrails=self.settings.guardrails,
-            intensity_g_per_kwh=self.settings.intensity_g_per_kwh,
-            gazetteer=self.settings.gazetteer,
-        )
-        controller = build_control(ports, config, self.domain.authority)
+        controller = build_control(ports, self.config_of(machine.name), self.domain.authority)
         self.controllers[machine.name] = controller
         self._services[machine.name] = FabricService(controller, ports)
         self._control_ports[machine.name] = ports
@@ -254,12 +257,13 @@ class TwinFabric:
             if name is not None and self.leader() is not None:
                 try:
                     answer = await self._ask_to_join(name, place, make_csr(svid_key))
-                    stored = StoredSvid(svid=answer.svid, private_key_pem=key_pem(svid_key))
-                    await machine.disk.put(BUCKET, KEY, canonical.encode(stored))
-                    return answer
                 except HanseError as error:
                     if not error.retry and error.code != "join.unknown_place" and self.world.is_up(name):
                         raise
+                else:
+                    stored = StoredSvid(svid=answer.svid, private_key_pem=key_pem(svid_key))
+                    await machine.disk.put(BUCKET, KEY, canonical.encode(stored))
+                    return answer
             await asyncio.sleep(RETRY_S)
 
     async def _ask_to_join(self, name: str, place: _NodePlace, csr: bytes) -> JoinResponse:

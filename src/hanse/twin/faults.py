@@ -82,4 +82,13 @@ class ClockStep:
     by_us: int
 
 
-Fault = Partition | Delay | Drop | Duplicate | Outage | Crash | Restart | ClockStep
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vanish:
+    """An entry of a bucket is deleted by nobody's right: the one at `number`, counted round in key order."""
+
+    at_us: int
+    bucket: str
+    number: int
+
+
+Fault = Partition | Delay | Drop | Duplicate | Outage | Crash | Restart | ClockStep | Vanish

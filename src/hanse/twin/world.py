@@ -18,7 +18,7 @@ from hanse.core.errors import invariant
 from hanse.core.ids import NodeId
 from hanse.core.rng import Rng
 from hanse.core.time import US_PER_S, MonoTime, WallTime
-from hanse.twin.faults import ClockStep, Crash, Delay, Drop, Duplicate, Fault, Outage, Partition, Restart
+from hanse.twin.faults import ClockStep, Crash, Delay, Drop, Duplicate, Fault, Outage, Partition, Restart, Vanish
 from hanse.twin.loop import VirtualLoop, run
 from hanse.twin.ports.blobs import BlobServer, MemoryBlobs
 from hanse.twin.ports.bus import MemoryBus, Switch
@@ -105,12 +105,14 @@ class World:
         self._start = start
         self._rng = Rng(seed)
         self._faults = tuple(sorted(faults, key=lambda fault: fault.at_us))
-        self._checkers = tuple(checkers)
+        self.checkers = list(checkers)
         self._loop = VirtualLoop(self._rng.stream("loop") if shuffles else None, limit_us=limit_us)
         self._machines: dict[str, _Machine] = {}
         self._died: Exception | None = None
         self.injected: Counter[str] = Counter()
         """Faults so far, by kind."""
+        self.lives = 0
+        """Grows whenever a machine starts or ends."""
         self.trace = Trace(self._loop.now_us)
         self.kv = KvServer(subjects.BUCKETS, trace=self.trace)
         # Post-quantum signatures are randomised (FIPS 204, hedged), so the log's bytes stay out of the trace.
@@ -195,6 +197,7 @@ class World:
 
     def _boot(self, machine: _Machine) -> None:
         machine.incarnation += 1
+        self.lives += 1
         # The substrate is far away and may be cut off; the own disk is neither.
         wire = Link(machine.name, machine.conditions)
         local = Link(f"{machine.name}-disk", Conditions(rng=self._rng.stream("disk", machine.name)))
@@ -220,6 +223,7 @@ class World:
     def _halt(self, machine: _Machine) -> None:
         """End a process as ``kill -9`` would: nothing it still does reaches a wire or a disk."""
         task, machine.task = machine.task, None
+        self.lives += 1
         for link in machine.links:
             link.close()
         self.mesh.leave(NodeId(machine.name))
@@ -237,7 +241,7 @@ class World:
     def _judge(self) -> None:
         if self._died is not None:
             raise self._died
-        for checker in self._checkers:
+        for checker in self.checkers:
             checker.check(self)
 
     def _begin(self, fault: Fault) -> None:
@@ -263,6 +267,8 @@ class World:
                 self._boot(machine)
             case ClockStep():
                 self._machines[fault.machine].clock.step(fault.by_us)
+            case Vanish():
+                self._vanish(fault)
             case _:
                 assert_never(fault)
 
@@ -281,6 +287,11 @@ class World:
 
         add(1)
         asyncio.get_running_loop().call_at(until_us / US_PER_S, add, -1)
+
+    def _vanish(self, fault: Vanish) -> None:
+        entries = self.kv.entries(fault.bucket, "")
+        if entries:
+            self.kv.delete(fault.bucket, entries[fault.number % len(entries)].key, None)
 
     def _crash(self, machine: _Machine, *, loses_disk: bool) -> None:
         self._halt(machine)

@@ -93,7 +93,8 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="order.
 
 
 class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="report.v1", kw_only=True):
-    """What a node did about an order: the receipt, signed by the node. Written when the phase changes, not in time."""
+    """What a node did about an order: the receipt, signed by the node. Written when the order or the phase changes, not
+    in time."""
 
     node: NodeId
     instance: InstanceId

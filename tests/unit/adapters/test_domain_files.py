@@ -14,12 +14,12 @@ from hanse.adapters.domain_files import (
     DomainError,
     init_domain,
     issue_server,
-    load_context,
     load_domain,
     write_context,
 )
 from hanse.adapters.keys import ecdsa_key, ed25519_signer, mldsa44_signer
 from hanse.adapters.node_files import NodeFiles
+from hanse.app.context import context_path, read_context
 from hanse.core.fabric import Node, Operator, Power, Price, Resources, Site, Tier
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, NodeId, OperatorId, SiteId
@@ -174,19 +174,14 @@ def test_another_domain_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_the_context_tells_a_client_where_to_go(tmp_path: Path) -> None:
-    with pytest.raises(DomainError) as refused:
-        load_context(tmp_path)
-    assert refused.value.code == "domain.missing"
     domain = init_domain(tmp_path, "hanse.local", NOW, SeededEntropy())
     write_context(tmp_path, ["https://127.0.0.1:7000"])
-    write_context(tmp_path, ["https://127.0.0.1:7001"])
-    context = load_context(tmp_path)
-    assert context.api_urls == ("https://127.0.0.1:7001",)
+    path = write_context(tmp_path, ["https://127.0.0.1:7001"])
+    context = read_context(path)
+    assert path == context_path(tmp_path, None)
+    assert (context.domain, context.api_urls) == ("hanse.local", ("https://127.0.0.1:7001",))
     assert context.ca_path.read_bytes() == domain.bundle_pem
-    assert context.token_path.read_text() == domain.api_token
-    (domain.folder / "context.json").write_text("{")
-    with pytest.raises(DomainError, match=r"context\.json"):
-        load_context(tmp_path)
+    assert context.token == domain.api_token
 
 
 def test_servers_get_svids_for_their_host_names(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import msgspec
 import pytest
 
-from hanse.core.fabric import Node, Power, Price, Resources, Tier
+from hanse.core.fabric import Grade, Node, Power, Price, Resources, Tier
 from hanse.core.ids import NodeId, OperatorId, SiteId
 from hanse.core.time import HOUR_US, WallTime
 from hanse.identity import Admitted, JoinToken, Refused, check_join, key_from_secret, make_csr, mint_token
@@ -63,6 +63,7 @@ def test_what_is_kept_does_not_hold_the_token() -> None:
         (asking(node=moved(site=SiteId("paris"))), "join.wrong_place"),
         (asking(node=moved(operator=OperatorId("nimbus"))), "join.wrong_place"),
         (asking(node=moved(tier=Tier.CORE)), "join.wrong_place"),
+        (asking(node=moved(grade=Grade.ATTESTED)), "join.wrong_grade"),
         (asking(node=moved(id=NodeId("*"))), "join.wrong_node"),
         (asking(node=moved(id=NodeId("a.b"))), "join.wrong_node"),
         (asking(csr_pem=b"none"), "join.bad_key"),

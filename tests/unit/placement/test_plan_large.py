@@ -63,7 +63,7 @@ def test_an_explanation_of_a_large_fabric_keeps_the_telling_candidates_and_count
     spec = eu.function(node_selector={"tier": "core"}, slo=Slo(availability_ppm=999_000))
     world = eu.snapshot(spec, fabric=fabric)
     made = eu.decide(world, denied=denied)
-    story = made.explanations[WorkloadId("clinic.triage")]
+    story = made.explain(WorkloadId("clinic.triage"))
     assert len(story.candidates) <= 20
     assert {c.node for c in story.candidates if c.is_chosen} == {a.node for a in made.assignments}
     assert {c.limit for c in story.candidates} == {"", "selector", "policy"}

@@ -44,7 +44,8 @@ fn without_a_rule_nothing_is_called() {
         faults[0].contains("api.example.org:80: no egress rule names it"),
         "{faults:?}"
     );
-    assert!(node.stats("egress").errors["guest.egress_denied"] >= 1);
+    let errors = node.stats("egress").errors;
+    assert_eq!((errors["egress.denied"], errors["guest.egress_denied"]), (1, 1));
 }
 
 #[test]

@@ -71,8 +71,7 @@ def get(
         if watch:
             _watch(session, client, thing, ask, render)
             return
-        with session.step(f"asking for {thing.value}"):
-            views = ask()
+        views = ask()
         session.answer(views, lambda: render(views))
 
 

@@ -89,6 +89,9 @@ def token(
     site: Annotated[str, typer.Option(help="Site where the node will stand.")],
     operator: Annotated[str, typer.Option(help="Operator that will run it.")],
     tier: Annotated[str, typer.Option(help="core, regional, edge or device.")] = "edge",
+    grade: Annotated[
+        int, typer.Option(min=0, max=4, help="Up to which grade the domain vouches for the node's facts.")
+    ] = 1,
     node: Annotated[str | None, typer.Option(help="The only node id that the token admits.")] = None,
     state: StateOption = DEFAULT_STATE,
     context: ContextOption = None,
@@ -99,7 +102,7 @@ def token(
 
     session = Session(state=state, context=context, output=output)
     with session.client() as client:
-        made = client.token_for(site=site, operator=operator, tier=tier, node=node)
+        made = client.token_for(site=site, operator=operator, tier=tier, grade=grade, node=node)
     session.answer(made, lambda: made.token)
     session.note(f"valid until {rfc3339(WallTime(made.expires_us))}; shown this once, only its hash is kept")
 
@@ -159,7 +162,7 @@ def join(
     token: Annotated[str, typer.Option(envvar="HANSE_JOIN_TOKEN", help="One-time token of `hanse node token`.")],
     directory: DirOption = Path("hanse-node"),
     front: FrontOption = "0.0.0.0:8080",
-    mesh: MeshOption = "0.0.0.0:8443",
+    mesh: MeshOption,
     substrate: SubstrateOption = None,
     owner_policy: PolicyOption = None,
 ) -> None:
@@ -187,7 +190,7 @@ def run(
     manifest: ManifestOption,
     directory: DirOption = Path("hanse-node"),
     front: FrontOption = "0.0.0.0:8080",
-    mesh: MeshOption = "0.0.0.0:8443",
+    mesh: MeshOption,
     compiled: Annotated[Path | None, typer.Option(help="Cache of compiled components.", hidden=True)] = None,
     substrate: SubstrateOption = None,
     owner_policy: PolicyOption = None,

@@ -1,0 +1,27 @@
+"""Scenarios by name: what happens to a fabric, and what must come of it."""
+
+from hanse.twin.scenarios.base import Scenario
+from hanse.twin.scenarios.clock_step import CLOCK_STEP
+from hanse.twin.scenarios.island import ISLAND
+from hanse.twin.scenarios.leader_crash import LEADER_CRASH
+from hanse.twin.scenarios.node_crash import NODE_CRASH
+from hanse.twin.scenarios.operator_takeover import OPERATOR_TAKEOVER
+from hanse.twin.scenarios.steady import STEADY
+from hanse.twin.scenarios.substrate_outage import SUBSTRATE_OUTAGE
+from hanse.twin.scenarios.swarm import SWARM
+
+SCENARIOS = {
+    one.name: one
+    for one in (
+        STEADY,
+        NODE_CRASH,
+        ISLAND,
+        LEADER_CRASH,
+        SUBSTRATE_OUTAGE,
+        CLOCK_STEP,
+        OPERATOR_TAKEOVER,
+        SWARM,
+    )
+}
+
+__all__ = ["SCENARIOS", "Scenario"]

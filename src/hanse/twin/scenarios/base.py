@@ -1,0 +1,19 @@
+"""The shape of a scenario: a name, a cast, and a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from hanse.twin.stage import Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One story. The plot raises `Violation` where it does not end as it must; checkers judge all along."""
+
+    name: str
+    about: str
+    """One sentence: what happens, and what must come of it."""
+    plot: Callable[[Stage], Awaitable[None]]
+    controllers: int = 1
