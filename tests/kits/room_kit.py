@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from hanse.control.state import FabricState
 from hanse.core.fabric import Grade, Node, Operator, Power, Price, Resources, Site, Tier
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, InstanceId, NodeId, OperatorId, PlanId, SiteId, workload_id
-from hanse.core.ports import Addresses, ControlPorts, NodePorts
+from hanse.core.ports import Addresses, ControlPorts, Entry, NodePorts
 from hanse.core.snapshot import Phase
 from hanse.core.time import HOUR_US, MonoTime, WallTime
 from hanse.core.work import Kind, Route, Workload
@@ -35,7 +36,7 @@ from hanse.twin.ports.store import KvServer, MemoryStore
 from hanse.twin.trace import Trace
 from hanse.wire import envelope
 from hanse.wire.canonical import digest_bytes
-from hanse.wire.messages import Heartbeat, Order, Report
+from hanse.wire.messages import Heartbeat, NodeRecord, Order, Report, SpecRecord
 from hanse.wire.subjects import BUCKETS
 
 T = TypeVar("T")
@@ -144,6 +145,43 @@ def heartbeat(identity: NodeId = ME, *, sequence: int = 1, incarnation: int = 1)
         front="127.0.0.1:1",
         mesh="127.0.0.1:2",
     )
+
+
+def node_record(identity: NodeId = ME, **more: bool) -> NodeRecord:
+    """What the controller enrolled of a node."""
+    return NodeRecord(
+        node=node(identity),
+        public_key=NODE_SIGNER.public_key,
+        enrolled_us=START,
+        spiffe_id=f"spiffe://test/node/{identity}",
+        **more,
+    )
+
+
+def entry(bucket: str, key: str, value: bytes | None, revision: int) -> Entry:
+    """One value as a watch delivers it."""
+    return Entry(bucket=bucket, key=key, value=value, revision=revision)
+
+
+def entries() -> list[Entry]:
+    """A small fabric: a site, an operator, a node, a workload, its order and its report."""
+    return [
+        entry("specs", "site.frankfurt", sealed(SpecRecord(accepted_us=START, accepted_by="t", site=SITE)), 1),
+        entry("specs", "operator.hansa", sealed(SpecRecord(accepted_us=START, accepted_by="t", operator=OPERATOR)), 2),
+        entry("specs", f"function.{WORKLOAD}",
+              sealed(SpecRecord(accepted_us=START, accepted_by="t", workload=workload())), 3),
+        entry("nodes", ME, sealed(node_record()), 1),
+        entry("orders", f"{ME}.{INSTANCE}", sealed(order()), 1),
+        entry("reports", f"{ME}.{INSTANCE}", envelope.seal(report(), NODE_SIGNER), 1),
+    ]  # fmt: skip
+
+
+def state_of(arrivals: list[Entry]) -> FabricState:
+    """Caches that took these entries in, in this order."""
+    state = FabricState(trusted=TRUSTED)
+    for one in arrivals:
+        state.apply(one)
+    return state
 
 
 class HandClock:

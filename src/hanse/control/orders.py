@@ -79,7 +79,10 @@ def operator_chain(operator: Operator, operators: Mapping[OperatorId, Operator])
     }
     chain = [operator]
     for one in chain:  # grows while it is walked: the walk ends where nobody new is found
-        chain += [by_name[p.name] for p in one.parents if p.name in by_name and by_name[p.name] not in chain]
+        for parent in one.parents:
+            holder = by_name.get(parent.name)
+            if holder is not None and holder not in chain:
+                chain.append(holder)
     return tuple(chain)
 
 
