@@ -67,6 +67,16 @@ def test_revocation_reaches_work_substrate_and_peers_within_five_seconds(harness
         await kit.until(is_silent, "the revoked node having stopped its own work")
         record = await kit.until(lambda: _revocation_in_ledger(kit), "the revocation being in the ledger")
         assert record["predicate"]["node"] == WEST
+        entries = await kit.ledger()
+        actions = [row["predicate"] for row in entries if row["kind"] == "UserAction"]
+        assert {"deploy": "function/test.vital", "revoke": f"node/{WEST}"}.items() <= {
+            action["action"]: action["target"] for action in actions
+        }.items()
+        assert len({action["actor"] for action in actions}) == len(actions), "one salt for each action"
+        assert "admin" not in str(entries)
+        assert sorted(row["predicate"]["node"] for row in entries if row["kind"] == "NodeJoined") == sorted(NODES)
+        health = await kit.until(lambda: _anchored(kit), "the state being anchored")
+        assert (health["keys"] > 0, health["findings"]) == (True, [])
         assert await _join_code(kit, WEST) == "join.revoked"
 
     harness.run(scenario(harness.kit))
@@ -93,6 +103,11 @@ def test_a_peer_that_restarts_cut_off_still_refuses_the_revoked_node(harness: Ha
 async def _moved(kit: Kit, name: str) -> bool:
     wanted = {row["node"] for row in await kit.wanted(name)}
     return WEST not in wanted and WEST not in await kit.serving(name)
+
+
+async def _anchored(kit: Kit) -> Row | None:
+    health: Row = await kit.get("ledger/state")
+    return health if health["anchored_us"] is not None else None
 
 
 async def _revocation_in_ledger(kit: Kit) -> Row | None:

@@ -20,6 +20,8 @@ import httpx
 import msgspec
 
 from hanse.app.context import Context
+from hanse.control.cosigning import CosigningView
+from hanse.control.state_anchor import StateHealth
 from hanse.control.supposing import PackView
 from hanse.control.views import (
     ExplainView,
@@ -34,6 +36,7 @@ from hanse.control.views import (
     WorkloadDetail,
     WorkloadView,
 )
+from hanse.control.witness import WitnessedView
 from hanse.core.errors import HanseError
 from hanse.core.ids import Digest
 from hanse.policy import PolicyDiff
@@ -271,6 +274,30 @@ class Client:
     def ledger_policy(self) -> bytes:
         """The keys that sign this domain's ledger."""
         return self._send("GET", "/api/v1/ledger/policy").content
+
+    def state_health(self) -> StateHealth:
+        """The fabric's store against the state that the ledger anchored last."""
+        return self._get("/api/v1/ledger/state", StateHealth)
+
+    def witnesses(self) -> CosigningView:
+        """Who cosigns this domain's ledger, and whether any of them saw another history."""
+        return self._get("/api/v1/ledger/witnesses", CosigningView)
+
+    def use_witnesses(self, policy: str, bundle_pem: str) -> None:
+        """Have these witnesses cosign from now on."""
+        self._ask("PUT", "/api/v1/ledger/witnesses", dict[str, str], json={"policy": policy, "bundle_pem": bundle_pem})
+
+    def witness_log(self, policy: str) -> str:
+        """Cosign another domain's log from now on; returns its origin."""
+        return self._ask("PUT", "/api/v1/witness/logs", dict[str, str], json={"policy": policy})["origin"]
+
+    def witnessed_logs(self) -> tuple[WitnessedView, ...]:
+        """Logs of other domains that this domain cosigns."""
+        return self._get("/api/v1/witness/logs", tuple[WitnessedView, ...])
+
+    def witness_keys(self) -> list[str]:
+        """The verifier keys of this domain as a witness."""
+        return self._get("/api/v1/witness/keys", list[str])
 
     def ledger_entries(self, after: int, limit: int) -> list[dict[str, Any]]:
         """Entries of the ledger from an index on, decoded."""

@@ -22,17 +22,27 @@ from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import MonoTime, WallTime
 from hanse.core.work import Workload
 from hanse.wire import envelope
-from hanse.wire.messages import NodeRecord, Order, PlanRecord, Presence, Report, Revocations, RouteRecord, SpecRecord
-from hanse.wire.subjects import NODES, ORDERS, PLANS, PRESENCE, REPORTS, REVOCATIONS, ROUTES, SPECS, TRUST
+from hanse.wire.messages import (
+    ActionRecord,
+    NodeRecord,
+    Order,
+    PlanRecord,
+    Presence,
+    Report,
+    Revocations,
+    RouteRecord,
+    SpecRecord,
+)
+from hanse.wire.subjects import ACTIONS, NODES, ORDERS, PLANS, PRESENCE, REPORTS, REVOCATIONS, ROUTES, SPECS, TRUST
 
 _M = TypeVar("_M", bound=msgspec.Struct)
 
 SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
-    TRUST: Revocations,
+    TRUST: Revocations, ACTIONS: ActionRecord,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
-WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST)
+WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

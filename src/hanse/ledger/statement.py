@@ -8,7 +8,7 @@ its message alone (no clock), so that appending an act twice yields the same byt
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -33,7 +33,7 @@ from hanse.ledger import tree
 from hanse.ledger.errors import EntryTooLarge, LedgerFormatError
 from hanse.ledger.tiles import MAX_ENTRY_BYTES
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import NodeRecord, Order, Report
+from hanse.wire.messages import NodeRecord, Order, Report, StateBody, StateRow
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -151,9 +151,11 @@ class StateDigest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     at_us: WallTime
     buckets: dict[str, Digest]
-    """Bucket -> RFC 6962 root over (key, revision, digest of the value) in key order."""
+    """Bucket -> RFC 6962 root over the canonical `StateRow` of each key, in key order."""
     entries: dict[str, int]
     """Bucket -> how many keys stood in it."""
+    body: Digest
+    """Of the `StateBody` in the blob store: every key with its revision and digest."""
 
 
 class UserAction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -307,6 +309,22 @@ def node_revoked(record: NodeRecord, signer: Signer) -> bytes:
         since_us=record.enrolled_us if record.revoked_us is None else record.revoked_us,
     )
     return seal_statement(f"node/{revoked.node}/revoked", revoked.node_key, revoked, signer)
+
+
+def state_digest(body: StateBody, digest: Digest, at: WallTime, signer: Signer) -> bytes:
+    """State what the store held. `digest`: of the body in the blob store."""
+    statement = StateDigest(
+        at_us=at,
+        buckets={bucket: state_root(rows) for bucket, rows in sorted(body.buckets.items())},
+        entries={bucket: len(rows) for bucket, rows in sorted(body.buckets.items())},
+        body=digest,
+    )
+    return seal_statement("state", digest, statement, signer)
+
+
+def state_root(rows: Sequence[StateRow]) -> Digest:
+    """The RFC 6962 root over one bucket's rows."""
+    return Digest("sha256:" + tree.root_of([tree.hash_leaf(canonical.encode(row)) for row in rows]).hex())
 
 
 def user_action(action: UserAction, signer: Signer) -> bytes:

@@ -159,7 +159,7 @@ class TwinFabric:
 
     async def set_draining(self, node: NodeId, is_draining: bool) -> None:
         """Begin or end emptying a node."""
-        await self._ask(lambda service: service.set_draining(node, is_draining))
+        await self._ask(lambda service: service.set_draining(node, is_draining, user="operator"))
 
     async def _ask(self, verb: Verb) -> None:
         while True:
