@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from hanse.app.cli import audit, fabric, looking, nodes, policy, processes, working
+from hanse.app.cli import audit, catalogue, fabric, looking, nodes, policy, processes, working
 
 START, WORK, LOOK, PROVE = "Start", "Work", "Look", "Operate and prove"
 
@@ -37,6 +37,7 @@ _SECTION_OF = {command.__name__: section for section, command, _ in _COMMANDS} |
     "node": PROVE,
     "audit": PROVE,
     "policy": PROVE,
+    "catalogue": LOOK,
 }
 
 
@@ -72,4 +73,5 @@ for _, _command, _short in _COMMANDS:
 app.add_typer(nodes.app, name="node")
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
+app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(processes.app, name="controller", hidden=True)
