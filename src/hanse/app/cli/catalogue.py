@@ -88,7 +88,7 @@ def refresh(
     said = {
         "providers": len(new), "regions": len(after), "added": sorted(set(after) - set(before)),
         "removed": sorted(set(before) - set(after)),
-        "changed": sorted(key for key in set(before) & set(after) if before[key] != after[key]),
+        "changed": sorted(key for key, row in after.items() if key in before and before[key] != row),
     }  # fmt: skip
     Session(output=output).answer(said, lambda: "\n".join(f"{name}: {_spell(value)}" for name, value in said.items()))
 
