@@ -25,6 +25,7 @@ from hanse.core.ports import ControlPorts, Entry, LogLine
 from hanse.core.snapshot import Reach, Snapshot
 from hanse.core.work import Workload
 from hanse.manifest import FunctionDocument, Manifests, load
+from hanse.policy import countries_that_could_do, guardrails_for
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import (
     ActionRecord,
@@ -105,7 +106,8 @@ class FabricService:
         decision = self._preview(after, parent)
         submission = _submission(proposal, parent, decision, is_dry_run=is_dry_run)
         if not submission.is_accepted and not is_dry_run:
-            raise SpecRefused(_first_refusal(submission), submission=submission)
+            hint = await asyncio.to_thread(self._hint_of_contradiction, submission, after)
+            raise SpecRefused(_first_refusal(submission), submission=submission, hint=hint)
         if not is_dry_run:
             await self._accept(proposal, user=user)
         return submission
@@ -240,6 +242,20 @@ class FabricService:
                     code="spec.route_taken",
                     hint="give one of them another path or host",
                 )
+
+    def _hint_of_contradiction(self, submission: Submission, at: Snapshot) -> str:
+        """Say so where no node in the world would do: then the demands contradict each other, not the fabric."""
+        packs, bound = self._controller.pipeline.packs, self._controller.config.guardrails
+        for change in submission.changes:
+            workload = at.workloads.get(WorkloadId(change.document.partition(" ")[2]))
+            if change.action != "refuse" or workload is None:
+                continue
+            guardrails = guardrails_for(bound, workload.namespace)
+            if not countries_that_could_do(workload, packs, at.at_us, guardrails):
+                return (
+                    f"no node in any country could satisfy {workload.id}: its demands and packs contradict each other"
+                )
+        return ""
 
     def _preview(self, after: Snapshot, parent: Plan | None) -> Decision:
         pipeline = self._controller.pipeline

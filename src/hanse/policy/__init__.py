@@ -11,10 +11,12 @@ from hanse.policy.errors import FactError, PolicyError
 from hanse.policy.impact import Supposition, World, impact, parse_supposition
 from hanse.policy.order import parse_owner_policy, screen_order
 from hanse.policy.packs import PackSet, parse_packs
-from hanse.policy.screen import Screening, VerdictCache, screen
+from hanse.policy.satisfiable import DeadEnd, countries_that_could_do, dead_ends
+from hanse.policy.screen import Screening, VerdictCache, guardrails_for, screen
 
 __all__ = [
     "CaseResult",
+    "DeadEnd",
     "FactError",
     "PackSet",
     "PolicyDiff",
@@ -27,7 +29,10 @@ __all__ = [
     "World",
     "check_packs",
     "control_reach",
+    "countries_that_could_do",
+    "dead_ends",
     "diff",
+    "guardrails_for",
     "impact",
     "parse_owner_policy",
     "parse_packs",

@@ -158,12 +158,16 @@ def data_classes(workload: Workload, facts: FactsNow) -> tuple[str, ...]:
 
 
 def certificates_at(operator: Operator, now: WallTime) -> list[str]:
-    """Names of the certificates that hold at `now`, in order.
+    """Names of the certificates that hold at `now`, in order, as rules spell them: ``ISO 27001`` is ``iso-27001``.
 
     ``name@YYYY-MM-DD`` holds until 00:00 UTC of that date; a date that cannot be read has passed.
     """
     return sorted(
-        {name for name, until in map(split_certificate, operator.certificates) if until is None or now < until}
+        {
+            "-".join(name.lower().split())
+            for name, until in map(split_certificate, operator.certificates)
+            if until is None or now < until
+        }
     )
 
 

@@ -24,6 +24,8 @@ from hanse.policy.rules import Rule, parse_rules
 from hanse.wire.canonical import digest_of
 
 FACTS_FILE = "facts/jurisdictions.yaml"
+PERMITTING = "base"
+"""The one pack that permits: every other layer only narrows."""
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -82,9 +84,10 @@ class PackSet:
 def parse_packs(files: Mapping[str, str]) -> PackSet:
     """Check and assemble packs from path -> text, paths relative to the folder of packs.
 
-    Raises PolicyError (``policy.invalid``, with file, line and remedy) on the first thing wrong: a parse error, a
-    missing annotation, a violation of the Cedar schema, an id used twice, a bad row, a file that belongs to no pack.
-    Equal files are parsed once: a third of a second, paid again by every agent in one process otherwise.
+        Raises PolicyError (``policy.invalid``, with file, line and remedy) on the first thing wrong: a parse error, a
+    missing annotation, a violation of the Cedar schema, an id used twice, a permit where packs may only narrow, a bad
+    row, a file that belongs to no pack. Equal files are parsed once: a third of a second, paid again by every agent in
+    one process otherwise.
     """
     return _parse_packs(tuple(sorted(files.items())))
 
@@ -99,6 +102,7 @@ def _parse_packs(texts: tuple[tuple[str, str], ...]) -> PackSet:
         _check_path(path)
     packs = {name: _parse_pack(name, files) for name in folders}
     _check_ids(packs)
+    _check_narrowing(packs)
     deciding = {path: text for path, text in sorted(files.items()) if "/tests/" not in path}
     return PackSet(
         packs=packs,
@@ -157,3 +161,11 @@ def _check_ids(packs: Mapping[str, Pack]) -> None:
                     rule.file, rule.line, f"@id {rule.id!r} of pack {name!r}", f"begin it with `{name}.`"
                 )
             seen[rule.id] = rule
+
+
+def _check_narrowing(packs: Mapping[str, Pack]) -> None:
+    for name, pack in packs.items():
+        for rule in pack.rules:
+            if not rule.is_forbid and name != PERMITTING:
+                remedy = f"write what it must not do as a forbid; only {PERMITTING!r} permits, and packs narrow that"
+                raise PolicyError.at(rule.file, rule.line, f"pack {name!r} permits, which would widen", remedy)

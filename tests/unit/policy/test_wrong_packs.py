@@ -137,3 +137,9 @@ def test_wrong_rows_of_law(changed: dict[str, str | None], why: str) -> None:
     error = refused(**{FACTS: read_packs()[FACTS] + f"  - {{{row}}}\n"})
     assert why.lower() in str(error).lower()
     assert error.context["file"] == FACTS
+
+
+def test_a_pack_that_permits_is_refused_because_layers_only_narrow() -> None:
+    error = refused_cedar(f"\n{NOTES}{PERMIT};")
+    assert error.context["line"] == 2
+    assert "permits, which would widen" in str(error)

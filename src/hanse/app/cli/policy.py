@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -23,21 +24,32 @@ def test(
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Run the cases of law that packs carry. Needs no fabric. Exits 1 if one comes out otherwise than written."""
+    """Run the cases of law that packs carry. Needs no fabric. Exits 1 if one comes out otherwise than written.
+
+    It also tells of packs that no node could ever satisfy.
+    """
     from hanse.adapters.pack_files import read_pack_files
     from hanse.adapters.package_data import read_packs
     from hanse.app.cli.exits import Exit
     from hanse.app.render.policy import cases
     from hanse.control.supposing import laid_over
-    from hanse.policy import check_packs, parse_packs
+    from hanse.core.time import WallTime
+    from hanse.policy import check_packs, dead_ends, parse_packs
 
     session = Session(output=output)
     files = read_packs() if folder is None else laid_over(read_packs(), read_pack_files(folder))
-    results = check_packs(parse_packs(files))
+    parsed = parse_packs(files)
+    results = check_packs(parsed)
+    ends = dead_ends(parsed, WallTime(time.time_ns() // 1_000))
     wrong = sum(not one.is_ok for one in results)
     rows = [{"file": r.file, "name": r.name, "wanted": r.wanted, "got": r.got, "ok": r.is_ok} for r in results]
-    session.answer({"cases": len(results), "wrong": wrong, "results": rows}, lambda: cases(results))
-    if wrong:
+    view = {"cases": len(results), "wrong": wrong, "dead_ends": ends, "results": rows}
+    session.answer(view, lambda: cases(results))
+    for end in ends:
+        session.note(
+            f"{end.file}:{end.line}: no node could ever satisfy pack {end.pack} ({', '.join(end.rules)}): {end.remedy}"
+        )
+    if wrong or ends:
         raise typer.Exit(Exit.FAILED)
 
 
