@@ -1,6 +1,7 @@
-"""The exact optimum of an assignment by CP-SAT, in a process of its own: `JSON on stdin -> [best found, bound]`, equal where the optimum is proven.
+"""The exact optimum of an assignment by CP-SAT, in a process of its own.
 
-On its own because OR-Tools and highspy each bring a HiGHS library of one name, and one process can't load both.
+`JSON on stdin -> [best found, bound]`, equal where the optimum is proven. On its own because OR-Tools and highspy each
+bring a HiGHS library of one name, and one process can't load both.
 """
 
 from __future__ import annotations
