@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benches.placement import carbon, openb, optimal, rate
+from benches.placement import carbon, fenced, openb, optimal, rate
 from benches.placement.report import Row, Skipped
 
 INSTANCES: Mapping[str, Callable[[Path, int], Row]] = {
@@ -26,6 +26,7 @@ INSTANCES: Mapping[str, Callable[[Path, int], Row]] = {
     "carbon": lambda data, seeds: carbon.measure(data),
     "gap": lambda data, seeds: optimal.gap(data, every=max(1, 10 // seeds)),
     "facility": lambda data, seeds: optimal.facility(data, every=max(1, 10 // seeds)),
+    "fenced": lambda data, seeds: fenced.measure(seeds),
     "cover": lambda data, seeds: optimal.cover(data),
 }
 
