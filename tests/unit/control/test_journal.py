@@ -68,12 +68,12 @@ def test_what_happened_stands_there_once_in_the_order_of_causes():
         for _ in range(3):
             await journal.record(state)
         kinds = [kind for kind, _ in await lines(journal)]
-        assert sorted(kinds[:4]) == ["FactChange", "FactChange", "FactChange", "SpecChange"]
-        assert kinds[4:] == ["OrderIssued", "ReceiptTaken"]
+        assert sorted(kinds[:5]) == ["FactChange", "FactChange", "FactChange", "NodeJoined", "SpecChange"]
+        assert kinds[5:] == ["OrderIssued", "ReceiptTaken"]
         for one in stopped():
             state.apply(one)
         await journal.record(state)
-        assert [kind for kind, _ in await lines(journal)][6:] == ["OrderIssued", "ReceiptTaken"]
+        assert [kind for kind, _ in await lines(journal)][7:] == ["OrderIssued", "ReceiptTaken"]
 
     run(scenario)
 
@@ -170,7 +170,13 @@ def test_never_is_an_act_lost_or_said_twice_however_often_the_leader_changes(rou
         rows = await journals[leading].entries(0, 1_000)
         said = [(row["kind"], row["subject"], str(row["predicate"]) + str(row.get("report"))) for row in rows]
         assert len(set(said)) == len(said)
-        assert {kind for kind, _, _ in said} == {"FactChange", "SpecChange", "OrderIssued", "ReceiptTaken"}
+        assert {kind for kind, _, _ in said} == {
+            "FactChange",
+            "NodeJoined",
+            "SpecChange",
+            "OrderIssued",
+            "ReceiptTaken",
+        }
         assert ("OrderIssued", 2) in {(row["kind"], row["predicate"].get("generation")) for row in rows}
 
     run(scenario)
