@@ -16,7 +16,7 @@ from hanse.core.ids import NodeId, OperatorId, SiteId
 from hanse.core.ports import BusMessage, ControlPorts, Entry
 from hanse.identity import Admitted, JoinToken, check_join, mint_token, node_id, serial_from_secret
 from hanse.identity.enrol import Authority, answer_join, renew_svid
-from hanse.identity.join import TOKEN_SECRET_BYTES
+from hanse.identity.join import TOKEN_SECRET_BYTES, hash_token
 from hanse.wire import envelope
 from hanse.wire.messages import JoinRequest, JoinResponse, NodeRecord, RenewRequest
 from hanse.wire.subjects import NODES, TOKENS
@@ -57,7 +57,7 @@ class Enrolment:
 
     async def join(self, request: JoinRequest) -> JoinResponse:
         """Admit a node. Raises JoinRefused, or ConflictError if the same token is being used at this moment."""
-        kept = await self._tokens()
+        kept = await self._token(request.token)
         enrolled = {node: record.public_key for node, record in self._state.nodes().items()}
         answer = check_join(request, tuple(token for _, token in kept), enrolled, self._ports.clock.wall())
         if not isinstance(answer, Admitted):
@@ -111,13 +111,12 @@ class Enrolment:
             log.warning("svid.refused", node=node, code=error.code, reason=error.message)
             return None
 
-    async def _tokens(self) -> tuple[tuple[Entry, JoinToken], ...]:
-        entries = await self._ports.store.entries(TOKENS)
-        return tuple(
-            (entry, envelope.open_sealed(entry.value, JoinToken, self._state.trusted).message)
-            for entry in entries
-            if entry.value is not None
-        )
+    async def _token(self, text: str) -> tuple[tuple[Entry, JoinToken], ...]:
+        """The kept token of this text, if there is one: its key is its hash, so no other is read."""
+        entry = await self._ports.store.get(TOKENS, hash_token(text))
+        if entry is None or entry.value is None:
+            return ()
+        return ((entry, envelope.open_sealed(entry.value, JoinToken, self._state.trusted).message),)
 
     async def _enrol(self, request: JoinRequest) -> None:
         known = self._state.nodes().get(request.node.id)
