@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from hanse.core.fabric import Node, Operator, Site
@@ -33,6 +34,7 @@ class Subject:
     """A class of workloads: equal in all that rules read."""
 
     key: Digest
+    """Of the rules in force and of all that they may read of the workload, decisions of adequacy included."""
     packs: tuple[str, ...]
     """Packs in force, in order."""
     unknown: tuple[str, ...]
@@ -68,9 +70,12 @@ def subject_of(
     }
     parents = [_ref("DataClass", name) for name in data_classes(workload, facts)]
     tags = _tags(workload, facts, reads)
-    read = _read(attrs, reads, "principal")
+    # Only what the rules in force for it read tells a workload apart: a decision under another law changes nothing.
+    mine = reduce(Reads.plus, (packs.packs[name].reads for name in in_force), Reads())
+    read = _read(attrs, mine, "principal")
     identity = workload.id if reads.names_type("Workload") else ""
-    key = digest_of([identity, in_force, unknown, read, parents, tags])
+    rules = [packs.packs[name].digest for name in in_force]
+    key = digest_of([identity, in_force, rules, unknown, read, parents, _tags(workload, facts, mine)])
     entity = {"uid": _ref("Workload", identity or key), "attrs": attrs, "parents": parents, "tags": tags}
     return Subject(key=key, packs=in_force, unknown=unknown, entity=entity)
 

@@ -109,6 +109,8 @@ class FactsNow:
     """(exporter country, scope) -> importer country -> the row that covers it."""
     digest: Digest
     """Of all that holds now; equal within one epoch."""
+    law: Digest
+    """Of what every request is asked against whoever asks: countries in their blocs, classes of data."""
 
     def expand(self, names: tuple[str, ...]) -> tuple[str, ...] | None:
         """Countries that these countries and blocs mean now, in order; None if one name is unknown."""
@@ -177,6 +179,7 @@ def facts_at(facts: Facts, now: WallTime) -> FactsNow:
     return FactsNow(
         facts=facts, now=now, next_us=ahead[0] if ahead else None, blocs=blocs, members=ordered,
         in_force=in_force, regimes=regimes, covered=covered,
+        law=digest_of([ordered, facts.countries, facts.classes]),
         digest=digest_of([
             ordered, facts.countries, regimes, facts.classes,
             [(exporter, scope, list(known)) for (exporter, scope), known in covered.items()],

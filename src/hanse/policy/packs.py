@@ -56,6 +56,10 @@ class Pack:
 
     meta: PackMeta
     rules: tuple[Rule, ...]
+    digest: Digest
+    """Of its rules: packs with equal digests decide alike."""
+    reads: Reads
+    """What its rules read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +135,13 @@ def _parse_pack(name: str, files: Mapping[str, str]) -> Pack:
     if meta.name != name:
         raise PolicyError.at(meta_file, 1, f"pack is named {meta.name!r} in folder {name!r}", "make the two agree")
     cedar = sorted(path for path in files if path.startswith(f"{name}/") and path.endswith(".cedar"))
-    return Pack(meta=meta, rules=tuple(rule for path in cedar for rule in parse_rules(path, files[path])))
+    rules = tuple(rule for path in cedar for rule in parse_rules(path, files[path]))
+    return Pack(
+        meta=meta,
+        rules=rules,
+        digest=digest_of([[rule.id, rule.text] for rule in rules]),
+        reads=reads_of_rules(rules),
+    )
 
 
 def _check_path(path: str) -> None:

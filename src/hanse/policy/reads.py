@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache
 from typing import Any
 
 from cedarpy import pst
@@ -20,6 +21,8 @@ class Reads:
     paths: frozenset[str] = frozenset()
     entities: frozenset[tuple[str, str]] = frozenset()
     """(type, id) of every entity a rule names."""
+    types: frozenset[str] = frozenset()
+    """Their types; asked for once per node, so kept."""
     contained: frozenset[tuple[str, str]] = frozenset()
     """(path, literal) for every ``path.contains("literal")``: which certificate a rule looks for."""
     is_opaque: bool = False
@@ -29,12 +32,13 @@ class Reads:
         """Union of what both read."""
         return Reads(
             paths=self.paths | other.paths, entities=self.entities | other.entities,
-            contained=self.contained | other.contained, is_opaque=self.is_opaque or other.is_opaque,
+            types=self.types | other.types, contained=self.contained | other.contained,
+            is_opaque=self.is_opaque or other.is_opaque,
         )  # fmt: skip
 
     def tops(self, variable: str) -> frozenset[str]:
         """First attribute names read of `principal` or `resource`."""
-        return frozenset(p.split(".")[1] for p in self.paths if p.startswith(variable + "."))
+        return _tops(self.paths, variable)
 
     @property
     def regimes(self) -> frozenset[str]:
@@ -44,7 +48,13 @@ class Reads:
 
     def names_type(self, entity_type: str) -> bool:
         """Tell whether a rule names an entity of this type."""
-        return self.is_opaque or any(kind == entity_type for kind, _ in self.entities)
+        return self.is_opaque or entity_type in self.types
+
+
+@lru_cache(maxsize=256)
+def _tops(paths: frozenset[str], variable: str) -> frozenset[str]:
+    """Asked once per entity and never different for equal paths, so kept."""
+    return frozenset(p.split(".")[1] for p in paths if p.startswith(variable + "."))
 
 
 def reads_of(template: pst.Template) -> Reads:
@@ -74,9 +84,10 @@ def reads_of(template: pst.Template) -> Reads:
                 contained.add((_path(left) or "", literal))
             case _:
                 pass
+    entities = frozenset((str(uid.type), uid.id) for uid in pst.entity_uids(template))
     return Reads(
-        paths=frozenset(paths), contained=frozenset(contained), is_opaque=is_opaque,
-        entities=frozenset((str(uid.type), uid.id) for uid in pst.entity_uids(template)),
+        paths=frozenset(paths), contained=frozenset(contained), is_opaque=is_opaque, entities=entities,
+        types=frozenset(kind for kind, _ in entities),
     )  # fmt: skip
 
 

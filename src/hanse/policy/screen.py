@@ -31,11 +31,12 @@ from hanse.wire.canonical import digest_of
 class VerdictCache:
     """Answers of one screening, to spare the next one asking Cedar again.
 
-    A value, not a store: it holds what its screening used, and answers only for equal rules and equal dated facts
-    (`key`).
+    A value, not a store: it holds what its screening used. An answer follows from the two classes alone, whose keys
+    cover rules, adequacy and control, and from `law`; so whatever else changed is not asked again.
     """
 
-    key: Digest
+    law: Digest
+    """`FactsNow.law`; a cache of other countries, blocs or classes of data answers nothing."""
     answers: Mapping[tuple[Digest, Digest], Answer]
 
 
@@ -117,14 +118,14 @@ def screen(
     subjects = _subjects(workloads, packs, facts, guardrails)
     objects = _objects(fabric, packs, facts)
     key = digest_of([packs.digest, facts.digest])
-    known = cache.answers if cache is not None and cache.key == key else {}
+    known = cache.answers if cache is not None and cache.law == facts.law else {}
     answers, asked = _answers(subjects, objects, known, Cedar(packs, facts))
     return Screening(
         workloads=workloads, fabric=fabric, packs=packs, facts=facts, guardrails=guardrails,
         subjects=subjects, objects=objects, asked=asked,
         digest=digest_of([key, {i: s.key for i, s in subjects.items()}, {i: o.key for i, o in objects.items()}]),
         next_change_us=_next_change(facts, fabric),
-        cache=VerdictCache(key=key, answers=MappingProxyType(answers)),
+        cache=VerdictCache(law=facts.law, answers=MappingProxyType(answers)),
         rules={rule.id: rule for rule in packs.rules_of(tuple(packs.packs))},
         lists=_allowed_lists({subject.key for subject in subjects.values()}, objects, answers),
     )  # fmt: skip

@@ -161,3 +161,20 @@ def test_workloads_and_nodes_that_only_one_side_knows_are_left_out(
 
 def _screen(work: Workload, fabric: Fabric, packs: PackSet, now: WallTime) -> Screening:
     return screen({work.id: work}, fabric, packs, now)
+
+
+def test_only_what_a_fallen_decision_touches_is_asked_again(
+    fabric: Fabric, packs: PackSet, now: WallTime, make: SimpleNamespace
+) -> None:
+    data = Data(classes=("personal",), subjects=("EEA",))
+    under_law = make.workload("a", packs=("gdpr",), data=data)
+    elsewhere = make.workload("b", packs=("switzerland",), data=data)
+    work = {w.id: w for w in (under_law, elsewhere)}
+    files = dict(read_packs())
+    row = next(line for line in files[FACTS].splitlines() if "id: eea-ch," in line)
+    files[FACTS] = files[FACTS].replace(row, row.replace("from: 2000-07-26", "from: 2000-07-26, until: 2026-11-01"))
+    before = screen(work, fabric, packs, now)
+    after = screen(work, fabric, parse_packs(files), now, before.cache)
+    assert after.asked == before.asked // 2, "the work that no rule of the Union's binds keeps its answers"
+    fresh = screen(work, fabric, parse_packs(files), now)
+    assert [fresh.allowed(w) for w in work] == [after.allowed(w) for w in work]
