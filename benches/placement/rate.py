@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 
 from benches.placement.report import Row
+
 from hanse.core.fabric import Fabric, Node, Operator, Power, Price, Resources, Site, Tier
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
