@@ -13,7 +13,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from guests import guests
 from substrate import NatsFixture
+
+__all__ = ["guests", "nats"]
 
 
 @pytest.fixture(scope="session")

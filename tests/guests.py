@@ -1,6 +1,6 @@
 """Test components for the engine, built from the text in `crates/guests`: name -> path of a `.wasm` file.
 
-A test file gets the fixture with `pytest_plugins = ("guests",)`.
+`tests/conftest.py` hands the fixture to every test.
 """
 
 import os

@@ -15,12 +15,18 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benches.placement import rate
+from benches.placement import carbon, openb, optimal, rate
 from benches.placement.report import Row, Skipped
 
 INSTANCES: Mapping[str, Callable[[Path, int], Row]] = {
     "rate-5000": lambda data, seeds: rate.measure(5_000),
     "rate-10000": lambda data, seeds: rate.measure(10_000),
+    "openb-default": lambda data, seeds: openb.measure(data, "default", seeds),
+    "openb-gpuspec33": lambda data, seeds: openb.measure(data, "gpuspec33", seeds),
+    "carbon": lambda data, seeds: carbon.measure(data),
+    "gap": lambda data, seeds: optimal.gap(data, every=max(1, 10 // seeds)),
+    "facility": lambda data, seeds: optimal.facility(data, every=max(1, 10 // seeds)),
+    "cover": lambda data, seeds: optimal.cover(data),
 }
 
 

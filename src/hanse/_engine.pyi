@@ -154,7 +154,15 @@ class Route:
     """A path prefix (whole segments) of the front and the workload behind it."""
 
     def __new__(
-        cls, *, workload: str, path_prefix: str, host: str | None = None, replicas: Sequence[Replica]
+        cls,
+        *,
+        workload: str,
+        path_prefix: str,
+        host: str | None = None,
+        replicas: Sequence[Replica],
+        hash_on: str | None = None,
+        hedge: bool = True,
+        max_in_flight: int = 4096,
     ) -> Route: ...
     @property
     def workload(self) -> str: ...
@@ -164,6 +172,15 @@ class Route:
     def host(self) -> str | None: ...
     @property
     def replicas(self) -> tuple[Replica, ...]: ...
+    @property
+    def hash_on(self) -> str | None:
+        """`path` or `header:<name>`: equal values go to the same replica."""
+    @property
+    def hedge(self) -> bool:
+        """Whether a safe request that takes long elsewhere is asked of a second replica as well."""
+    @property
+    def max_in_flight(self) -> int:
+        """Requests this front holds at once at most; the limit in force follows the latency."""
     def __hash__(self) -> int: ...
 
 @final
@@ -187,6 +204,7 @@ class EngineConfig:
         connect_timeout_ms: int = 1000,
         request_timeout_ms: int = 30000,
         log_lines: int = 1000,
+        seed: int = 0,
     ) -> EngineConfig: ...
     @property
     def node(self) -> str: ...
@@ -216,6 +234,9 @@ class EngineConfig:
     def request_timeout_ms(self) -> int: ...
     @property
     def log_lines(self) -> int: ...
+    @property
+    def seed(self) -> int:
+        """Where the random choices of the router begin."""
 
 @final
 class Addresses:
@@ -256,6 +277,20 @@ class WorkloadStats:
         """Requests that another node answered."""
     @property
     def retried(self) -> int: ...
+    @property
+    def retries_denied(self) -> int:
+        """Attempts that the retry budget did not allow."""
+    @property
+    def hedged(self) -> int:
+        """Requests asked of a second replica because the first took long."""
+    @property
+    def hedges_won(self) -> int: ...
+    @property
+    def shed(self) -> int:
+        """Requests refused because the route held as many as it may."""
+    @property
+    def in_flight_limit(self) -> int:
+        """Requests the front may hold at once by the latency it measured; 0 before the first."""
     @property
     def instances_started(self) -> int:
         """Instances made (cold starts)."""
@@ -314,6 +349,9 @@ class EngineStats:
     @property
     def cache_misses(self) -> int: ...
     @property
+    def cache_hashed(self) -> int:
+        """Compiled components that were read whole to compare their digest."""
+    @property
     def cache_write_failures(self) -> int: ...
     @property
     def mesh_refused(self) -> int: ...
@@ -345,8 +383,17 @@ class Engine:
 
         Raises EngineError: engine.address_in_use, engine.address_invalid, engine.setup, engine.stopped.
         """
-    def set_identity(self, certificate_chain_pem: bytes, private_key_pem: bytes, trust_bundle_pem: bytes) -> None:
-        """Take a new certificate, key and trust bundle. Raises EngineError: engine.identity_invalid."""
+    def set_identity(
+        self,
+        certificate_chain_pem: bytes,
+        private_key_pem: bytes,
+        trust_bundle_pem: bytes,
+        revoked: Sequence[str] = (),
+    ) -> None:
+        """Take a new certificate, key and trust bundle, and the SPIFFE IDs that are refused from now on.
+
+        Raises EngineError: engine.identity_invalid.
+        """
     def load(
         self,
         workload: str,
@@ -354,10 +401,15 @@ class Engine:
         limits: Limits,
         egress: Sequence[EgressRule],
         env: dict[str, str],
+        *,
+        digest: str | None = None,
     ) -> None:
         """Make a workload ready to run here, or replace it without a failed request; no change, no work.
 
-        Raises EngineError: the component codes of inspect, and component.compile_failed.
+        With `digest`, the SHA-256 that the caller has compared the component with already, the bytes of a component
+        that was compiled before are not looked at.
+
+        Raises EngineError: the component codes of inspect, component.digest_mismatch and component.compile_failed.
         """
     def unload(self, workload: str, grace_ms: int = 10000) -> bool:
         """Take a workload off after its requests have ended, or after the grace; whether it was loaded."""

@@ -21,7 +21,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from hanse import _engine
 
-pytest_plugins = ("guests",)
 pytestmark = pytest.mark.engine
 
 TRUST_DOMAIN = "test.example"
@@ -269,6 +268,39 @@ def test_an_identity_that_is_not_this_nodes_is_refused(node: Node, uris: tuple[s
     with pytest.raises(_engine.EngineError) as refused:
         node.engine.set_identity(*authority.issue(*uris), authority.bundle)
     assert refused.value.code == "engine.identity_invalid"
+
+
+def test_a_route_has_defaults_and_an_unknown_hash_key_is_refused(node: Node) -> None:
+    plain = _engine.Route(workload="w", path_prefix="/w", replicas=[])
+    assert (plain.hash_on, plain.hedge, plain.max_in_flight) == (None, True, 4096)
+    node.engine.set_routes([_engine.Route(workload="w", path_prefix="/w", replicas=[], hash_on="header:x-user")])
+    with pytest.raises(_engine.EngineError) as refused:
+        node.engine.set_routes([_engine.Route(workload="w", path_prefix="/w", replicas=[], hash_on="cookie")])
+    assert refused.value.code == "route.invalid"
+
+
+def test_what_the_router_did_is_counted(guests: Mapping[str, Path], node: Node) -> None:
+    node.load(guests["hello"])
+    node.engine.set_routes([_engine.Route(workload="hello", path_prefix="/hello", replicas=[], max_in_flight=1)])
+    assert node.get("/hello")[0] == 200
+    stats = node.stats("hello")
+    assert (stats.shed, stats.hedged, stats.hedges_won, stats.retries_denied, stats.in_flight_limit) == (0, 0, 0, 0, 1)
+
+
+def test_a_component_is_believed_by_its_digest_only_when_it_was_compiled(
+    guests: Mapping[str, Path], node: Node, tmp_path: Path
+) -> None:
+    component = guests["hello"].read_bytes()
+    digest = _engine.inspect(component).digest
+    node.engine.load("w", component, _engine.Limits(), [], {}, digest=digest)
+    assert node.engine.loaded() == ["w"]
+    fresh = Node("fresh", tmp_path)
+    try:
+        with pytest.raises(_engine.EngineError) as refused:
+            fresh.engine.load("w", component, _engine.Limits(), [], {}, digest="sha256:" + "0" * 64)
+        assert refused.value.code == "component.digest_mismatch"
+    finally:
+        fresh.engine.stop(0)
 
 
 def test_routes_that_collide_are_refused_and_the_old_ones_stay(guests: Mapping[str, Path], node: Node) -> None:

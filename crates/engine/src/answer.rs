@@ -55,6 +55,16 @@ impl Fault {
         .retry_after(1)
     }
 
+    pub(crate) fn shed(limit: u32) -> Self {
+        Self::new(
+            "route.overloaded",
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("the route holds {limit} requests here, as many as are answered in good time"),
+            "try again later; more replicas carry more",
+        )
+        .retry_after(1)
+    }
+
     pub(crate) fn deadline() -> Self {
         Self::new(
             "guest.deadline",

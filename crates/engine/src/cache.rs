@@ -1,8 +1,9 @@
 //! Compiled components on disk: `component -> machine code`, compiled once per engine build.
 //!
 //! The directory belongs to this engine alone (mode 0700). A file is written aside, synced and renamed, and carries its
-//! digest in a second file; one that does not match is set aside as `.bad` and the component compiled again. A disk that is
-//! full costs time at the next start, never a workload.
+//! digest in a second file; one that does not match is set aside as `.bad` and the component compiled again. A file that was
+//! compared once since the system started, and not touched since, is not read again (`trust`). A disk that is full costs time
+//! at the next start, never a workload.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -16,6 +17,7 @@ use wasmtime::component::Component;
 use crate::component::{Digest, digest_hex};
 use crate::error::EngineError;
 use crate::stats::Registry;
+use crate::trust::{Trust, note_path};
 
 const PIECE_BYTES: usize = 256 << 10;
 
@@ -23,6 +25,7 @@ const PIECE_BYTES: usize = 256 << 10;
 pub(crate) struct Cache {
     directory: PathBuf,
     fingerprint: String,
+    trust: Trust,
 }
 
 /// Numbers the files written aside, over all engines of the process, which may share a directory.
@@ -48,6 +51,7 @@ impl Cache {
         Ok(Self {
             directory: directory.to_owned(),
             fingerprint,
+            trust: Trust::of(directory),
         })
     }
 
@@ -62,15 +66,14 @@ impl Cache {
         bytes: &[u8],
         stats: &Registry,
     ) -> Result<Component, EngineError> {
-        let path = self.directory.join(format!("{digest}-{}.cwasm", self.fingerprint));
-        if let Some(component) = read(engine, &path) {
-            stats.cache_hits.fetch_add(1, Ordering::Relaxed);
+        if let Some(component) = self.get(engine, digest, stats) {
             return Ok(component);
         }
+        let path = self.path(digest);
         // Nodes of one machine may share the directory: one of them compiles, the others wait for it. Without the lock
         // (a full disk) each one compiles for itself.
         let _lock = self.lock(digest).ok();
-        if let Some(component) = read(engine, &path) {
+        if let Some(component) = self.read(engine, &path, stats) {
             stats.cache_hits.fetch_add(1, Ordering::Relaxed);
             return Ok(component);
         }
@@ -85,7 +88,47 @@ impl Cache {
             return Ok(component);
         }
         // Mapped from the file, the code is no memory of the process, as after a restart.
-        Ok(read(engine, &path).unwrap_or(component))
+        Ok(self.read(engine, &path, stats).unwrap_or(component))
+    }
+
+    /// Return the compiled form of the component with this digest, if it was compiled before; such a one has been inspected.
+    pub(crate) fn get(&self, engine: &Engine, digest: &str, stats: &Registry) -> Option<Component> {
+        let component = self.read(engine, &self.path(digest), stats)?;
+        stats.cache_hits.fetch_add(1, Ordering::Relaxed);
+        Some(component)
+    }
+
+    fn path(&self, digest: &str) -> PathBuf {
+        self.directory.join(format!("{digest}-{}.cwasm", self.fingerprint))
+    }
+
+    fn read(&self, engine: &Engine, path: &Path, stats: &Registry) -> Option<Component> {
+        if (self.trust.holds(path) || self.is_whole(path, stats).ok()?)
+            && let Some(component) = deserialize(engine, path)
+        {
+            return Some(component);
+        }
+        // Kept for whoever wants to know why; when even that fails the new file replaces it.
+        let _ = fs::rename(path, path.with_extension("bad"));
+        None
+    }
+
+    /// Compare a file with its digest, and remember it when they agree.
+    fn is_whole(&self, path: &Path, stats: &Registry) -> std::io::Result<bool> {
+        let before = self.trust.note(path);
+        let found = digest_of(path)?;
+        stats.cache_hashed.fetch_add(1, Ordering::Relaxed);
+        let expected = fs::read(digest_path(path)).unwrap_or_default();
+        if found.as_bytes() != expected {
+            return Ok(false);
+        }
+        if let Some(note) = before
+            && self.trust.note(path).as_ref() == Some(&note)
+        {
+            // Without it the file is read again next time.
+            let _ = self.replace(&note_path(path), note.as_bytes());
+        }
+        Ok(true)
     }
 
     /// Hold the right to compile one component, until the file returned is dropped.
@@ -125,24 +168,11 @@ fn compile(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Component> {
     }
 }
 
-fn read(engine: &Engine, path: &Path) -> Option<Component> {
-    let found = digest_of(path).ok()?;
-    let expected = fs::read(digest_path(path)).unwrap_or_default();
-    if found.as_bytes() == expected
-        && let Some(component) = deserialize(engine, path)
-    {
-        return Some(component);
-    }
-    // Kept for whoever wants to know why; when even that fails the new file replaces it.
-    let _ = fs::rename(path, path.with_extension("bad"));
-    None
-}
-
 /// Map compiled code from our own cache.
 #[allow(unsafe_code)]
 fn deserialize(engine: &Engine, path: &Path) -> Option<Component> {
     // SAFETY: the file was written by `store` of an engine with the same fingerprint into a directory that only this user
-    // may write to, and its digest was checked just now. Mapping it (rather than copying) keeps the code out of the
+    // may write to, and its digest was checked since the system started and the file not changed since. Mapping it (rather than copying) keeps the code out of the
     // process's own memory; `store` replaces files by rename and never writes into a mapped one.
     unsafe { Component::deserialize_file(engine, path) }.ok()
 }
@@ -210,6 +240,72 @@ mod tests {
         assert!(path.with_extension("bad").exists());
         compile();
         assert_eq!(counts(&stats), (2, 2));
+    }
+
+    /// Load until the file is old enough to be remembered.
+    fn settle(mut load: impl FnMut() -> u64) {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let mut before = load();
+        loop {
+            let hashed = load();
+            if hashed == before {
+                return;
+            }
+            assert!(std::time::Instant::now() < until, "a file is never remembered");
+            before = hashed;
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_whole_once_and_again_when_a_byte_of_it_was_changed_in_place() {
+        use std::os::unix::fs::FileExt;
+
+        let directory = crate::testing::Directory::new("cache-trust");
+        let runtime = Runtime::new(1).unwrap();
+        let stats = Registry::default();
+        let bytes = hanse_guests::build("hello").unwrap();
+        let digest = digest_hex(&bytes);
+        // A new engine each time, as after a restart.
+        let load = || {
+            let cache = Cache::open(directory.path(), runtime.fingerprint()).unwrap();
+            cache.compile(runtime.engine(), &digest, &bytes, &stats).unwrap();
+            stats.cache_hashed.load(Ordering::Relaxed)
+        };
+        settle(load);
+        let (hashed, misses) = (load(), counts(&stats).1);
+        assert_eq!((load(), counts(&stats).1), (hashed, misses));
+
+        let path = directory
+            .path()
+            .join(format!("{digest}-{}.cwasm", runtime.fingerprint()));
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let at = file.metadata().unwrap().len() / 2;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+        assert!(load() > hashed);
+        assert_eq!(counts(&stats).1, misses + 1, "compiled again");
+        assert!(path.with_extension("bad").exists());
+    }
+
+    #[test]
+    fn where_others_may_write_every_file_is_read_each_time() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let directory = crate::testing::Directory::new("cache-shared");
+        let runtime = Runtime::new(1).unwrap();
+        let stats = Registry::default();
+        let bytes = hanse_guests::build("hello").unwrap();
+        let digest = digest_hex(&bytes);
+        let load = || {
+            let cache = Cache::open(directory.path(), runtime.fingerprint()).unwrap();
+            cache.compile(runtime.engine(), &digest, &bytes, &stats).unwrap();
+            stats.cache_hashed.load(Ordering::Relaxed)
+        };
+        settle(load);
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let hashed = load();
+        assert_eq!(load(), hashed + 1);
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct EngineConfig {
     pub request_timeout_ms: u64,
     /// Lines kept per workload for its owner.
     pub log_lines: usize,
+    /// Where the random choices of the router begin; mixed with the node's id, so that nodes differ under one seed.
+    pub seed: u64,
 }
 
 impl EngineConfig {
@@ -60,6 +62,7 @@ impl EngineConfig {
             connect_timeout_ms: 1_000,
             request_timeout_ms: 30_000,
             log_lines: 1_000,
+            seed: 0,
         }
     }
 

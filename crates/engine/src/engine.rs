@@ -10,9 +10,10 @@ use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
+use wasmtime::component::Component;
 
 use crate::cache::Cache;
-use crate::component::inspect;
+use crate::component::{digest_hex, inspect};
 use crate::config::{EgressRule, EngineConfig, Limits};
 use crate::destination::Policy;
 use crate::error::EngineError;
@@ -23,7 +24,7 @@ use crate::router::{Route, Table};
 use crate::runtime::Runtime;
 use crate::stats::{EngineStats, Registry};
 use crate::workload::{Admission, Loaded, Workload, Workloads};
-use crate::{front, mesh};
+use crate::{front, mesh, stream};
 
 /// After the grace is over, tasks get this long to notice.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
@@ -83,6 +84,8 @@ pub struct Engine {
     instances: Arc<Semaphore>,
     egress_tls: Arc<rustls::ClientConfig>,
     logs: Mutex<HashMap<String, Arc<LogRing>>>,
+    /// Held while a table is made from the one before it.
+    routing: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -113,6 +116,7 @@ impl Engine {
             instances: Arc::new(Semaphore::new(config.max_instances as usize)),
             egress_tls: web_client()?,
             logs: Mutex::default(),
+            routing: Mutex::new(()),
             state: Mutex::new(State::New),
             core: Arc::new(Core {
                 node,
@@ -161,13 +165,28 @@ impl Engine {
         })
     }
 
-    /// Take a new certificate, key and trust bundle, all PEM. Requests in flight go on under the old ones.
+    /// Take a new certificate, key and trust bundle, all PEM, and the SPIFFE IDs that are refused from now on.
+    ///
+    /// Connections under the old ones take no further request; what is in flight on them ends in its own time.
     ///
     /// # Errors
     /// `engine.identity_invalid`; the old identity stays.
-    pub fn set_identity(&self, chain_pem: &[u8], key_pem: &[u8], bundle_pem: &[u8]) -> Result<(), EngineError> {
+    pub fn set_identity(
+        &self,
+        chain_pem: &[u8],
+        key_pem: &[u8],
+        bundle_pem: &[u8],
+        revoked: &[String],
+    ) -> Result<(), EngineError> {
         let config = &self.core.config;
-        let identity = Identity::new(chain_pem, key_pem, bundle_pem, &config.trust_domain, &config.node)?;
+        let identity = Identity::new(
+            chain_pem,
+            key_pem,
+            bundle_pem,
+            revoked,
+            &config.trust_domain,
+            &config.node,
+        )?;
         self.core.identity.send_replace(Some(Arc::new(identity)));
         Ok(())
     }
@@ -186,9 +205,23 @@ impl Engine {
         egress: &[EgressRule],
         env: Vec<(String, String)>,
     ) -> Result<(), EngineError> {
-        let config = &self.core.config;
-        let info = inspect(component, config.max_component_bytes)?;
-        let digest = info.digest.trim_start_matches("sha256:").to_owned();
+        self.load_known(workload, component, &digest_hex(component), limits, egress, env)
+    }
+
+    /// As [`Engine::load`], for a caller that has compared `component` with its SHA-256, `digest` (hexadecimal), already: of a
+    /// component that was compiled before the bytes are not looked at.
+    ///
+    /// # Errors
+    /// As `load`, and `component.digest_mismatch` when the bytes are looked at and differ.
+    pub fn load_known(
+        &self,
+        workload: &str,
+        component: &[u8],
+        digest: &str,
+        limits: Limits,
+        egress: &[EgressRule],
+        env: Vec<(String, String)>,
+    ) -> Result<(), EngineError> {
         let running = self.core.workloads.loaded(workload);
         let policy = Policy::new(egress);
         let pre = match &running {
@@ -199,15 +232,10 @@ impl Engine {
                 }
                 now.pre.clone()
             }
-            _ => {
-                let compiled = self
-                    .cache
-                    .compile(self.wasm.engine(), &digest, component, &self.core.stats)?;
-                self.wasm.link(&compiled)?
-            }
+            _ => self.wasm.link(&self.compiled(component, digest)?)?,
         };
         let replaced = self.core.workloads.insert(Loaded {
-            digest,
+            digest: digest.to_owned(),
             workload: Arc::new(Workload {
                 name: workload.to_owned(),
                 pre,
@@ -224,6 +252,28 @@ impl Engine {
             runtime.spawn(async move { old.admission.drain(old.limits.timeout()).await });
         }
         Ok(())
+    }
+
+    /// The compiled form; only of a component that was not compiled before are the bytes read.
+    fn compiled(&self, component: &[u8], digest: &str) -> Result<Component, EngineError> {
+        let (wasm, stats) = (self.wasm.engine(), &self.core.stats);
+        let most = self.core.config.max_component_bytes;
+        let is_name = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_name
+            && component.len() <= most
+            && let Some(compiled) = self.cache.get(wasm, digest, stats)
+        {
+            return Ok(compiled);
+        }
+        let info = inspect(component, most)?;
+        if info.digest.strip_prefix("sha256:") != Some(digest) {
+            return Err(EngineError::new(
+                "component.digest_mismatch",
+                format!("the component is {}, not sha256:{digest}", info.digest),
+                "fetch the component again; what was given is not what was asked for",
+            ));
+        }
+        self.cache.compile(wasm, digest, component, stats)
     }
 
     /// Take `workload` off; requests in flight have `grace` to end. Returns whether it was loaded.
@@ -248,7 +298,10 @@ impl Engine {
     /// `route.invalid` or `route.duplicate`; the old table stays.
     pub fn set_routes(&self, routes: &[Route]) -> Result<(), EngineError> {
         let core = &self.core;
-        let table = Table::new(routes, &core.config.node, &core.peers, &core.stats)?;
+        let node = &core.config.node;
+        let seed = stream::hash(core.config.seed, node.as_bytes());
+        let _writer = self.routing.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = Table::new(routes, node, seed, &core.peers, &core.stats, &core.routes.load())?;
         core.routes.store(Arc::new(table));
         core.peers.forget_unused();
         Ok(())

@@ -1,6 +1,6 @@
 //! Pass a request on to another node: `request, replicas -> response, or a fault`.
 //!
-//! The nearest replica first. What was surely not run (no connection, the peer does not have the workload or has no room) is
+//! Which replica is asked is the choice of `choice`; second attempts are paid for from the budget of the route. What was surely not run (no connection, the peer does not have the workload or has no room) is
 //! tried elsewhere whatever the method; what may have been run is repeated only if the method says that repeating is
 //! harmless (RFC 9110 section 9.2.2) or the client gave an Idempotency-Key.
 
@@ -13,11 +13,13 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, request};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::answer::{DEADLINE_MS, ERROR, FORWARDED_BY, Fault, WORKLOAD};
 use crate::body::{Body, Counted, empty, full, incoming};
+use crate::choice;
 use crate::engine::Core;
+use crate::front::run;
 use crate::peer::Peer;
 use crate::router::Entry;
 
@@ -69,6 +71,14 @@ impl Payload {
         }
     }
 
+    /// The whole body once more, if it is small enough to be kept.
+    fn copy(&self) -> Option<Bytes> {
+        match self {
+            Self::Whole(bytes) => Some(bytes.clone()),
+            Self::Stream(_) => None,
+        }
+    }
+
     fn put_back(&mut self, body: Body) {
         if let Self::Stream(stream) = self {
             *stream = Some(body);
@@ -92,11 +102,11 @@ enum Outcome {
 
 struct Broken {
     why: String,
-    /// The connection had been open before and may have died while idle: the node itself may be well.
-    was_reused: bool,
+    /// Only the connection ended (idle, or because a certificate was renewed): the node itself may be well.
+    may_be_well: bool,
 }
 
-/// Have another node answer `request`.
+/// Have another node answer `request`; `key` names its replica on a hashed route.
 ///
 /// # Errors
 /// `route.no_replica`, `route.unreachable`, `route.lost` or `route.deadline`.
@@ -104,73 +114,197 @@ pub(crate) async fn forward(
     core: &Core,
     entry: &Entry,
     request: Request<Body>,
+    key: Option<u64>,
     deadline: Instant,
 ) -> Result<Response<Body>, Fault> {
-    if entry.peers.is_empty() {
+    if entry.bands.is_empty() {
         return Err(no_replica(&entry.workload));
     }
-    let attempts = try_each(core, entry, request, deadline);
-    let response = timeout_at(deadline, attempts).await.unwrap_or_else(|_| {
+    entry.traffic.retries.pay_in();
+    let is_idempotent = is_idempotent(&request);
+    let may_hedge = entry.hedge && may_run_twice_at_once(&request);
+    let (parts, body) = request.into_parts();
+    let attempts = async {
+        let mut ask = Ask {
+            core,
+            entry,
+            here: (entry.is_here && key.is_some()).then(|| parts.clone()),
+            parts: outgoing(core, entry, parts),
+            payload: Payload::of(body).await?,
+            is_idempotent,
+            may_hedge,
+            key,
+            deadline,
+            tried: Vec::new(),
+        };
+        ask.try_each().await
+    };
+    timeout_at(deadline, attempts).await.unwrap_or_else(|_| {
         Err(Fault::new(
             "route.deadline",
             StatusCode::GATEWAY_TIMEOUT,
             "no replica answered in time",
             "the replicas may be overloaded or cut off; `hanse top` shows them",
         ))
-    })?;
-    entry.counters.forwarded.fetch_add(1, Ordering::Relaxed);
-    Ok(response.map(|body| Counted::wrap(body, entry.counters.clone())))
+    })
 }
 
-async fn try_each(
-    core: &Core,
-    entry: &Entry,
-    request: Request<Body>,
+/// One request on its way to another node.
+struct Ask<'a> {
+    core: &'a Core,
+    entry: &'a Entry,
+    /// The request as it came, on a hashed route that this node serves as well.
+    here: Option<request::Parts>,
+    parts: request::Parts,
+    payload: Payload,
+    is_idempotent: bool,
+    may_hedge: bool,
+    key: Option<u64>,
     deadline: Instant,
-) -> Result<Response<Body>, Fault> {
-    let is_idempotent = is_idempotent(&request);
-    let (parts, body) = request.into_parts();
-    let parts = outgoing(core, entry, parts);
-    let mut payload = Payload::of(body).await?;
-    let mut tried: Vec<Arc<Peer>> = Vec::new();
-    let mut worth_another_try: Option<Arc<Peer>> = None;
-    let mut last = Err(no_replica(&entry.workload));
-    for attempt in 0..=MAX_RETRIES {
-        let Some(peer) = nearest(entry, &tried).or_else(|| worth_another_try.take()) else {
-            break;
-        };
-        if attempt > 0 {
-            entry.counters.retried.fetch_add(1, Ordering::Relaxed);
-        }
-        match ask(core, &peer, &parts, &mut payload, is_idempotent, deadline).await {
-            Outcome::Answered(response) => return Ok(response),
-            Outcome::Declined(response) => last = Ok(response),
-            Outcome::Lost(broken) if !is_idempotent => return Err(lost(&peer, &broken.why)),
-            Outcome::Unsent(broken) => {
-                worth_another_try = broken.was_reused.then(|| peer.clone());
-                last = Err(unreachable(&peer, &broken.why));
-            }
-            Outcome::Lost(broken) => {
-                worth_another_try = broken.was_reused.then(|| peer.clone());
-                last = Err(lost(&peer, &broken.why));
-            }
-        }
-        if !payload.is_there() {
-            break;
-        }
-        tried.push(peer);
-    }
-    last
+    tried: Vec<Arc<Peer>>,
 }
 
-fn nearest(entry: &Entry, tried: &[Arc<Peer>]) -> Option<Arc<Peer>> {
-    let now = Instant::now();
-    entry
-        .peers
-        .iter()
-        .filter(|peer| !tried.iter().any(|other| Arc::ptr_eq(peer, other)))
-        .min_by_key(|peer| (peer.rank(now), &peer.node))
-        .cloned()
+impl Ask<'_> {
+    async fn try_each(&mut self) -> Result<Response<Body>, Fault> {
+        let began = Instant::now();
+        let mut worth_another_try: Option<Arc<Peer>> = None;
+        let mut last = Err(no_replica(&self.entry.workload));
+        for attempt in 0..=MAX_RETRIES {
+            let Some(peer) = self.next().or_else(|| worth_another_try.take()) else {
+                break;
+            };
+            if attempt > 0 {
+                if !self.may_spend() {
+                    break;
+                }
+                self.entry.counters.retried.fetch_add(1, Ordering::Relaxed);
+            }
+            let (peer, outcome) = self.hedged(peer).await;
+            match outcome {
+                Outcome::Answered(response) => {
+                    self.entry.traffic.recent.record(began.elapsed());
+                    return Ok(self.passed_on(response));
+                }
+                Outcome::Declined(response) => last = Ok(response),
+                Outcome::Lost(broken) if !self.is_idempotent => return Err(lost(&peer, &broken.why)),
+                Outcome::Unsent(broken) => {
+                    worth_another_try = broken.may_be_well.then(|| peer.clone());
+                    last = Err(unreachable(&peer, &broken.why));
+                }
+                Outcome::Lost(broken) => {
+                    worth_another_try = broken.may_be_well.then(|| peer.clone());
+                    last = Err(lost(&peer, &broken.why));
+                }
+            }
+            if !self.payload.is_there() {
+                break;
+            }
+            self.tried.push(peer);
+        }
+        match self.run_here().await {
+            Some(answered) => answered,
+            None => last.map(|response| self.passed_on(response)),
+        }
+    }
+
+    fn passed_on(&self, response: Response<Body>) -> Response<Body> {
+        self.entry.counters.forwarded.fetch_add(1, Ordering::Relaxed);
+        response.map(|body| Counted::wrap(body, self.entry.counters.clone()))
+    }
+
+    /// The key belongs to a node that cannot be reached, and this one can do it too.
+    async fn run_here(&mut self) -> Option<Result<Response<Body>, Fault>> {
+        let parts = self.here.take()?;
+        let body = self.payload.take()?;
+        let now = Instant::now();
+        let left = self.deadline.saturating_duration_since(now);
+        let (workload, deadline, admitted) = self.core.workloads.admit(&self.entry.workload, now, left).await?;
+        Some(match admitted {
+            Ok(permit) => run(workload, Request::from_parts(parts, body), deadline, permit).await,
+            Err(fault) => {
+                workload.report(&fault);
+                Err(fault)
+            }
+        })
+    }
+
+    fn next(&self) -> Option<Arc<Peer>> {
+        choice::next(self.entry, &self.tried, self.key, Instant::now())
+    }
+
+    /// Whether the budget pays for one more attempt.
+    fn may_spend(&self) -> bool {
+        let may = self.entry.traffic.retries.take(Instant::now());
+        if !may {
+            self.entry.counters.retries_denied.fetch_add(1, Ordering::Relaxed);
+        }
+        may
+    }
+
+    /// Ask `first`, and when it takes longer than nearly all others did, a second one as well; the first answer counts, and the
+    /// other request is cancelled.
+    async fn hedged(&mut self, first: Arc<Peer>) -> (Arc<Peer>, Outcome) {
+        let patience = if self.may_hedge {
+            self.entry.traffic.recent.p95()
+        } else {
+            None
+        };
+        let (Some(patience), Some(copy)) = (patience, self.payload.copy()) else {
+            let outcome = self.ask(&first).await;
+            return (first, outcome);
+        };
+        let mut copy = Payload::Whole(copy);
+        let tried = self.tried.clone();
+        let (core, entry, key) = (self.core, self.entry, self.key);
+        let (parts, deadline, is_idempotent) = (&self.parts, self.deadline, self.is_idempotent);
+        let mut asking = Box::pin(ask(core, &first, parts, &mut self.payload, is_idempotent, deadline));
+        if let Ok(outcome) = timeout(patience, asking.as_mut()).await {
+            drop(asking);
+            return (first, outcome);
+        }
+        let others: Vec<_> = tried.iter().chain([&first]).cloned().collect();
+        let second = choice::next(entry, &others, key, Instant::now()).filter(|peer| !peer.is_ejected(Instant::now()));
+        let second = second.filter(|_| {
+            let may = entry.traffic.retries.take(Instant::now());
+            if !may {
+                entry.counters.retries_denied.fetch_add(1, Ordering::Relaxed);
+            }
+            may
+        });
+        let Some(second) = second else {
+            let outcome = asking.as_mut().await;
+            drop(asking);
+            return (first, outcome);
+        };
+        entry.counters.hedged.fetch_add(1, Ordering::Relaxed);
+        let mut hedge = Box::pin(ask(core, &second, parts, &mut copy, is_idempotent, deadline));
+        tokio::select! {
+            outcome = asking.as_mut() => match outcome {
+                Outcome::Answered(_) => (first.clone(), outcome),
+                // The second may still answer; if not, that is what the next attempt has to deal with.
+                _ => (second.clone(), hedge.as_mut().await),
+            },
+            outcome = hedge.as_mut() => match outcome {
+                Outcome::Answered(_) => {
+                    entry.counters.hedges_won.fetch_add(1, Ordering::Relaxed);
+                    (second.clone(), outcome)
+                }
+                _ => (first.clone(), asking.as_mut().await),
+            },
+        }
+    }
+
+    async fn ask(&mut self, peer: &Arc<Peer>) -> Outcome {
+        ask(
+            self.core,
+            peer,
+            &self.parts,
+            &mut self.payload,
+            self.is_idempotent,
+            self.deadline,
+        )
+        .await
+    }
 }
 
 async fn ask(
@@ -202,33 +336,34 @@ async fn ask(
         HeaderValue::from(u64::try_from(left_ms).unwrap_or(u64::MAX)),
     );
     let asked = peer.begin();
-    let sent_at = Instant::now();
-    let sent = lease.sender.try_send_request(Request::from_parts(parts, body)).await;
-    drop(asked);
-    match sent {
+    match lease.sender.try_send_request(Request::from_parts(parts, body)).await {
         Ok(response) => {
-            peer.answered(sent_at.elapsed(), Instant::now());
+            asked.answered();
             outcome(response.map(incoming), is_idempotent)
         }
         Err(mut failed) => {
             peer.disconnect();
-            let broken = Broken {
-                why: failed.error().to_string(),
-                was_reused: lease.is_reused,
-            };
+            let why = failed.error().to_string();
             match failed.take_message() {
                 Some(request) => {
                     payload.put_back(request.into_body());
-                    Outcome::Unsent(broken)
+                    // It answered the handshake and then took nothing: it ended the connection, perhaps a new one at once.
+                    Outcome::Unsent(Broken { why, may_be_well: true })
                 }
-                None => Outcome::Lost(broken),
+                None => Outcome::Lost(Broken {
+                    why,
+                    may_be_well: lease.is_reused,
+                }),
             }
         }
     }
 }
 
 fn unsent(why: String) -> Outcome {
-    Outcome::Unsent(Broken { why, was_reused: false })
+    Outcome::Unsent(Broken {
+        why,
+        may_be_well: false,
+    })
 }
 
 fn outcome(mut response: Response<Body>, is_idempotent: bool) -> Outcome {
@@ -294,6 +429,12 @@ fn is_idempotent(request: &Request<Body>) -> bool {
         *request.method(),
         Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS
     ) || request.headers().contains_key("idempotency-key")
+}
+
+/// Repeating is harmless for all idempotent methods, running twice at once is not: a late PUT could undo a later one.
+fn may_run_twice_at_once(request: &Request<Body>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+        || request.headers().contains_key("idempotency-key")
 }
 
 fn no_replica(workload: &str) -> Fault {

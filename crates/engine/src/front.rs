@@ -19,7 +19,7 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
-use crate::answer::{Fault, INGRESS, NODE};
+use crate::answer::{ERROR, Fault, INGRESS, NODE};
 use crate::body::{Body, full, incoming};
 use crate::engine::Core;
 use crate::forward::forward;
@@ -27,7 +27,7 @@ use crate::metrics;
 use crate::router::Entry;
 use crate::stall::Impatient;
 use crate::stats::InFlight;
-use crate::{instance, workload::Workload};
+use crate::{choice, instance, workload::Workload};
 
 const RESERVED: &str = "/.hanse/";
 const MAX_HEADER_BYTES: usize = 64 << 10;
@@ -140,11 +140,33 @@ async fn routed(core: &Arc<Core>, request: Request<Body>, began: Instant) -> Res
     };
     let counters = &entry.counters;
     counters.requests.fetch_add(1, Ordering::Relaxed);
+    let shedding = &entry.traffic.shedding;
+    let Some(turn) = shedding.admit() else {
+        counters.shed.fetch_add(1, Ordering::Relaxed);
+        counters.error("route.overloaded");
+        return Err(Fault::shed(shedding.limit()));
+    };
     let in_flight = InFlight::new(counters.clone());
     let answered = served(core, &entry, request, began).await;
-    counters.latency.record(began.elapsed());
+    let took = began.elapsed();
+    counters.latency.record(took);
     drop(in_flight);
+    turn.end(took, had_no_room(&answered), began + took);
+    counters
+        .in_flight_limit
+        .store(u64::from(shedding.limit()), Ordering::Relaxed);
     answered
+}
+
+/// Whether whoever should have answered had too many requests already.
+fn had_no_room(answered: &Result<Response<Body>, Fault>) -> bool {
+    match answered {
+        Ok(response) => response
+            .headers()
+            .get(ERROR)
+            .is_some_and(|code| code == "engine.overloaded"),
+        Err(fault) => fault.code == "engine.overloaded",
+    }
 }
 
 /// Here if the workload runs here and has room, elsewhere otherwise.
@@ -154,10 +176,18 @@ async fn served(
     request: Request<Body>,
     began: Instant,
 ) -> Result<Response<Body>, Fault> {
-    if let Some((workload, deadline, admitted)) = core.workloads.admit(&entry.workload, began, Duration::MAX).await {
+    let key = entry
+        .hash_on
+        .as_ref()
+        .and_then(|on| on.key(request.uri(), request.headers()));
+    let is_elsewhere =
+        key.is_some_and(|key| !entry.is_here || !choice::is_ours(entry, &core.config.node, key, Instant::now()));
+    if !is_elsewhere
+        && let Some((workload, deadline, admitted)) = core.workloads.admit(&entry.workload, began, Duration::MAX).await
+    {
         match admitted {
             Ok(permit) => return run(workload, request, deadline, permit).await,
-            Err(fault) if fault.status == StatusCode::SERVICE_UNAVAILABLE && !entry.peers.is_empty() => {
+            Err(fault) if fault.status == StatusCode::SERVICE_UNAVAILABLE && !entry.bands.is_empty() => {
                 entry.counters.retried.fetch_add(1, Ordering::Relaxed);
             }
             Err(fault) => {
@@ -166,7 +196,7 @@ async fn served(
             }
         }
     }
-    let answered = forward(core, entry, request, began + core.config.request_timeout()).await;
+    let answered = forward(core, entry, request, key, began + core.config.request_timeout()).await;
     if let Err(fault) = &answered {
         entry.counters.error(fault.code);
     }

@@ -1,9 +1,10 @@
 //! Who a node is and whom it believes: X.509-SVIDs in, TLS configurations out.
 //!
 //! Both ends of a mesh connection show a certificate that chains to the trust bundle and carries exactly one URI, the SPIFFE
-//! ID of a node of our trust domain. TLS 1.3 only, X25519MLKEM768 preferred. No session is ever resumed, because a
+//! ID of a node of our trust domain that has not been revoked. TLS 1.3 only, X25519MLKEM768 preferred. No session is ever resumed, because a
 //! resumed one would not look at the certificate again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -57,6 +58,7 @@ impl Identity {
         chain_pem: &[u8],
         key_pem: &[u8],
         bundle_pem: &[u8],
+        revoked: &[String],
         trust_domain: &str,
         node: &str,
     ) -> Result<Self, EngineError> {
@@ -72,7 +74,7 @@ impl Identity {
                 svid.id
             )));
         }
-        let verifier = SvidVerifier::new(roots, trust_domain)?;
+        let verifier = SvidVerifier::new(roots, trust_domain, revoked)?;
         verifier
             .verify_chain(leaf, chain.get(1..).unwrap_or_default(), UnixTime::now())
             .map_err(|cause| invalid(format!("the certificate does not chain to the trust bundle: {cause}")))?;
@@ -241,13 +243,15 @@ fn invalid(what: impl std::fmt::Display) -> EngineError {
 #[derive(Debug)]
 struct SvidVerifier {
     trust_domain: String,
+    /// SPIFFE IDs that are refused however long their certificates are valid.
+    revoked: BTreeSet<String>,
     roots: Arc<RootCertStore>,
     clients: Arc<dyn ClientCertVerifier>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl SvidVerifier {
-    fn new(roots: Arc<RootCertStore>, trust_domain: &str) -> Result<Self, EngineError> {
+    fn new(roots: Arc<RootCertStore>, trust_domain: &str, revoked: &[String]) -> Result<Self, EngineError> {
         let provider = provider();
         let algorithms = provider.signature_verification_algorithms;
         let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider)
@@ -255,6 +259,7 @@ impl SvidVerifier {
             .map_err(invalid)?;
         Ok(Self {
             trust_domain: trust_domain.to_owned(),
+            revoked: revoked.iter().cloned().collect(),
             roots,
             clients,
             algorithms,
@@ -277,9 +282,12 @@ impl SvidVerifier {
     }
 
     fn verify_id(&self, leaf: &CertificateDer<'_>) -> Result<(), Error> {
-        svid(leaf, &self.trust_domain)
-            .map(drop)
-            .map_err(|_| Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        let shown = svid(leaf, &self.trust_domain)
+            .map_err(|_| Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))?;
+        if self.revoked.contains(&shown.id) {
+            return Err(Error::InvalidCertificate(CertificateError::Revoked));
+        }
+        Ok(())
     }
 }
 

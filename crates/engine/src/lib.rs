@@ -15,7 +15,9 @@
 
 mod answer;
 mod body;
+mod budget;
 mod cache;
+mod choice;
 mod component;
 mod config;
 mod destination;
@@ -31,12 +33,16 @@ mod logs;
 mod mesh;
 mod metrics;
 mod peer;
+mod recent;
 mod router;
 mod runtime;
+mod shedding;
 mod stall;
 mod stats;
+mod stream;
 #[cfg(test)]
 mod testing;
+mod trust;
 mod workload;
 
 pub use component::{ComponentInfo, inspect};

@@ -25,6 +25,36 @@ const PER_WORKLOAD: &[(&str, &str, &str, Read)] = &[
     ("requests_retried_total", "counter", "Attempts beyond the first.", |w| {
         w.retried
     }),
+    (
+        "retries_denied_total",
+        "counter",
+        "Attempts the retry budget did not allow.",
+        |w| w.retries_denied,
+    ),
+    (
+        "requests_hedged_total",
+        "counter",
+        "Requests asked of a second replica.",
+        |w| w.hedged,
+    ),
+    (
+        "hedges_won_total",
+        "counter",
+        "Hedged requests the second replica answered.",
+        |w| w.hedges_won,
+    ),
+    (
+        "requests_shed_total",
+        "counter",
+        "Requests refused by the limit of the route.",
+        |w| w.shed,
+    ),
+    (
+        "requests_in_flight_limit",
+        "gauge",
+        "Requests the front may hold at once.",
+        |w| w.in_flight_limit,
+    ),
     ("requests_in_flight", "gauge", "Requests being answered.", |w| {
         w.in_flight
     }),
@@ -136,6 +166,12 @@ fn write_all(out: &mut String, stats: &EngineStats) -> std::fmt::Result {
             "counter",
             "Components compiled.",
             stats.cache_misses,
+        ),
+        (
+            "cache_hashed_total",
+            "counter",
+            "Compiled components read whole to compare their digest.",
+            stats.cache_hashed,
         ),
         (
             "cache_write_failures_total",

@@ -74,6 +74,18 @@ impl Peer {
         }
     }
 
+    pub(crate) fn modelled_us(&self) -> u64 {
+        self.modelled_rtt_us.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_ejected(&self, now: Instant) -> bool {
+        self.health().is_ejected(now)
+    }
+
     /// Order of preference at `now`, lowest first: reachable ones by expected time, ejected ones last.
     pub(crate) fn rank(&self, now: Instant) -> (bool, u64) {
         let waiting = self.in_flight.load(Ordering::Relaxed) + 1;
@@ -95,24 +107,27 @@ impl Peer {
     /// Count a request as in flight while the guard lives.
     pub(crate) fn begin(self: &Arc<Self>) -> Asked {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Asked(self.clone())
+        Asked {
+            peer: self.clone(),
+            sent_at: Instant::now(),
+            has_answered: false,
+        }
     }
 
     /// A response header came after `took`.
     pub(crate) fn answered(&self, took: Duration, now: Instant) {
         let mut health = self.health();
-        let sample = took.as_micros() as f64;
-        let average = match health.measured {
-            None => sample,
-            Some((average, _)) if sample >= average => sample,
-            Some((average, at)) => {
-                let kept = decay(now.saturating_duration_since(at)).min(0.9);
-                sample + (average - sample) * kept
-            }
-        };
-        health.measured = Some((average, now));
         health.failures = 0;
         health.ejected_until = None;
+        health.measure(took, now);
+    }
+
+    /// Nobody waits any longer for an answer: it took at least so long.
+    fn given_up(&self, after: Duration, now: Instant) {
+        let mut health = self.health();
+        if after.as_micros() as f64 > self.expected_us(&health, now) {
+            health.measure(after, now);
+        }
     }
 
     /// It could not be reached: leave it alone for a while, longer each time.
@@ -226,6 +241,20 @@ impl Peer {
 }
 
 impl Health {
+    /// A slower answer counts at once, a faster one slowly.
+    fn measure(&mut self, took: Duration, now: Instant) {
+        let sample = took.as_micros() as f64;
+        let average = match self.measured {
+            None => sample,
+            Some((average, _)) if sample >= average => sample,
+            Some((average, at)) => {
+                let kept = decay(now.saturating_duration_since(at)).min(0.9);
+                sample + (average - sample) * kept
+            }
+        };
+        self.measured = Some((average, now));
+    }
+
     fn is_ejected(&self, now: Instant) -> bool {
         self.ejected_until.is_some_and(|until| now < until)
     }
@@ -237,11 +266,26 @@ fn decay(age: Duration) -> f64 {
 }
 
 /// A request that a peer is working on.
-pub(crate) struct Asked(Arc<Peer>);
+pub(crate) struct Asked {
+    peer: Arc<Peer>,
+    sent_at: Instant,
+    has_answered: bool,
+}
+
+impl Asked {
+    /// A response header came.
+    pub(crate) fn answered(mut self) {
+        self.has_answered = true;
+        self.peer.answered(self.sent_at.elapsed(), Instant::now());
+    }
+}
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.peer.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if !self.has_answered {
+            self.peer.given_up(self.sent_at.elapsed(), Instant::now());
+        }
     }
 }
 
@@ -301,8 +345,19 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_is_given_up_teaches_how_slow_the_peer_is_at_least() {
+        let (peer, now) = (peer(), Instant::now());
+        peer.given_up(Duration::from_micros(10), now);
+        assert_eq!(peer.rank(now), (false, 1000));
+        peer.given_up(Duration::from_millis(30), now);
+        assert_eq!(peer.rank(now), (false, 30_000));
+    }
+
+    #[test]
     fn requests_in_flight_make_a_peer_dearer() {
         let (peer, now) = (peer(), Instant::now());
+        // Far enough that the guard's own short life is no slow answer.
+        peer.modelled_rtt_us.store(1_000, Ordering::Relaxed);
         let asked = peer.begin();
         assert_eq!(peer.rank(now).1, 2000);
         drop(asked);

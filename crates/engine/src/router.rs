@@ -3,9 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
+use crate::budget::RetryBudget;
+use crate::choice::{Band, HashOn, bands};
 use crate::error::EngineError;
 use crate::peer::{Peer, Peers};
+use crate::recent::Recent;
+use crate::shedding::Shedding;
 use crate::stats::{Counters, Registry};
+use crate::stream::Stream;
+
+/// Requests of one route that a front holds at once, whatever their latency.
+const MAX_IN_FLIGHT: u32 = 4096;
 
 /// A path of the front and the workload behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +28,28 @@ pub struct Route {
     pub host: Option<String>,
     /// Where the workload runs; this node may be among them.
     pub replicas: Vec<Replica>,
+    /// `path` or `header:<name>`: equal values go to the same replica. `None`: the nearest that is quick.
+    pub hash_on: Option<String>,
+    /// Whether a GET, HEAD or OPTIONS, or a request with an Idempotency-Key, that another node takes long to answer is
+    /// asked of a second one as well.
+    pub hedge: bool,
+    /// Requests that this front holds at once at most; the limit in force may be lower when answers take long.
+    pub max_in_flight: u32,
+}
+
+impl Route {
+    /// A route of every host, with defaults and no replicas.
+    pub fn new(workload: impl Into<String>, path_prefix: impl Into<String>) -> Self {
+        Self {
+            workload: workload.into(),
+            path_prefix: path_prefix.into(),
+            host: None,
+            replicas: Vec::new(),
+            hash_on: None,
+            hedge: true,
+            max_in_flight: MAX_IN_FLIGHT,
+        }
+    }
 }
 
 /// A node that runs a workload.
@@ -37,8 +69,41 @@ pub struct Replica {
 pub(crate) struct Entry {
     pub(crate) workload: String,
     pub(crate) counters: Arc<Counters>,
-    /// Replicas on other nodes.
-    pub(crate) peers: Vec<Arc<Peer>>,
+    /// Replicas on other nodes, nearest band first.
+    pub(crate) bands: Vec<Band>,
+    /// Whether this node is among the replicas.
+    pub(crate) is_here: bool,
+    pub(crate) hash_on: Option<HashOn>,
+    pub(crate) hedge: bool,
+    pub(crate) traffic: Arc<Traffic>,
+}
+
+impl Entry {
+    pub(crate) fn peers(&self) -> impl Iterator<Item = &Arc<Peer>> {
+        self.bands.iter().flatten()
+    }
+}
+
+/// What a route has learned, handed on from one table to the next.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    pub(crate) retries: RetryBudget,
+    pub(crate) shedding: Arc<Shedding>,
+    /// Of requests that other nodes answered.
+    pub(crate) recent: Recent,
+    pub(crate) choice: Stream,
+}
+
+impl Traffic {
+    fn new(route: &Route, seed: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            retries: RetryBudget::new(now),
+            shedding: Arc::new(Shedding::new(route.max_in_flight, now)),
+            recent: Recent::new(),
+            choice: Stream::new(seed, &format!("router.choice/{}{}", route.workload, route.path_prefix)),
+        }
+    }
 }
 
 type Prefixes = HashMap<String, Arc<Entry>>;
@@ -53,24 +118,35 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Build a table for `node`.
+    /// Build a table for `node` that goes on with what the routes of `before` have learned.
     ///
     /// # Errors
-    /// `route.invalid` for a prefix without leading slash, `route.duplicate` for two routes with equal host and prefix.
-    pub(crate) fn new(routes: &[Route], node: &str, peers: &Peers, stats: &Registry) -> Result<Self, EngineError> {
+    /// `route.invalid` for a prefix without leading slash or an unknown hash key, `route.duplicate` for two routes with equal
+    /// host and prefix.
+    pub(crate) fn new(
+        routes: &[Route],
+        node: &str,
+        seed: u64,
+        peers: &Peers,
+        stats: &Registry,
+        before: &Self,
+    ) -> Result<Self, EngineError> {
         let mut table = Self::default();
         for route in routes {
             let prefix = normal(&route.path_prefix)?;
             table.depth = table.depth.max(segments(&prefix));
+            let others = route.replicas.iter().filter(|replica| replica.node != node);
+            let learned = before.exact(route.host.as_deref(), &prefix).filter(|entry| {
+                entry.workload == route.workload && entry.traffic.shedding.most() == route.max_in_flight.max(1)
+            });
             let entry = Arc::new(Entry {
                 workload: route.workload.clone(),
                 counters: stats.workload(&route.workload),
-                peers: route
-                    .replicas
-                    .iter()
-                    .filter(|replica| replica.node != node)
-                    .map(|replica| peers.get(replica))
-                    .collect(),
+                bands: bands(others.map(|replica| peers.get(replica)).collect()),
+                is_here: route.replicas.iter().any(|replica| replica.node == node),
+                hash_on: route.hash_on.as_deref().map(HashOn::parse).transpose()?,
+                hedge: route.hedge,
+                traffic: learned.map_or_else(|| Arc::new(Traffic::new(route, seed)), |entry| entry.traffic.clone()),
             });
             let prefixes = match &route.host {
                 Some(host) => table.hosts.entry(host.to_ascii_lowercase()).or_default(),
@@ -99,6 +175,13 @@ impl Table {
         of_host
             .and_then(|prefixes| self.longest(prefixes, path))
             .or_else(|| self.longest(&self.any_host, path))
+    }
+
+    fn exact(&self, host: Option<&str>, prefix: &str) -> Option<&Arc<Entry>> {
+        match host {
+            Some(host) => self.hosts.get(&host.to_ascii_lowercase())?.get(prefix),
+            None => self.any_host.get(prefix),
+        }
     }
 
     fn longest<'a>(&self, prefixes: &'a Prefixes, path: &str) -> Option<&'a Arc<Entry>> {
@@ -146,15 +229,20 @@ mod tests {
 
     fn route(workload: &str, prefix: &str, host: Option<&str>) -> Route {
         Route {
-            workload: workload.to_owned(),
-            path_prefix: prefix.to_owned(),
             host: host.map(str::to_owned),
-            replicas: Vec::new(),
+            ..Route::new(workload, prefix)
         }
     }
 
     fn table(routes: &[Route]) -> Result<Table, EngineError> {
-        Table::new(routes, "here", &Peers::default(), &Registry::default())
+        Table::new(
+            routes,
+            "here",
+            0,
+            &Peers::default(),
+            &Registry::default(),
+            &Table::default(),
+        )
     }
 
     #[test]
@@ -183,6 +271,19 @@ mod tests {
     fn without_a_route_there_is_no_entry() {
         assert!(table(&[]).unwrap().find("x", "/").is_none());
         assert!(table(&[route("a", "/a", None)]).unwrap().find("x", "/b/a").is_none());
+    }
+
+    #[test]
+    fn what_a_route_has_learned_outlives_the_table_but_not_the_workload() {
+        let (peers, stats) = (Peers::default(), Registry::default());
+        let table = |workload: &str, before: &Table| {
+            Table::new(&[route(workload, "/a", None)], "here", 0, &peers, &stats, before).unwrap()
+        };
+        let first = table("w", &Table::default());
+        let (same, other) = (table("w", &first), table("v", &first));
+        let traffic = |table: &Table| table.find("x", "/a").unwrap().traffic.clone();
+        assert!(Arc::ptr_eq(&traffic(&first), &traffic(&same)));
+        assert!(!Arc::ptr_eq(&traffic(&first), &traffic(&other)));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) struct Histogram {
 }
 
 impl Histogram {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             buckets: std::array::from_fn(|_| AtomicU32::new(0)),
         }
@@ -29,6 +29,14 @@ impl Histogram {
         let us = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
         if let Some(bucket) = self.buckets.get(bucket_of(us)) {
             bucket.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Let every record so far count half.
+    pub(crate) fn fade(&self) {
+        for bucket in &self.buckets {
+            let count = bucket.load(Ordering::Relaxed);
+            bucket.fetch_sub(count / 2, Ordering::Relaxed);
         }
     }
 
@@ -79,6 +87,11 @@ pub(crate) struct Counters {
     pub(crate) in_flight: AtomicU64,
     pub(crate) forwarded: AtomicU64,
     pub(crate) retried: AtomicU64,
+    pub(crate) retries_denied: AtomicU64,
+    pub(crate) hedged: AtomicU64,
+    pub(crate) hedges_won: AtomicU64,
+    pub(crate) shed: AtomicU64,
+    pub(crate) in_flight_limit: AtomicU64,
     pub(crate) instances_started: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
@@ -98,6 +111,11 @@ impl Counters {
             in_flight: AtomicU64::new(0),
             forwarded: AtomicU64::new(0),
             retried: AtomicU64::new(0),
+            retries_denied: AtomicU64::new(0),
+            hedged: AtomicU64::new(0),
+            hedges_won: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
+            in_flight_limit: AtomicU64::new(0),
             instances_started: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
@@ -134,6 +152,11 @@ impl Counters {
             in_flight: get(&self.in_flight),
             forwarded: get(&self.forwarded),
             retried: get(&self.retried),
+            retries_denied: get(&self.retries_denied),
+            hedged: get(&self.hedged),
+            hedges_won: get(&self.hedges_won),
+            shed: get(&self.shed),
+            in_flight_limit: get(&self.in_flight_limit),
             instances_started: get(&self.instances_started),
             bytes_in: get(&self.bytes_in),
             bytes_out: get(&self.bytes_out),
@@ -173,6 +196,7 @@ pub(crate) struct Registry {
     pub(crate) connections: AtomicU64,
     pub(crate) cache_hits: AtomicU64,
     pub(crate) cache_misses: AtomicU64,
+    pub(crate) cache_hashed: AtomicU64,
     pub(crate) cache_write_failures: AtomicU64,
     pub(crate) mesh_refused: AtomicU64,
     pub(crate) unrouted: AtomicU64,
@@ -214,6 +238,7 @@ impl Registry {
             connections: get(&self.connections),
             cache_hits: get(&self.cache_hits),
             cache_misses: get(&self.cache_misses),
+            cache_hashed: get(&self.cache_hashed),
             cache_write_failures: get(&self.cache_write_failures),
             mesh_refused: get(&self.mesh_refused),
             unrouted: get(&self.unrouted),
@@ -245,6 +270,16 @@ pub struct WorkloadStats {
     pub forwarded: u64,
     /// Attempts beyond the first.
     pub retried: u64,
+    /// Attempts that the retry budget did not allow.
+    pub retries_denied: u64,
+    /// Requests asked of a second replica because the first took long.
+    pub hedged: u64,
+    /// Those of them that the second answered first.
+    pub hedges_won: u64,
+    /// Requests refused at the front because the route held as many as it may.
+    pub shed: u64,
+    /// Requests the front may hold at once by the latency it measured; 0 before the first.
+    pub in_flight_limit: u64,
     /// Instances made (cold starts).
     pub instances_started: u64,
     /// Request body bytes.
@@ -297,6 +332,8 @@ pub struct EngineStats {
     pub cache_hits: u64,
     /// Components compiled.
     pub cache_misses: u64,
+    /// Compiled components that were read whole to compare their digest.
+    pub cache_hashed: u64,
     /// Compiled components that could not be stored.
     pub cache_write_failures: u64,
     /// Mesh connections refused for lack of a valid identity on either side.

@@ -48,22 +48,26 @@ impl Engine {
             .map_err(|error| to_python(py, &error))
     }
 
-    /// Take a new certificate, key and trust bundle.
+    /// Take a new certificate, key and trust bundle, and the identities that are refused from now on.
+    #[pyo3(signature = (certificate_chain_pem, private_key_pem, trust_bundle_pem, revoked=Vec::new()))]
     fn set_identity(
         &self,
         py: Python<'_>,
         certificate_chain_pem: &[u8],
         private_key_pem: &[u8],
         trust_bundle_pem: &[u8],
+        revoked: Vec<String>,
     ) -> PyResult<()> {
         py.detach(|| {
             self.0
-                .set_identity(certificate_chain_pem, private_key_pem, trust_bundle_pem)
+                .set_identity(certificate_chain_pem, private_key_pem, trust_bundle_pem, &revoked)
         })
         .map_err(|error| to_python(py, &error))
     }
 
     /// Make a workload ready to run here, or replace it.
+    #[pyo3(signature = (workload, component, limits, egress, env, *, digest=None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn load(
         &self,
         py: Python<'_>,
@@ -72,6 +76,7 @@ impl Engine {
         limits: &Limits,
         egress: Vec<PyRef<'_, EgressRule>>,
         env: BTreeMap<String, String>,
+        digest: Option<&str>,
     ) -> PyResult<()> {
         let limits = hanse_engine::Limits::from(limits);
         let egress: Vec<_> = egress
@@ -79,8 +84,14 @@ impl Engine {
             .map(|rule| hanse_engine::EgressRule::from(&**rule))
             .collect();
         let env = env.into_iter().collect();
-        py.detach(|| self.0.load(workload, component, limits, &egress, env))
-            .map_err(|error| to_python(py, &error))
+        py.detach(|| match digest {
+            None => self.0.load(workload, component, limits, &egress, env),
+            Some(digest) => {
+                let digest = digest.strip_prefix("sha256:").unwrap_or(digest);
+                self.0.load_known(workload, component, digest, limits, &egress, env)
+            }
+        })
+        .map_err(|error| to_python(py, &error))
     }
 
     /// Take a workload off after its requests have ended, or after the grace.

@@ -21,6 +21,7 @@ pub(crate) struct EngineConfig {
     connect_timeout_ms: u64,
     request_timeout_ms: u64,
     log_lines: usize,
+    seed: u64,
 }
 
 #[pymethods]
@@ -28,7 +29,7 @@ impl EngineConfig {
     #[new]
     #[pyo3(signature = (*, node, trust_domain, front_bind, mesh_bind, cache_dir, max_instances=256, worker_threads=2,
         max_component_bytes=67_108_864, max_connections=4096, header_timeout_ms=10_000, write_timeout_ms=30_000, connect_timeout_ms=1_000,
-        request_timeout_ms=30_000, log_lines=1_000))]
+        request_timeout_ms=30_000, log_lines=1_000, seed=0))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         node: String,
@@ -45,6 +46,7 @@ impl EngineConfig {
         connect_timeout_ms: u64,
         request_timeout_ms: u64,
         log_lines: usize,
+        seed: u64,
     ) -> Self {
         Self {
             node,
@@ -61,6 +63,7 @@ impl EngineConfig {
             connect_timeout_ms,
             request_timeout_ms,
             log_lines,
+            seed,
         }
     }
 
@@ -86,6 +89,7 @@ impl From<&EngineConfig> for hanse_engine::EngineConfig {
             connect_timeout_ms: config.connect_timeout_ms,
             request_timeout_ms: config.request_timeout_ms,
             log_lines: config.log_lines,
+            seed: config.seed,
         }
     }
 }
@@ -257,18 +261,35 @@ pub(crate) struct Route {
     #[pyo3(get)]
     host: Option<String>,
     replicas: Vec<Replica>,
+    #[pyo3(get)]
+    hash_on: Option<String>,
+    #[pyo3(get)]
+    hedge: bool,
+    #[pyo3(get)]
+    max_in_flight: u32,
 }
 
 #[pymethods]
 impl Route {
     #[new]
-    #[pyo3(signature = (*, workload, path_prefix, host=None, replicas))]
-    fn new(workload: String, path_prefix: String, host: Option<String>, replicas: Vec<Replica>) -> Self {
+    #[pyo3(signature = (*, workload, path_prefix, host=None, replicas, hash_on=None, hedge=true, max_in_flight=4096))]
+    fn new(
+        workload: String,
+        path_prefix: String,
+        host: Option<String>,
+        replicas: Vec<Replica>,
+        hash_on: Option<String>,
+        hedge: bool,
+        max_in_flight: u32,
+    ) -> Self {
         Self {
             workload,
             path_prefix,
             host,
             replicas,
+            hash_on,
+            hedge,
+            max_in_flight,
         }
     }
 
@@ -295,6 +316,9 @@ impl From<&Route> for hanse_engine::Route {
             path_prefix: route.path_prefix.clone(),
             host: route.host.clone(),
             replicas: route.replicas.iter().map(replica).collect(),
+            hash_on: route.hash_on.clone(),
+            hedge: route.hedge,
+            max_in_flight: route.max_in_flight,
         }
     }
 }

@@ -124,6 +124,11 @@ pub(crate) struct WorkloadStats {
     in_flight: u64,
     forwarded: u64,
     retried: u64,
+    retries_denied: u64,
+    hedged: u64,
+    hedges_won: u64,
+    shed: u64,
+    in_flight_limit: u64,
     instances_started: u64,
     bytes_in: u64,
     bytes_out: u64,
@@ -146,6 +151,11 @@ impl From<hanse_engine::WorkloadStats> for WorkloadStats {
             in_flight: stats.in_flight,
             forwarded: stats.forwarded,
             retried: stats.retried,
+            retries_denied: stats.retries_denied,
+            hedged: stats.hedged,
+            hedges_won: stats.hedges_won,
+            shed: stats.shed,
+            in_flight_limit: stats.in_flight_limit,
             instances_started: stats.instances_started,
             bytes_in: stats.bytes_in,
             bytes_out: stats.bytes_out,
@@ -205,6 +215,8 @@ pub(crate) struct EngineStats {
     #[pyo3(get)]
     cache_misses: u64,
     #[pyo3(get)]
+    cache_hashed: u64,
+    #[pyo3(get)]
     cache_write_failures: u64,
     #[pyo3(get)]
     mesh_refused: u64,
@@ -241,6 +253,7 @@ impl EngineStats {
             connections: stats.connections,
             cache_hits: stats.cache_hits,
             cache_misses: stats.cache_misses,
+            cache_hashed: stats.cache_hashed,
             cache_write_failures: stats.cache_write_failures,
             mesh_refused: stats.mesh_refused,
             unrouted: stats.unrouted,

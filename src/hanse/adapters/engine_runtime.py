@@ -114,10 +114,12 @@ class EngineRuntime:
             ]
         )
 
-    async def set_identity(self, certificate_chain_pem: bytes, private_key_pem: bytes, bundle_pem: bytes) -> None:
-        """Swap the SVID used between nodes."""
+    async def set_identity(
+        self, certificate_chain_pem: bytes, private_key_pem: bytes, bundle_pem: bytes, revoked: Sequence[str]
+    ) -> None:
+        """Swap the SVID used between nodes, and whom the mesh refuses; open connections end with the old ones."""
         try:
-            self._engine.set_identity(certificate_chain_pem, private_key_pem, bundle_pem)
+            self._engine.set_identity(certificate_chain_pem, private_key_pem, bundle_pem, revoked)
         except _engine.EngineError as error:
             raise _failure(error) from error
         if self._on_identity is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any
 
@@ -17,9 +18,12 @@ from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
+from hanse.app.policy_api import policy_router
 from hanse.control import inspect
 from hanse.control.controller import Controller
+from hanse.control.cosigning import CosigningView
 from hanse.control.service import FabricService, NotFound, SpecRefused
+from hanse.control.state_anchor import StateHealth
 from hanse.control.views import (
     ExplainView,
     InstanceView,
@@ -33,11 +37,14 @@ from hanse.control.views import (
     WorkloadDetail,
     WorkloadView,
 )
+from hanse.control.witness import WitnessedView
 from hanse.core.errors import ConflictError, HanseError, StoreError, WireError
 from hanse.core.fabric import Grade, Tier
 from hanse.core.ids import Digest, InstanceId, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.ports import ControlPorts
+from hanse.ledger.witness import MAX_REQUEST_BYTES
 from hanse.manifest import ManifestError
+from hanse.policy import FactError, PolicyError
 from hanse.wire import canonical
 from hanse.wire.messages import JoinRequest
 
@@ -93,6 +100,19 @@ class TokenMade(BaseModel):
     expires_us: int
 
 
+class PolicyBody(BaseModel):
+    """A policy file (C2SP tlog-policy) as text."""
+
+    model_config = ConfigDict(extra="forbid")
+    policy: str = Field(max_length=2**20)
+
+
+class WitnessesBody(PolicyBody):
+    """Witnesses with their addresses, and the authorities of their servers (PEM)."""
+
+    bundle_pem: str = Field(default="", max_length=2**18)
+
+
 class LogRow(BaseModel):
     """One log line of a workload on one node."""
 
@@ -144,6 +164,7 @@ def build_api(
     app.add_exception_handler(HanseError, _answer_error)
     app.state.token = token
     secured = [Depends(authenticated)]
+    app.include_router(policy_router(controller), dependencies=secured)
 
     @app.get("/api/v1/health")
     async def health() -> dict[str, bool]:
@@ -221,16 +242,16 @@ def build_api(
         """Every node."""
         return inspect.nodes(controller)
 
-    @app.post("/api/v1/nodes/{node}/drain", status_code=202, dependencies=secured)
-    async def drain(node: str, undo: bool = False) -> dict[str, str]:
+    @app.post("/api/v1/nodes/{node}/drain", status_code=202)
+    async def drain(node: str, by: User, undo: bool = False) -> dict[str, str]:
         """Empty a node on purpose, or with `undo` let it take work again."""
-        await service.set_draining(NodeId(node), not undo)
+        await service.set_draining(NodeId(node), not undo, user=by)
         return {"status": "ready" if undo else "draining"}
 
-    @app.post("/api/v1/nodes/{node}/revoke", status_code=202, dependencies=secured)
-    async def revoke(node: str) -> dict[str, str]:
+    @app.post("/api/v1/nodes/{node}/revoke", status_code=202)
+    async def revoke(node: str, by: User) -> dict[str, str]:
         """Withdraw a node's standing."""
-        await service.revoke(NodeId(node))
+        await service.revoke(NodeId(node), user=by)
         return {"status": "revoked"}
 
     @app.get("/api/v1/operators", dependencies=secured)
@@ -253,9 +274,10 @@ def build_api(
         """Traffic per workload and node."""
         return await service.top()
 
-    @app.post("/api/v1/tokens", dependencies=secured)
-    async def token_for(body: TokenBody) -> TokenMade:
+    @app.post("/api/v1/tokens")
+    async def token_for(body: TokenBody, by: User) -> TokenMade:
         """Make a one-time join token."""
+        await service.note("admit", f"node/{body.node}" if body.node else f"site/{body.site}", user=by)
         text, kept = await controller.enrolment.mint(
             site=SiteId(body.site),
             operator=OperatorId(body.operator),
@@ -286,7 +308,53 @@ def build_api(
     @app.get("/api/v1/ledger/policy", dependencies=secured)
     async def ledger_policy() -> Response:
         """The keys that sign this domain's ledger (C2SP tlog-policy)."""
-        return Response(controller.journal.policy_text, media_type="text/plain; charset=utf-8")
+        return Response(await controller.cosigning.policy_text(), media_type="text/plain; charset=utf-8")
+
+    @app.get("/api/v1/ledger/state", dependencies=secured)
+    async def state_health() -> StateHealth:
+        """The fabric's store against the state that the ledger anchored last: silent loss and rot."""
+        return await controller.anchor.check()
+
+    @app.get("/api/v1/ledger/witnesses", dependencies=secured)
+    async def ledger_witnesses() -> CosigningView:
+        """Who cosigns this domain's ledger, how far, and whether any of them saw another history."""
+        return await controller.cosigning.view()
+
+    @app.put("/api/v1/ledger/witnesses", status_code=202, dependencies=secured)
+    async def use_witnesses(body: WitnessesBody) -> dict[str, str]:
+        """Have these witnesses cosign from now on (C2SP tlog-policy with their addresses)."""
+        await controller.cosigning.use(body.policy.encode(), body.bundle_pem)
+        return {"status": "asked"}
+
+    @app.get("/api/v1/witness/logs", dependencies=secured)
+    async def witnessed_logs() -> tuple[WitnessedView, ...]:
+        """Logs of other domains that this domain cosigns."""
+        return await controller.witness.logs()
+
+    @app.get("/api/v1/witness/keys", dependencies=secured)
+    async def witness_keys() -> list[str]:
+        """The verifier keys of this domain as a witness, for others' policies."""
+        return [key.vkey for key in controller.witness.keys]
+
+    @app.put("/api/v1/witness/logs", status_code=202, dependencies=secured)
+    async def witness_log(body: PolicyBody) -> dict[str, str]:
+        """Cosign another domain's log from now on, by that domain's policy."""
+        return {"origin": await controller.witness.add_log(body.policy.encode())}
+
+    @app.post("/witness/add-checkpoint")
+    async def add_checkpoint(request: Request) -> Response:
+        """Cosign a checkpoint of a log that is witnessed here (C2SP tlog-witness): its signature is what admits it."""
+        body = await _read_body(request, MAX_REQUEST_BYTES, code="witness.too_large")
+        answer = await controller.witness.add_checkpoint(body)
+        return Response(answer.body, answer.status, media_type=answer.media_type)
+
+    @app.get("/witness/{origin_hash}/checkpoint")
+    async def witnessed_checkpoint(origin_hash: str) -> Response:
+        """The last cosigned checkpoint of a log, by the SHA-256 of its origin."""
+        found = await controller.witness.checkpoint(origin_hash) if re.fullmatch("[0-9a-f]{64}", origin_hash) else None
+        if found is None:
+            raise NotFound("no such log is witnessed here")
+        return Response(found, media_type="text/plain; charset=utf-8")
 
     @app.get("/api/v1/ledger/entries", dependencies=secured)
     async def ledger_entries(after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
@@ -343,7 +411,7 @@ def _read_after(text: str) -> dict[NodeId, int]:
 
 STATUS_OF: dict[type[HanseError], int] = {
     Unauthorised: 401, NotFound: 404, ManifestError: 422, SpecRefused: 422, ConflictError: 409, TooLarge: 413,
-    StoreError: 503, WireError: 400,
+    StoreError: 503, WireError: 400, PolicyError: 422, FactError: 422,
 }  # fmt: skip
 
 

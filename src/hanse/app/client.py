@@ -20,6 +20,9 @@ import httpx
 import msgspec
 
 from hanse.app.context import Context
+from hanse.control.cosigning import CosigningView
+from hanse.control.state_anchor import StateHealth
+from hanse.control.supposing import PackView
 from hanse.control.views import (
     ExplainView,
     InstanceView,
@@ -33,8 +36,10 @@ from hanse.control.views import (
     WorkloadDetail,
     WorkloadView,
 )
+from hanse.control.witness import WitnessedView
 from hanse.core.errors import HanseError
 from hanse.core.ids import Digest
+from hanse.policy import PolicyDiff
 
 T = TypeVar("T")
 
@@ -241,6 +246,21 @@ class Client:
         body = {"site": site, "operator": operator, "tier": tier, "grade": grade, "node": node}
         return self._ask("POST", "/api/v1/tokens", TokenMade, json=body)
 
+    # --- policy: questions that change nothing ---
+
+    def policy_packs(self) -> tuple[PackView, ...]:
+        """The packs in force."""
+        return self._get("/api/v1/policy/packs", tuple[PackView, ...])
+
+    def policy_diff(self, old: Mapping[str, str] | None, new: Mapping[str, str]) -> PolicyDiff:
+        """What changes between two sets of packs; `old` None means those in force. Raises ApiError."""
+        body = {"old": None if old is None else dict(old), "new": dict(new)}
+        return self._ask("POST", "/api/v1/policy/diff", PolicyDiff, json=body, is_idempotent=True)
+
+    def policy_impact(self, facts: Sequence[str]) -> PolicyDiff:
+        """What supposed facts would do. Raises ApiError ``policy.fact``."""
+        return self._ask("POST", "/api/v1/policy/impact", PolicyDiff, json={"facts": list(facts)}, is_idempotent=True)
+
     # --- the ledger ---
 
     def receipt(self, instance: str) -> bytes:
@@ -254,6 +274,30 @@ class Client:
     def ledger_policy(self) -> bytes:
         """The keys that sign this domain's ledger."""
         return self._send("GET", "/api/v1/ledger/policy").content
+
+    def state_health(self) -> StateHealth:
+        """The fabric's store against the state that the ledger anchored last."""
+        return self._get("/api/v1/ledger/state", StateHealth)
+
+    def witnesses(self) -> CosigningView:
+        """Who cosigns this domain's ledger, and whether any of them saw another history."""
+        return self._get("/api/v1/ledger/witnesses", CosigningView)
+
+    def use_witnesses(self, policy: str, bundle_pem: str) -> None:
+        """Have these witnesses cosign from now on."""
+        self._ask("PUT", "/api/v1/ledger/witnesses", dict[str, str], json={"policy": policy, "bundle_pem": bundle_pem})
+
+    def witness_log(self, policy: str) -> str:
+        """Cosign another domain's log from now on; returns its origin."""
+        return self._ask("PUT", "/api/v1/witness/logs", dict[str, str], json={"policy": policy})["origin"]
+
+    def witnessed_logs(self) -> tuple[WitnessedView, ...]:
+        """Logs of other domains that this domain cosigns."""
+        return self._get("/api/v1/witness/logs", tuple[WitnessedView, ...])
+
+    def witness_keys(self) -> list[str]:
+        """The verifier keys of this domain as a witness."""
+        return self._get("/api/v1/witness/keys", list[str])
 
     def ledger_entries(self, after: int, limit: int) -> list[dict[str, Any]]:
         """Entries of the ledger from an index on, decoded."""

@@ -31,6 +31,7 @@ from hanse.app.api import build_api
 from hanse.app.layout import Layout
 from hanse.app.options import ControllerOptions
 from hanse.app.serving import bound_socket, run_until_signalled
+from hanse.app.witnessing import ask_witnesses
 from hanse.control import ControlConfig, build_control
 from hanse.core.errors import HanseError
 from hanse.core.ids import ControllerId
@@ -93,11 +94,13 @@ async def _serve(options: ControllerOptions, domain: Domain, ports: ControlPorts
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(controller.run(), name="controller")
         renewing = tasks.create_task(_renew_certificate(context, options, domain, ports), name="certificate")
+        witnessing = tasks.create_task(ask_witnesses(controller), name="witnesses")
         serving = tasks.create_task(server.serve(sockets=[listening]), name="api")
         await run_until_signalled()
         server.should_exit = True
         await serving
         renewing.cancel()
+        witnessing.cancel()
         running.cancel()
 
 

@@ -23,6 +23,11 @@ class Layout:
         return self.root / "substrate"
 
     @property
+    def revocations(self) -> Path:
+        """The signed list of revoked nodes, as the server's keeper last saw it."""
+        return self.substrate / "revocations.json"
+
+    @property
     def ledger(self) -> Path:
         """The transparency log, in the shape of C2SP tlog-tiles."""
         return self.root / "ledger"

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,11 +31,12 @@ from hanse.adapters.uplink import Uplink
 from hanse.app.launch import LaunchController, LaunchNode
 from hanse.app.layout import Layout
 from hanse.app.options import ControllerOptions, JoinOptions, NodeOptions
+from hanse.app.revoking import RevocationFile, follow_revocations
 from hanse.app.serving import bound_socket
 from hanse.core.errors import HanseError
 from hanse.core.fabric import Node
 from hanse.core.ids import NodeId
-from hanse.core.time import DAY_US
+from hanse.core.time import DAY_US, WallTime
 from hanse.identity import ServerTls, nats_auth_config
 from hanse.manifest import Manifests, load
 from hanse.wire import canonical
@@ -44,6 +45,7 @@ HOST = "127.0.0.1"
 READY_S = 30.0
 """How long one process may take to be ready; a cold start of an engine takes under one second."""
 LOOK_S = 0.02
+REVOCATION_RETRY_S = 1.0
 Say = Callable[[str], None]
 
 
@@ -85,6 +87,7 @@ class LocalFabric:
     controllers: dict[str, Child] = field(default_factory=dict)
     nodes: dict[NodeId, NodeProcess] = field(default_factory=dict)
     _keeper: asyncio.Task[None] | None = None
+    _revoker: asyncio.Task[None] | None = None
 
     # --- faults and repairs, by name ---
 
@@ -133,6 +136,7 @@ class LocalFabric:
         await self._start_substrate(ports)
         relays = {node.id: await self._start_uplink(node, ports) for node in manifests.nodes}
         await self._start_controllers(controllers, ports)
+        self._revoker = asyncio.create_task(self._keep_revoked_out(), name="revocations")
         await self._submit_places(fabric_file, manifests)
         self.say(f"starting {len(manifests.nodes)} nodes")
         async with asyncio.TaskGroup() as tasks:
@@ -146,27 +150,48 @@ class LocalFabric:
         self.say("starting the substrate (nats-server with JetStream)")
         folder = self.layout.substrate
         folder.mkdir(exist_ok=True, mode=0o700)
+        files = self._substrate_tls()
         chain, key = issue_server(
             self.domain, "nats", now=SystemClock().wall(), entropy=SystemEntropy(), lifetime_us=90 * DAY_US
         )
-        files = ServerTls(
-            certificate=str(folder / "server.pem"), key=str(folder / "server.key"), bundle=str(folder / "bundle.pem")
-        )
         for path, data in ((files.certificate, chain), (files.key, key), (files.bundle, self.domain.bundle_pem)):
             write_private(Path(path), data)
-        self.server = NatsServer(
-            config=server_config(
-                server_name=f"{self.domain.name}-1",
-                host=HOST,
-                port=ports.take("nats"),
-                store_dir=str(folder / "jetstream"),
-                run_dir=str(folder / "run"),
-                security=nats_auth_config(self.domain.nats_trust(), files),
-            ),
-            run_dir=folder / "run",
-        )
+        port, revoked = ports.take("nats"), RevocationFile(self.layout.revocations, self.domain).revoked
+        self.server = NatsServer(config=self._substrate_config(port, revoked), run_dir=folder / "run")
         await self.server.start()
         self._keeper = asyncio.create_task(self._keep_substrate(self.server), name="keep nats-server")
+
+    def _substrate_tls(self) -> ServerTls:
+        folder = self.layout.substrate
+        return ServerTls(
+            certificate=str(folder / "server.pem"), key=str(folder / "server.key"), bundle=str(folder / "bundle.pem")
+        )
+
+    def _substrate_config(self, port: int, revoked: Mapping[str, WallTime]) -> str:
+        folder = self.layout.substrate
+        return server_config(
+            server_name=f"{self.domain.name}-1",
+            host=HOST,
+            port=port,
+            store_dir=str(folder / "jetstream"),
+            run_dir=str(folder / "run"),
+            security=nats_auth_config(self.domain.nats_trust(revoked), self._substrate_tls()),
+        )
+
+    async def _keep_revoked_out(self) -> None:
+        """Write the server's configuration anew whenever the list of revoked nodes changes."""
+        file = RevocationFile(self.layout.revocations, self.domain)
+
+        def apply(revoked: Mapping[str, WallTime]) -> None:
+            if self.server is not None:
+                self.server.reload(self._substrate_config(self.server.port, revoked))
+
+        while True:
+            try:
+                await follow_revocations(file, self.domain, self._substrate_url(), SystemEntropy(), apply)
+            except HanseError as error:
+                self.say(f"the list of revoked nodes cannot be followed: {error.message}; trying again")
+            await asyncio.sleep(REVOCATION_RETRY_S)
 
     async def _keep_substrate(self, server: NatsServer) -> None:
         """Start nats-server again whenever it dies: what it acknowledged is on disk."""
@@ -249,7 +274,13 @@ class LocalFabric:
 
     async def _token(self, node: Node) -> str:
         async with self.client() as api:
-            body = {"site": node.site, "operator": node.operator, "tier": node.tier.value, "grade": int(node.grade), "node": node.id}
+            body = {
+                "site": node.site,
+                "operator": node.operator,
+                "tier": node.tier.value,
+                "grade": int(node.grade),
+                "node": node.id,
+            }
             answer = await api.post("/api/v1/tokens", json=body)
             if answer.is_error:
                 raise FabricError(f"no join token for {node.id}: {answer.text}")
@@ -288,9 +319,10 @@ class LocalFabric:
 
     async def _stop(self) -> None:
         """What the supervisor does not own: the substrate and the relays. Nodes and controllers have ended before."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        for task in (self._revoker, self._keeper):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         for process in self.nodes.values():
             await process.uplink.close()
         if self.server is not None:

@@ -60,5 +60,8 @@ class ControlConfig:
     """At what remaining life an order is renewed."""
     svid_lifetime_us: int = HOUR_US
     """Life of an X.509-SVID; nodes renew at half of it (docs/security.md)."""
+    anchor_us: int = 5 * 60 * US_PER_S
+    """10 s..1 d. How often the leader compares the store with its last anchor and anchors it anew: what is lost
+    silently is found within this time."""
     stopped_keep_us: int = 10 * 60 * US_PER_S
     """How long a stopped instance's order and report stay readable before they are purged (they are in the ledger)."""

@@ -11,12 +11,15 @@ import asyncio
 import structlog
 
 from hanse.control.config import ControlConfig
+from hanse.control.cosigning import Cosigning
 from hanse.control.enrolment import Enrolment
 from hanse.control.journal import Journal
 from hanse.control.lease import LeaseKeeper
 from hanse.control.liveness import Liveness
 from hanse.control.pipeline import Pipeline
 from hanse.control.state import WATCHED, FabricState
+from hanse.control.state_anchor import StateAnchor
+from hanse.control.witness import Witness
 from hanse.core.errors import BusError, HanseError
 from hanse.core.ids import NodeId
 from hanse.core.ports import ControlPorts
@@ -25,7 +28,7 @@ from hanse.identity.enrol import Authority
 from hanse.policy import parse_packs
 from hanse.wire import envelope
 from hanse.wire.messages import Heartbeat
-from hanse.wire.subjects import ASKS, HEARTBEATS, PRESENCE, REPORTS
+from hanse.wire.subjects import ACTIONS, ASKS, HEARTBEATS, PRESENCE, REPORTS
 
 log = structlog.get_logger("control")
 
@@ -60,6 +63,10 @@ class Controller:
             ports, config, self.state, self.liveness, parse_packs(config.packs), may_act=self.lease.is_leader
         )
         self.journal = Journal(ports, config)
+        self.cosigning = Cosigning(ports, self.journal)
+        self.witness = Witness(ports, config.domain)
+        self.anchor = StateAnchor(ports, self.journal)
+        self._anchored_us: int | None = None
         self.changed = asyncio.Condition()
         """Notified after every change of the caches: the API's watchers wait on it."""
         self._wake = asyncio.Event()
@@ -175,6 +182,7 @@ class Controller:
                 await self._lead_until_due()
             else:
                 await self.journal.close()
+                self._anchored_us = None
                 await asyncio.sleep(self.config.lease_renew_us / 1e6)
 
     async def _lead_until_due(self) -> None:
@@ -199,9 +207,25 @@ class Controller:
             await self.journal.record(self.state)
             await self.pipeline.run_once(trigger)
             await self.journal.record(self.state)
+            await self._forget_stated_actions()
+            await self._anchor_when_due()
         except HanseError as error:
             level = log.info if error.retry else log.error
             level("round.failed", trigger=trigger, code=error.code, reason=error.message, hint=error.hint)
+
+    async def _forget_stated_actions(self) -> None:
+        """What the ledger says need not be remembered elsewhere."""
+        for key in self.journal.stated(ACTIONS, self.state):
+            await self._ports.store.delete(ACTIONS, key)
+
+    async def _anchor_when_due(self) -> None:
+        now = self._ports.clock.monotonic()
+        if self._anchored_us is None or now - self._anchored_us >= self.config.anchor_us:
+            self._anchored_us = now
+            try:
+                await self.anchor.anchor()
+            except HanseError as error:
+                log.warning("state.not_anchored", code=error.code, reason=error.message)
 
     async def _woken(self, at_most_s: float) -> bool:
         try:

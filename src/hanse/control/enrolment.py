@@ -69,6 +69,13 @@ class Enrolment:
                 code="join.unknown_place",
                 hint="deploy the Site and Operator manifests first",
             )
+        known = self._state.nodes().get(request.node.id)
+        if known is not None and known.is_revoked:
+            raise JoinRefused(
+                f"{request.node.id} was revoked; revocation is final",
+                code="join.revoked",
+                hint="join under another name, with keys of its own: remove the node's directory first",
+            )
         entry = next(e for e, token in kept if token.token_hash == answer.token.token_hash)
         await self._ports.store.put(TOKENS, entry.key, envelope.seal(answer.token, self._ports.signer), entry.revision)
         await self._enrol(request)
@@ -119,6 +126,7 @@ class Enrolment:
             public_key=request.public_key,
             enrolled_us=self._ports.clock.wall() if known is None else known.enrolled_us,
             spiffe_id=str(node_id(self._config.domain, request.node.id)),
+            nats_public_key=request.nats_public_key,
             is_draining=known is not None and known.is_draining,
         )
         if known == record:

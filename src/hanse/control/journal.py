@@ -7,13 +7,13 @@ finds it there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from hanse.control.config import ControlConfig
-from hanse.control.ledger_reader import LedgerReader
+from hanse.control.ledger_reader import Head, LedgerReader
 from hanse.control.ledger_writer import LedgerWriter
 from hanse.control.state import FabricState, Known
 from hanse.core.ids import Digest, InstanceId
@@ -21,14 +21,32 @@ from hanse.core.plan import Plan
 from hanse.core.ports import ControlPorts
 from hanse.core.snapshot import Phase
 from hanse.core.time import WallTime
-from hanse.ledger import EntryNotFound, log_key, peek_statement, policy_text
+from hanse.ledger import EntryNotFound, Policy, log_key, peek_statement, policy_text
 from hanse.ledger import statement as state_that
-from hanse.ledger.statement import Decision, FactChange, OrderIssued, ReceiptTaken, SpecChange, expect
+from hanse.ledger.checkpoint import parse_checkpoint
+from hanse.ledger.note import Note, NoteSignature, parse
+from hanse.ledger.statement import (
+    Decision,
+    FactChange,
+    NodeJoined,
+    NodeRevoked,
+    OrderIssued,
+    ReceiptTaken,
+    SpecChange,
+    StateDigest,
+    UserAction,
+    expect,
+)
+from hanse.ledger.tiles import BUCKET
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import NodeRecord, Order, PlanBody, PlanRecord, Report, SpecRecord
-from hanse.wire.subjects import NODES, ORDERS, PLANS, REPORTS, SPECS
+from hanse.wire.messages import ActionRecord, NodeRecord, Order, PlanBody, PlanRecord, Report, SpecRecord
+from hanse.wire.subjects import ACTIONS, NODES, ORDERS, PLANS, REPORTS, SPECS
 
 ORIGIN_SUFFIX = "/ledger"
+STATE_SUBJECT = "state"
+"""What a state digest is about, as `hanse.ledger.statement` names it."""
+COSIGNED_KEY = "cosigned"
+"""The file beside the checkpoint: the newest one that witnesses cosigned, with their lines."""
 
 
 class Journal:
@@ -40,11 +58,12 @@ class Journal:
         self._origin = origin
         keys = tuple(log_key(origin, signer.algorithm, signer.public_key) for signer in ports.ledger_signers)
         self._reader = LedgerReader(ports.ledger, origin, keys)
-        self.policy_text = policy_text(keys[0], keys[1:], [ports.signer.public_key])
-        """Whom to believe about this ledger: what an auditor needs besides a receipt (C2SP tlog-policy)."""
+        self.keys = keys
+        """The log's own verifier keys."""
         self._writer: LedgerWriter | None = None
         self._stated: dict[tuple[str, str], int] = {}
         self._latest: dict[str, Digest | None] = {}
+        self._anchor: StateDigest | None = None
 
     @property
     def size(self) -> int | None:
@@ -58,9 +77,13 @@ class Journal:
         writer = LedgerWriter(self._ports.ledger, self._ports.ledger_signers, self._ports.clock, self._origin)
         await writer.open()
         latest: dict[str, Digest | None] = {}
+        anchor: StateDigest | None = None
         async for _, entry in writer.entries():
             subject, after = _last_word(entry)
+            if subject == STATE_SUBJECT and anchor is None:
+                anchor = expect(peek_statement(entry), StateDigest)
             latest.setdefault(subject, after)
+        self._anchor = anchor
         self._latest = latest
         self._stated = {}
         self._writer = writer
@@ -77,18 +100,73 @@ class Journal:
         revisions: dict[tuple[str, str], int] = {}
         words: dict[str, Digest | None] = {}
         for bucket, key, known in self._unstated(state):
-            entry = await self._entry_for(key, known, state)
             revisions[(bucket, key)] = known.revision
-            if entry is None:
-                continue
-            subject, after = _last_word(entry)
-            if subject in self._latest and self._latest[subject] == after:
-                continue
-            entries.append(entry)
-            words[subject] = after
+            for entry in await self._entries_for(key, known, state):
+                subject, after = _last_word(entry)
+                if subject in self._latest and self._latest[subject] == after:
+                    continue
+                entries.append(entry)
+                words[subject] = after
         await self._writer.append(entries)
         self._latest.update(words)
         self._stated.update(revisions)
+
+    def stated(self, bucket: str, state: FabricState) -> tuple[str, ...]:
+        """Keys of a bucket whose present value has its entry."""
+        return tuple(
+            key for key, known in state.records[bucket].items() if self._stated.get((bucket, key)) == known.revision
+        )
+
+    async def anchor_state(self, entry: bytes) -> None:
+        """Append a state digest; durable when it returns. Free of effect for a controller that holds no pen."""
+        if self._writer is not None:
+            await self._writer.append([entry])
+            self._anchor = expect(peek_statement(entry), StateDigest)
+
+    async def last_state(self) -> StateDigest | None:
+        """The newest anchored digest of the store; None before the first. Raises LedgerDamaged, StoreError."""
+        if self._writer is not None:
+            return self._anchor
+        head = await self._reader.head()
+        if head is None:
+            return None
+        async for _, entry in self._reader.entries(head.checkpoint.size):
+            predicate = peek_statement(entry).predicate
+            if isinstance(predicate, StateDigest):
+                return predicate
+        return None
+
+    def policy_text(self, witnesses: Policy | None) -> bytes:
+        """Whom to believe about this ledger: what an auditor needs besides a receipt (C2SP tlog-policy)."""
+        return policy_text(self.keys[0], self.keys[1:], [self._ports.signer.public_key], witnesses)
+
+    async def head(self) -> Head | None:
+        """The committed checkpoint. Raises LedgerDamaged, StoreError."""
+        return await self._reader.head()
+
+    async def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
+        """Prove that the first `new` entries extend the first `old`, for 0 < old <= new."""
+        return await self._reader.consistency(old, new)
+
+    async def cosigned(self) -> Head | None:
+        """The newest checkpoint that a witness cosigned, with all its lines; None before the first."""
+        stored = await self._ports.ledger.get(BUCKET, COSIGNED_KEY)
+        if stored is None or stored.value is None:
+            return None
+        checkpoint = parse_checkpoint(parse(stored.value).text)
+        return Head(note=stored.value, checkpoint=checkpoint, revision=stored.revision)
+
+    async def keep_cosigned(self, note: Note, lines: Sequence[NoteSignature]) -> None:
+        """Keep verified cosignatures beside the checkpoint; lines on an older one than is kept are dropped."""
+        kept = await self.cosigned()
+        size = parse_checkpoint(note.text).size
+        if kept is not None and kept.checkpoint.size > size:
+            return
+        last = parse(kept.note) if kept is not None and kept.checkpoint.size == size else note
+        names = {(line.name, line.key_id) for line in lines}
+        others = tuple(line for line in last.signatures if (line.name, line.key_id) not in names)
+        fresh = Note(text=note.text, signatures=(*others, *lines)).encode()
+        await self._ports.ledger.put(BUCKET, COSIGNED_KEY, fresh, 0 if kept is None else kept.revision)
 
     async def receipt(self, instance: InstanceId, state: FabricState) -> bytes:
         """The receipt of one placement. Raises EntryNotFound."""
@@ -98,14 +176,15 @@ class Journal:
         located = await self._reader.locate(instance, head.checkpoint.size)
         decision = await self._reader.entry(located.decision, head.checkpoint.size)
         plan = await self._plan(expect(peek_statement(decision), Decision).body)
-        return await self._reader.receipt(located, head, plan=plan, sealed_order=self._order(instance, state))
+        covered = await self._best_head(head, max(located.decision, located.order, located.report))
+        return await self._reader.receipt(located, covered, plan=plan, sealed_order=self._order(instance, state))
 
     async def checkpoint(self) -> bytes:
-        """The newest signed checkpoint. Raises EntryNotFound before the first."""
+        """The newest signed checkpoint, with cosignatures once it has any. Raises EntryNotFound before the first."""
         head = await self._reader.head()
         if head is None:
             raise EntryNotFound("the ledger is empty")
-        return head.note
+        return (await self._best_head(head, head.checkpoint.size - 1)).note
 
     async def entries(self, after: int, limit: int) -> list[dict[str, Any]]:
         """Entries from an index on, decoded for people."""
@@ -117,34 +196,44 @@ class Journal:
             _described(index, await self._reader.entry(index, head.checkpoint.size)) for index in range(after, last)
         ]
 
+    async def _best_head(self, head: Head, index: int) -> Head:
+        """The cosigned checkpoint where it covers an entry, else the newest: a quorum may ask for cosignatures."""
+        cosigned = await self.cosigned()
+        return head if cosigned is None or cosigned.checkpoint.size <= index else cosigned
+
     def _unstated(self, state: FabricState) -> Iterator[tuple[str, str, Known]]:
         """Facts and specs first, then the decision, its orders, and what became of them: the order of causes."""
-        for bucket in (SPECS, NODES, PLANS, ORDERS, REPORTS):
+        for bucket in (ACTIONS, SPECS, NODES, PLANS, ORDERS, REPORTS):
             for key, known in sorted(state.records[bucket].items()):
                 if self._stated.get((bucket, key)) != known.revision:
                     yield bucket, key, known
 
-    async def _entry_for(self, key: str, known: Known, state: FabricState) -> bytes | None:
+    async def _entries_for(self, key: str, known: Known, state: FabricState) -> tuple[bytes, ...]:
         signer = self._ports.signer
         match known.message:
+            case ActionRecord() as done:
+                action = UserAction(action=done.action, target=done.target, actor=done.actor, at_us=done.at_us)
+                return (state_that.user_action(action, signer),)
             case SpecRecord() as record:
-                return self._spec_entry(key, record)
+                return (self._spec_entry(key, record),)
             case NodeRecord() as record:
-                return self._fact_entry(
+                fact = self._fact_entry(
                     f"node/{key}", canonical.digest_of(record), record.node.grade, record.enrolled_us
                 )
+                joined = state_that.node_joined(record, signer)
+                return (joined, fact, state_that.node_revoked(record, signer)) if record.is_revoked else (joined, fact)
             case PlanRecord() as record:
                 plan = await self._plan(record.body)
-                return state_that.decision(plan, record.body, signer)
+                return (state_that.decision(plan, record.body, signer),)
             case Order():
-                return state_that.order(known.sealed, signer)
+                return (state_that.order(known.sealed, signer),)
             case Report() as report:
                 if report.phase in (Phase.PENDING, Phase.LOADING):
-                    return None
+                    return ()
                 keys = tuple(state.node_key(report.node).values())
-                return state_that.receipt(known.sealed, keys[0], signer) if keys else None
+                return (state_that.receipt(known.sealed, keys[0], signer),) if keys else ()
             case _:
-                return None
+                return ()
 
     def _spec_entry(self, key: str, record: SpecRecord) -> bytes:
         if record.workload is None:
@@ -196,6 +285,11 @@ def _last_word(entry: bytes) -> tuple[str, Digest | None]:
             return opened.subject.name, canonical.digest_bytes(taken.report.encode())
         case Decision() as decision:
             return opened.subject.name, decision.body
+        case NodeJoined() | NodeRevoked() as standing:
+            return opened.subject.name, canonical.digest_of(standing)
+        case UserAction() as action:
+            # Not under its target's name: there it would stand between the target's changes of facts.
+            return f"action/{action.actor}", canonical.digest_of(action)
         case _:
             return opened.subject.name, None
 

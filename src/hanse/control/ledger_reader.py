@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from hanse.core.errors import WireError
 from hanse.core.ids import InstanceId
 from hanse.core.plan import Plan
-from hanse.core.ports import Store
+from hanse.core.ports import Entry
 from hanse.core.snapshot import Phase
 from hanse.ledger import tree
 from hanse.ledger.checkpoint import Checkpoint, parse_checkpoint
@@ -56,10 +57,18 @@ class Located:
     report: int
 
 
+class Files(Protocol):
+    """The reading half of a `Store`: an auditor's copy of a log has no other."""
+
+    async def get(self, bucket: str, key: str) -> Entry | None:
+        """Read one file; None if it is not there. Raises StoreError."""
+        ...
+
+
 class LedgerReader:
     """Reads one log. `keys`: the log's own verifier keys, each of which must have signed the checkpoint."""
 
-    def __init__(self, store: Store, origin: str, keys: Sequence[VerifierKey]) -> None:
+    def __init__(self, store: Files, origin: str, keys: Sequence[VerifierKey]) -> None:
         self._store = store
         self._origin = origin
         self._keys = tuple(keys)

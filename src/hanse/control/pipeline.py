@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import structlog
 
-from hanse.control import orders, routes
+from hanse.control import orders, revocations, routes
 from hanse.control.config import ControlConfig
 from hanse.control.liveness import Liveness
 from hanse.control.state import FabricState, snapshot
 from hanse.core.errors import ConflictError, HanseError
-from hanse.core.plan import Plan
+from hanse.core.ids import ordinal_of
+from hanse.core.plan import Assignment, Plan
 from hanse.core.ports import ControlPorts, Entry
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Snapshot
@@ -26,7 +27,7 @@ from hanse.policy import PackSet, Screening, VerdictCache, screen
 from hanse.rollout import Hold, Start, Step, Stop, next_steps
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import Order, PlanBody, PlanRecord, RouteRecord
-from hanse.wire.subjects import ORDERS, PLANS, REPORTS, ROUTES, SPECS, instance_key
+from hanse.wire.subjects import ORDERS, PLANS, REPORTS, REVOCATIONS, ROUTES, SPECS, TRUST, instance_key
 
 log = structlog.get_logger("control")
 
@@ -132,7 +133,10 @@ class Pipeline:
 
         Raises PlanRejected, ConflictError (somebody else wrote: the next round starts from what stands) or StoreError.
         """
+        await self._publish_revocations()
         parent = await self.current_plan()
+        if parent is not None and await self._restore_orders(parent):
+            return  # these orders enter the ledger before anything follows from them
         at = self.snapshot()
         decision = decide(at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger)
         self.cache = decision.verdicts.cache
@@ -149,6 +153,45 @@ class Pipeline:
         await self._publish_routes(at)
         await self._renew_orders(at.at_us)
         await self._tidy(at)
+
+    async def _publish_revocations(self) -> None:
+        """Tell peers and the substrate whom to refuse; before anything that may fail, for it waits on no plan."""
+        wanted = revocations.wanted_revocations(self._state.nodes(), self._state.revocations())
+        if wanted is not None:
+            await self._write(TRUST, REVOCATIONS, envelope.seal(wanted, self._ports.signer))
+            log.info("revocations.published", generation=wanted.generation, nodes=[one.node for one in wanted.nodes])
+
+    async def _restore_orders(self, standing: Plan) -> bool:
+        """Issue anew what nodes say they run and no order is left for: a store may lose a key, or come from a backup.
+
+        Without an order nobody would ever renew or stop that work. What becomes of it is the next round's business.
+        Returns whether any was issued.
+        """
+        ordered, reports = self._state.orders(), sorted(self._state.reports().items())
+        lost = [(key, report) for key, report in reports if report.phase is Phase.RUNNING and key not in ordered]
+        if not lost:
+            return False
+        at = self.snapshot()
+        restored = 0
+        for instance, report in lost:
+            workload, node = at.workloads.get(report.workload), report.node
+            if workload is None or at.reach.get(node) in (None, Reach.REVOKED):
+                continue
+            assignment = Assignment(
+                instance=instance,
+                workload=workload.id,
+                ordinal=ordinal_of(instance),
+                node=node,
+                spec_generation=workload.generation,
+            )
+            step = Start(assignment=assignment, reason=f"node {node} runs {instance}, whose order was lost")
+            life_us = self._config.order_lifetime_us
+            above = orders.last_generation(None, report)
+            await self._write_order(
+                orders.order_to_start(step, workload, at.fabric, standing.id, above, now=at.at_us, lifetime_us=life_us)
+            )
+            restored += 1
+        return restored > 0
 
     async def _commit(self, fresh: Plan) -> None:
         body = await self._ports.blobs.put(canonical.encode(PlanBody(plan=fresh)))
@@ -213,7 +256,8 @@ class Pipeline:
         reports, life_us = self._state.reports(), self._config.order_lifetime_us
         for instance, order in sorted(self._state.orders().items()):
             report = reports.get(instance)
-            if orders.is_due_for_renewal(order, report, now=now, renew_us=self._config.order_renew_us):
+            is_due = orders.is_due_for_renewal(order, report, now=now, renew_us=self._config.order_renew_us)
+            if is_due or self._state.is_spoiled(ORDERS, instance_key(order.node, instance)):
                 above = orders.last_generation(order, report)
                 await self._write_order(orders.order_renewed(order, above, now=now, lifetime_us=life_us))
 

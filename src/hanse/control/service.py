@@ -25,13 +25,23 @@ from hanse.core.ports import ControlPorts, Entry, LogLine
 from hanse.core.snapshot import Reach, Snapshot
 from hanse.core.work import Workload
 from hanse.manifest import FunctionDocument, Manifests, load
-from hanse.wire import envelope
-from hanse.wire.messages import LogsReply, LogsRequest, NodeRecord, SpecRecord, StatsReply, StatsRequest
-from hanse.wire.subjects import NODES, SPECS, spec_key, tell
+from hanse.wire import canonical, envelope
+from hanse.wire.messages import (
+    ActionRecord,
+    ActorRecord,
+    LogsReply,
+    LogsRequest,
+    NodeRecord,
+    SpecRecord,
+    StatsReply,
+    StatsRequest,
+)
+from hanse.wire.subjects import ACTIONS, ACTORS, NODES, SPECS, spec_key, tell
 
 _NodeChange = Callable[[NodeRecord], NodeRecord]
 _Answer = TypeVar("_Answer", bound=msgspec.Struct)
 
+ACTOR_SALT_BYTES = 32
 TELL_DEADLINE_US = 2_000_000
 """How long one node may take to answer a question; a silent node only leaves a gap in the answer."""
 
@@ -107,6 +117,7 @@ class FabricService:
             if not key.startswith(f"{kind.lower()}.") or key.partition(".")[2] != identity or record.is_deleted:
                 continue
             self._refuse_if_used(record)
+            await self.note("delete", f"{kind.lower()}/{identity}", user=user)
             gone = msgspec.structs.replace(
                 record, is_deleted=True, accepted_us=self._ports.clock.wall(), accepted_by=user
             )
@@ -115,13 +126,36 @@ class FabricService:
             return
         raise NotFound(f"no {kind} named {identity}", hint="see `hanse get workloads`")
 
-    async def set_draining(self, node: NodeId, is_draining: bool) -> None:
+    async def set_draining(self, node: NodeId, is_draining: bool, *, user: str) -> None:
         """Start or end emptying a node on purpose. Raises NotFound."""
+        self._node(node)
+        await self.note("drain" if is_draining else "undrain", f"node/{node}", user=user)
         await self._change_node(node, lambda record: msgspec.structs.replace(record, is_draining=is_draining))
 
-    async def revoke(self, node: NodeId) -> None:
-        """Withdraw a node's standing: its work moves, its signatures no longer count. Raises NotFound."""
-        await self._change_node(node, lambda record: msgspec.structs.replace(record, is_revoked=True))
+    async def revoke(self, node: NodeId, *, user: str) -> None:
+        """Withdraw a node's standing for good: its work moves, its signatures no longer count, its peers refuse it.
+
+        Raises NotFound.
+        """
+        self._node(node)
+        await self.note("revoke", f"node/{node}", user=user)
+        now = self._ports.clock.wall()
+        await self._change_node(
+            node,
+            lambda record: (
+                record if record.is_revoked else msgspec.structs.replace(record, is_revoked=True, revoked_us=now)
+            ),
+        )
+
+    async def note(self, action: str, target: str, *, user: str) -> None:
+        """Have the ledger say what a user does, before it is done: an act without a trace must not be possible."""
+        signer, store = self._ports.signer, self._ports.store
+        who = ActorRecord(user=user, salt=self._ports.entropy.secret(ACTOR_SALT_BYTES))
+        actor = canonical.digest_of(who)
+        record = ActionRecord(action=action, target=target, actor=actor, at_us=self._ports.clock.wall())
+        await store.put(ACTORS, actor.removeprefix("sha256:"), envelope.seal(who, signer), 0)
+        await self._write(ACTIONS, canonical.digest_of(record).removeprefix("sha256:"), envelope.seal(record, signer))
+        self._controller.poke(f"{action} {target}")
 
     # --- asking nodes ---
 
@@ -214,6 +248,10 @@ class FabricService:
         )
 
     async def _accept(self, proposal: _Proposal, *, user: str) -> None:
+        for document, action, _ in proposal.actions:
+            if action != "unchanged":
+                kind, _, name = document.partition(" ")
+                await self.note("deploy", f"{kind.lower()}/{name}", user=user)
         now = self._ports.clock.wall()
         for operator in proposal.operators:
             record = SpecRecord(accepted_us=now, accepted_by=user, operator=operator)
@@ -225,17 +263,22 @@ class FabricService:
                 spec = proposal.workloads[workload]
                 record = SpecRecord(accepted_us=now, accepted_by=user, workload=spec)
                 await self._write_spec(spec_key(spec.kind.value, workload), record)
-        self._controller.poke(f"submitted by {user}")
+        # The cause of a plan stands in the ledger for ever: it names no user.
+        self._controller.poke("manifests were submitted")
 
     async def _write_spec(self, key: str, record: SpecRecord) -> None:
         await self._write(SPECS, key, envelope.seal(record, self._ports.signer))
 
     async def _change_node(self, node: NodeId, change: _NodeChange) -> None:
+        record = self._node(node)
+        await self._write(NODES, node, envelope.seal(change(record), self._ports.signer))
+        self._controller.poke(f"node {node} changed")
+
+    def _node(self, node: NodeId) -> NodeRecord:
         record = self._controller.state.nodes().get(node)
         if record is None:
             raise NotFound(f"no node {node}", hint="see `hanse get nodes`")
-        await self._write(NODES, node, envelope.seal(change(record), self._ports.signer))
-        self._controller.poke(f"node {node} changed")
+        return record
 
     async def _write(self, bucket: str, key: str, value: bytes) -> None:
         state = self._controller.state

@@ -22,16 +22,27 @@ from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import MonoTime, WallTime
 from hanse.core.work import Workload
 from hanse.wire import envelope
-from hanse.wire.messages import NodeRecord, Order, PlanRecord, Presence, Report, RouteRecord, SpecRecord
-from hanse.wire.subjects import NODES, ORDERS, PLANS, PRESENCE, REPORTS, ROUTES, SPECS
+from hanse.wire.messages import (
+    ActionRecord,
+    NodeRecord,
+    Order,
+    PlanRecord,
+    Presence,
+    Report,
+    Revocations,
+    RouteRecord,
+    SpecRecord,
+)
+from hanse.wire.subjects import ACTIONS, NODES, ORDERS, PLANS, PRESENCE, REPORTS, REVOCATIONS, ROUTES, SPECS, TRUST
 
 _M = TypeVar("_M", bound=msgspec.Struct)
 
 SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
+    TRUST: Revocations, ACTIONS: ActionRecord,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
-WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS)
+WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +105,16 @@ class FabricState:
         return has_changed
 
     def revision(self, bucket: str, key: str) -> int:
-        """The revision to expect when writing a key: 0 if it is absent."""
+        """The revision to expect when writing a key: 0 if it is absent. What is not believed may be written over."""
+        rejected = self.rejected.get((bucket, key))
         known = self.records[bucket].get(key)
+        if rejected is not None:
+            return rejected.entry.revision
         return 0 if known is None else known.revision
+
+    def is_spoiled(self, bucket: str, key: str) -> bool:
+        """Tell whether what stands at a key now is not believed."""
+        return (bucket, key) in self.rejected
 
     def messages(self, bucket: str, kind: type[_M]) -> dict[str, _M]:
         """All messages of a bucket by key, in key order."""
@@ -123,6 +141,10 @@ class FabricState:
     def plan_record(self) -> PlanRecord | None:
         """The committed plan's record."""
         return self.messages(PLANS, PlanRecord).get("current")
+
+    def revocations(self) -> Revocations | None:
+        """The published list of nodes that no longer count; None before the first revocation."""
+        return self.messages(TRUST, Revocations).get(REVOCATIONS)
 
     def workloads(self, *, with_deleted: bool = False) -> dict[WorkloadId, Workload]:
         """Accepted workloads by id."""

@@ -51,3 +51,8 @@ def workload_id(namespace: str, name: str) -> WorkloadId:
 def instance_id(workload: WorkloadId, ordinal: int, generation: int) -> InstanceId:
     """Name one placed replica: its ordinal within the workload and the plan generation that placed it."""
     return InstanceId(f"{workload}.{ordinal}.{generation}")
+
+
+def ordinal_of(instance: InstanceId) -> int:
+    """The ordinal that `instance_id` put into the name of a replica."""
+    return int(instance.rsplit(".", 2)[1])

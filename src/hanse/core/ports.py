@@ -211,8 +211,13 @@ class Runtime(Protocol):
         """Swap the whole route table."""
         ...
 
-    async def set_identity(self, certificate_chain_pem: bytes, private_key_pem: bytes, bundle_pem: bytes) -> None:
-        """Swap the SVID used between nodes. Raises RuntimeFailure if it is not acceptable."""
+    async def set_identity(
+        self, certificate_chain_pem: bytes, private_key_pem: bytes, bundle_pem: bytes, revoked: Sequence[str]
+    ) -> None:
+        """Swap the SVID used between nodes, and whom to refuse: SPIFFE IDs whose certificates are valid still.
+
+        Raises RuntimeFailure if it is not acceptable.
+        """
         ...
 
     async def stats(self) -> dict[WorkloadId, WorkloadStats]:

@@ -99,8 +99,8 @@ def check_join(
     """Decide whether a node may join. `enrolled` is the receipt key of every node that already has.
 
     A token admits one node, known by its keys: the same node may ask again (the answer was lost on the way), any other
-    finds the token spent. Codes: ``join.unknown_token``, ``join.expired``, ``join.wrong_place``, ``join.wrong_grade``, ``join.wrong_node``,
-    ``join.taken``, ``join.bad_key``, ``join.spent``.
+    finds the token spent. Codes: ``join.unknown_token``, ``join.expired``, ``join.wrong_place``,
+    ``join.wrong_grade``, ``join.wrong_node``, ``join.taken``, ``join.bad_key``, ``join.spent``.
     """
     token = _find(request.token, tokens)
     if token is None:

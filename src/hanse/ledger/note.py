@@ -120,10 +120,20 @@ def parse(data: bytes) -> Note:
     text, separator, tail = decoded.rpartition("\n\n")
     if not separator or not text or not tail.endswith("\n"):
         raise NoteError("the note has no signature lines after an empty line")
-    lines = tail[:-1].split("\n")
-    if len(lines) > MAX_SIGNATURES:
-        raise NoteError(f"the note carries {len(lines)} signatures, over the limit of {MAX_SIGNATURES}")
-    return Note(text=text + "\n", signatures=tuple(_parse_line(line) for line in lines))
+    return Note(text=text + "\n", signatures=_parse_lines(tail))
+
+
+def parse_lines(data: bytes) -> tuple[NoteSignature, ...]:
+    """Read signature lines that come without their note (a witness's answer). Raises NoteError."""
+    if len(data) > MAX_NOTE_BYTES:
+        raise NoteError(f"{len(data)} bytes of signatures are over the limit of {MAX_NOTE_BYTES}")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise NoteError("the signature lines are not UTF-8") from None
+    if not text.endswith("\n"):
+        raise NoteError("the last signature line does not end")
+    return _parse_lines(text)
 
 
 def sign(text: str, name: str, signer: Signer) -> NoteSignature:
@@ -161,6 +171,13 @@ def unbase64(text: str) -> bytes:
     if base64.b64encode(raw).decode() != text:
         raise NoteError(f"not canonical base64: {text[:40]!r}")
     return raw
+
+
+def _parse_lines(tail: str) -> tuple[NoteSignature, ...]:
+    lines = tail[:-1].split("\n")
+    if len(lines) > MAX_SIGNATURES:
+        raise NoteError(f"{len(lines)} signatures are over the limit of {MAX_SIGNATURES}")
+    return tuple(_parse_line(line) for line in lines)
 
 
 def _parse_line(line: str) -> NoteSignature:

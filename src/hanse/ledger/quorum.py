@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hanse.core.time import US_PER_S, WallTime, rfc3339
 from hanse.ledger.checkpoint import Checkpoint, parse_checkpoint
@@ -53,6 +53,8 @@ class Policy:
     """Name of a witness or group; ``none`` demands no cosignature."""
     controllers: tuple[bytes, ...]
     """Raw Ed25519 keys."""
+    urls: Mapping[str, str] = field(default_factory=dict)
+    """Where witnesses take checkpoints (C2SP tlog-witness), by witness name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,17 +77,37 @@ class Refused:
     reasons: tuple[str, ...]
 
 
-def policy_text(log: VerifierKey, cosigners: Sequence[VerifierKey], controllers: Sequence[bytes]) -> bytes:
-    """Write the policy that demands the log's line and every cosigner's; the log's own ML-DSA-44 key is a cosigner."""
+def policy_text(
+    log: VerifierKey, cosigners: Sequence[VerifierKey], controllers: Sequence[bytes], witnesses: Policy | None = None
+) -> bytes:
+    """Write the policy that demands the log's line and every cosigner's; the log's own ML-DSA-44 key is a cosigner.
+
+    `witnesses`: a policy whose quorum of others must have cosigned, too.
+    """
     names = [f"{key.name}:{_ALGORITHMS[key.type].lower()}" for key in cosigners]
     lines = [f"# Whom to believe about the ledger {log.name}: each of these keys must have signed.", f"log {log.vkey}"]
     lines += [f"witness {name} {key.vkey}" for name, key in zip(names, cosigners, strict=True)]
     if len(names) > 1:
         lines.append(f"group every-cosigner all {' '.join(names)}")
-    lines.append("quorum " + ("every-cosigner" if len(names) > 1 else (*names, _NONE)[0]))
+    own = "every-cosigner" if len(names) > 1 else (*names, _NONE)[0]
+    lines += _with_witnesses(own, witnesses)
     lines.append("# Controllers whose statements in entries count (hanse; other readers skip comments):")
     lines += [f"{_CONTROLLER} {base64.b64encode(key).decode()}" for key in controllers]
     return ("\n".join(lines) + "\n").encode()
+
+
+def _with_witnesses(own: str, witnesses: Policy | None) -> list[str]:
+    """The quorum of the log's own keys, joined with that of its witnesses where it has any."""
+    if witnesses is None or witnesses.quorum == _NONE:
+        return [f"quorum {own}"]
+    lines = [
+        " ".join(("witness", name, key.vkey, *([witnesses.urls[name]] if name in witnesses.urls else [])))
+        for name, key in witnesses.witnesses.items()
+    ]
+    lines += [f"group {name} {group.least} {' '.join(group.members)}" for name, group in witnesses.groups.items()]
+    if own == _NONE:
+        return [*lines, f"quorum {witnesses.quorum}"]
+    return [*lines, f"group log-and-witnesses all {own} {witnesses.quorum}", "quorum log-and-witnesses"]
 
 
 def load_policy(data: bytes) -> Policy:
@@ -132,6 +154,7 @@ class _Reading:
         self.groups: dict[str, Group] = {}
         self.quorum: str | None = None
         self.controllers: list[bytes] = []
+        self.urls: dict[str, str] = {}
         self._members: set[str] = set()
 
     def take(self, words: Sequence[str]) -> None:
@@ -145,8 +168,11 @@ class _Reading:
                     raise LedgerFormatError(f"{_CONTROLLER} takes one key")
             case ["log", vkey] | ["log", vkey, _]:
                 self._log(vkey)
-            case ["witness", name, vkey] | ["witness", name, vkey, _]:
+            case ["witness", name, vkey]:
                 self._witness(name, vkey)
+            case ["witness", name, vkey, url]:
+                self._witness(name, vkey)
+                self.urls[name] = url
             case ["group", name, least, *members]:
                 self._group(name, least, members)
             case ["quorum", name]:
@@ -163,6 +189,7 @@ class _Reading:
             groups=dict(self.groups),
             quorum=self.quorum,
             controllers=tuple(self.controllers),
+            urls=dict(self.urls),
         )
 
     def _controller(self, key: str) -> None:

@@ -8,7 +8,7 @@ its message alone (no clock), so that appending an act twice yields the same byt
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -33,7 +33,7 @@ from hanse.ledger import tree
 from hanse.ledger.errors import EntryTooLarge, LedgerFormatError
 from hanse.ledger.tiles import MAX_ENTRY_BYTES
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import Order, Report
+from hanse.wire.messages import NodeRecord, Order, Report, StateBody, StateRow
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -125,6 +125,39 @@ class SpecChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     accepted_us: WallTime
 
 
+class NodeJoined(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A node was enrolled: from here on its seal counts."""
+
+    node: NodeId
+    spiffe_id: str
+    site: SiteId
+    operator: OperatorId
+    node_key: Digest
+    """Of the raw Ed25519 key that it seals with."""
+    joined_us: WallTime
+
+
+class NodeRevoked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A node's standing was withdrawn for good: nothing it seals after `since_us` counts."""
+
+    node: NodeId
+    spiffe_id: str
+    node_key: Digest
+    since_us: WallTime
+
+
+class StateDigest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the fabric's store held at one moment: a Merkle root per bucket, so that loss or rot there is found."""
+
+    at_us: WallTime
+    buckets: dict[str, Digest]
+    """Bucket -> RFC 6962 root over the canonical `StateRow` of each key, in key order."""
+    entries: dict[str, int]
+    """Bucket -> how many keys stood in it."""
+    body: Digest
+    """Of the `StateBody` in the blob store: every key with its revision and digest."""
+
+
 class UserAction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Something a user did. Who it was is a digest of a record with a random salt, kept outside and erasable."""
 
@@ -135,8 +168,20 @@ class UserAction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     at_us: WallTime
 
 
-Predicate = Decision | OrderIssued | ReceiptTaken | FactChange | SpecChange | UserAction
-P = TypeVar("P", Decision, OrderIssued, ReceiptTaken, FactChange, SpecChange, UserAction)
+Predicate = (
+    Decision
+    | OrderIssued
+    | ReceiptTaken
+    | FactChange
+    | SpecChange
+    | NodeJoined
+    | NodeRevoked
+    | StateDigest
+    | UserAction
+)
+P = TypeVar(
+    "P", Decision, OrderIssued, ReceiptTaken, FactChange, SpecChange, NodeJoined, NodeRevoked, StateDigest, UserAction
+)
 
 PREDICATE_TYPES: Mapping[type[Predicate], str] = {
     Decision: f"{PREDICATE_PREFIX}decision/v1",
@@ -144,6 +189,9 @@ PREDICATE_TYPES: Mapping[type[Predicate], str] = {
     ReceiptTaken: f"{PREDICATE_PREFIX}receipt/v1",
     FactChange: f"{PREDICATE_PREFIX}fact-change/v1",
     SpecChange: f"{PREDICATE_PREFIX}spec-change/v1",
+    NodeJoined: f"{PREDICATE_PREFIX}join/v1",
+    NodeRevoked: f"{PREDICATE_PREFIX}revocation/v1",
+    StateDigest: f"{PREDICATE_PREFIX}state-digest/v1",
     UserAction: f"{PREDICATE_PREFIX}user-action/v1",
 }
 _KINDS = {name: kind for kind, name in PREDICATE_TYPES.items()}
@@ -237,6 +285,46 @@ def fact_change(change: FactChange, signer: Signer) -> bytes:
 def spec_change(change: SpecChange, signer: Signer) -> bytes:
     """State that a manifest was accepted, changed or withdrawn."""
     return seal_statement(f"{change.kind}/{change.name}", change.after or change.before, change, signer)
+
+
+def node_joined(record: NodeRecord, signer: Signer) -> bytes:
+    """State that a node was enrolled."""
+    joined = NodeJoined(
+        node=record.node.id,
+        spiffe_id=record.spiffe_id,
+        site=record.node.site,
+        operator=record.node.operator,
+        node_key=canonical.digest_bytes(record.public_key),
+        joined_us=record.enrolled_us,
+    )
+    return seal_statement(f"node/{joined.node}/joined", joined.node_key, joined, signer)
+
+
+def node_revoked(record: NodeRecord, signer: Signer) -> bytes:
+    """State that a node's standing was withdrawn."""
+    revoked = NodeRevoked(
+        node=record.node.id,
+        spiffe_id=record.spiffe_id,
+        node_key=canonical.digest_bytes(record.public_key),
+        since_us=record.enrolled_us if record.revoked_us is None else record.revoked_us,
+    )
+    return seal_statement(f"node/{revoked.node}/revoked", revoked.node_key, revoked, signer)
+
+
+def state_digest(body: StateBody, digest: Digest, at: WallTime, signer: Signer) -> bytes:
+    """State what the store held. `digest`: of the body in the blob store."""
+    statement = StateDigest(
+        at_us=at,
+        buckets={bucket: state_root(rows) for bucket, rows in sorted(body.buckets.items())},
+        entries={bucket: len(rows) for bucket, rows in sorted(body.buckets.items())},
+        body=digest,
+    )
+    return seal_statement("state", digest, statement, signer)
+
+
+def state_root(rows: Sequence[StateRow]) -> Digest:
+    """The RFC 6962 root over one bucket's rows."""
+    return Digest("sha256:" + tree.root_of([tree.hash_leaf(canonical.encode(row)) for row in rows]).hex())
 
 
 def user_action(action: UserAction, signer: Signer) -> bytes:

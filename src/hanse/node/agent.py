@@ -28,8 +28,8 @@ from hanse.node.tells import answer
 from hanse.node.work import Outcome, Work, wanted_here
 from hanse.policy import PackSet, parse_packs, screen_order
 from hanse.wire import envelope
-from hanse.wire.messages import Heartbeat, Presence, Report, RouteRecord
-from hanse.wire.subjects import ORDERS, PRESENCE, ROUTES, heartbeat, tell
+from hanse.wire.messages import Heartbeat, Presence, Report, Revocations, RouteRecord
+from hanse.wire.subjects import ORDERS, PRESENCE, REVOCATIONS, ROUTES, TRUST, heartbeat, tell
 
 log = structlog.get_logger("node")
 
@@ -64,6 +64,7 @@ class NodeAgent:
         self._held: dict[InstanceId, Held] = {}
         self._answers: dict[InstanceId, _Answer] = {}
         self._routes: dict[WorkloadId, RouteRecord] = {}
+        self._revocations: Revocations | None = None
         self._busy: dict[WorkloadId, asyncio.Task[None]] = {}
         self._retry_us: dict[WorkloadId, int] = {}
         self._wake = asyncio.Event()
@@ -84,6 +85,7 @@ class NodeAgent:
             tasks.create_task(self._heartbeats(), name="heartbeats")
             tasks.create_task(self._watch_orders(), name="orders")
             tasks.create_task(self._watch_routes(), name="routes")
+            tasks.create_task(self._watch_revocations(), name="revocations")
             tasks.create_task(self._announce(), name="presence")
             tasks.create_task(self._outbox.run(), name="reports")
             tasks.create_task(self._svid.run(), name="svid")
@@ -95,6 +97,8 @@ class NodeAgent:
         )
         self._routes = await self._disk.load_routes(self._config.controller_keys)
         await self._outbox.load()
+        self._revocations = await self._disk.load_revocations(self._config.controller_keys)
+        await self._refuse_revoked()
         await self._svid.load()
         await self._push_routes()
         log.info("node.started", incarnation=self._incarnation, orders=len(self._held), routes=len(self._routes))
@@ -176,7 +180,7 @@ class NodeAgent:
     async def _converge_once(self, workload: WorkloadId) -> bool:
         now = self._ports.clock.wall()
         mine = {i: h for i, h in self._held.items() if h.order.workload.id == workload}
-        target = wanted_here(mine, now=now).get(workload)
+        target = None if self._is_revoked() else wanted_here(mine, now=now).get(workload)
         outcome = Outcome(phase=Phase.STOPPED)
         if target is not None:
             outcome = self._screen(target, now) or await self._work.run(target.order.workload)
@@ -226,6 +230,8 @@ class NodeAgent:
         code, reason = (outcome.code, outcome.reason) if is_live else ("", order.reason)
         if order.wanted and target is None:
             code, reason = "order.expired", "the order's grant has expired and no newer one was heard"
+            if self._is_revoked():
+                code, reason = "node.revoked", "this node's identity was revoked: its orders grant nothing"
         await self._outbox.put(
             Report(
                 node=self._me,
@@ -291,6 +297,34 @@ class NodeAgent:
     async def _push_routes(self) -> None:
         routes = routes_from(self._routes, me=self._me, place=self._config.site.place)
         await self._ports.runtime.set_routes(routes)
+
+    # --- whom to refuse ---
+
+    async def _watch_revocations(self) -> None:
+        async for entry in self._ports.store.watch(TRUST):
+            if entry is None or entry.value is None or entry.key != REVOCATIONS:
+                # A list that vanished forgives nobody: only a signed one with a later generation changes it.
+                continue
+            try:
+                listed = envelope.open_sealed(entry.value, Revocations, self._config.controller_keys).message
+            except HanseError as error:
+                log.warning("revocations.refused", code=error.code, reason=error.message)
+                continue
+            if self._revocations is not None and listed.generation <= self._revocations.generation:
+                continue
+            self._revocations = listed
+            await self._refuse_revoked()
+            await self._disk.keep_revocations(entry.value)
+            self._wake.set()
+            log.info("revocations.taken", generation=listed.generation, nodes=[one.node for one in listed.nodes])
+
+    async def _refuse_revoked(self) -> None:
+        listed = () if self._revocations is None else self._revocations.nodes
+        await self._svid.refuse([one.spiffe_id for one in listed])
+
+    def _is_revoked(self) -> bool:
+        """Whether a signed list names this very node: an honest one then stops, however cut off it is."""
+        return self._revocations is not None and any(one.node == self._me for one in self._revocations.nodes)
 
     # --- being heard ---
 

@@ -16,13 +16,15 @@ from hanse.core.ports import Store
 from hanse.core.time import WallTime
 from hanse.node.judge import Held, Rejected, judge
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import Report, RouteRecord
+from hanse.wire.messages import Report, Revocations, RouteRecord
+from hanse.wire.subjects import REVOCATIONS
 
 log = structlog.get_logger("node")
 
 ORDERS = "orders"
 REPORTS = "reports"
 ROUTES = "routes"
+TRUST = "trust"
 META = "meta"
 
 
@@ -96,6 +98,17 @@ class NodeDisk:
     async def keep_route(self, workload: WorkloadId, sealed: bytes) -> None:
         """Keep one route record."""
         await self._store.put(ROUTES, workload, sealed)
+
+    async def load_revocations(self, trusted: Mapping[str, bytes]) -> Revocations | None:
+        """Read and verify the kept list of revoked nodes."""
+        entry = await self._store.get(TRUST, REVOCATIONS)
+        if entry is None or entry.value is None:
+            return None
+        return envelope.open_sealed(entry.value, Revocations, trusted).message
+
+    async def keep_revocations(self, sealed: bytes) -> None:
+        """Keep the list of revoked nodes: a restart with no uplink must not let them in again."""
+        await self._store.put(TRUST, REVOCATIONS, sealed)
 
     async def drop_route(self, workload: WorkloadId) -> None:
         """Forget a route that the controller took away."""

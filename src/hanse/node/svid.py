@@ -7,6 +7,7 @@ again; it is worth an hour at most.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 import structlog
@@ -43,6 +44,7 @@ class SvidKeeper:
         self._ports = ports
         self._config = config
         self._current: StoredSvid | None = None
+        self._revoked: tuple[str, ...] = ()
 
     async def load(self) -> None:
         """Take up the SVID on disk, if it is still valid."""
@@ -62,6 +64,12 @@ class SvidKeeper:
         except HanseError as error:
             log.warning("svid.unusable", code=error.code, reason=error.message)
             self._current = None
+
+    async def refuse(self, spiffe_ids: Sequence[str]) -> None:
+        """Have the runtime refuse these peers from now on, however long their certificates are valid."""
+        self._revoked = tuple(spiffe_ids)
+        if self._current is not None and self._current.svid.not_after_us > self._ports.clock.wall():
+            await self._use(self._current)
 
     async def run(self) -> None:
         """Renew until cancelled. A failed renewal is tried again each heartbeat; two successful ones lie 30 s apart.
@@ -117,5 +125,5 @@ class SvidKeeper:
 
     async def _use(self, stored: StoredSvid) -> None:
         await self._ports.runtime.set_identity(
-            stored.svid.certificate_chain_pem, stored.private_key_pem, stored.svid.bundle_pem
+            stored.svid.certificate_chain_pem, stored.private_key_pem, stored.svid.bundle_pem, self._revoked
         )

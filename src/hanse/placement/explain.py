@@ -8,7 +8,6 @@ best few per limit, and the counts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -45,21 +44,21 @@ def explanation(placing: Placing, outcome: Outcome, world: World) -> Explanation
     )
 
 
-@dataclass(slots=True)
 class Storyteller:
     """Explains one workload after the other, and those that were placed at once only once."""
 
-    world: World
-    told: dict[int, tuple[Outcome, Explanation]] = field(default_factory=dict)
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._told: dict[int, tuple[Outcome, Explanation]] = {}
 
     def explain(self, placing: Placing, outcome: Outcome) -> Explanation:
         """Explain one workload."""
         if outcome.limits is not None or placing.standing.has_any or placing.standing.excluded:
-            return explanation(placing, outcome, self.world)
-        known = self.told.get(id(outcome))
+            return explanation(placing, outcome, self._world)
+        known = self._told.get(id(outcome))
         if known is None or not self._is_same_ground(placing, known[1]):
             # The outcome is kept with its story, so that its id stays its own.
-            known = self.told[id(outcome)] = outcome, explanation(placing, outcome, self.world)
+            known = self._told[id(outcome)] = outcome, explanation(placing, outcome, self._world)
             return known[1]
         like = known[1]
         return Explanation(
@@ -72,7 +71,7 @@ class Storyteller:
 
     def _is_same_ground(self, placing: Placing, like: Explanation) -> bool:
         """Tell whether the same rules permit it there; only verdicts that differ tell such workloads apart."""
-        return all(policy_reasons(placing.workload.id, c.node, self.world) == c.reasons for c in like.candidates)
+        return all(policy_reasons(placing.workload.id, c.node, self._world) == c.reasons for c in like.candidates)
 
 
 def sample(placing: Placing, world: World) -> tuple[Candidate, ...]:

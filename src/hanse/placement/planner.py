@@ -7,7 +7,7 @@ pays. It reads no clock and draws nothing at random; the auditor checks its resu
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -54,11 +54,29 @@ def plan(
     cannot be placed is listed as unplaced with the binding limit and the nearest changes.
     """
     del rng
+    run = prepare(snapshot, verdicts, parent, now=now, settings=settings)
+    return assemble(run, place_all(run), trigger)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One planning run: the world, what is to be placed, and in which turn."""
+
+    world: World
+    placings: tuple[Placing, ...]
+    """In workload id order."""
+    queue: Sequence[Sequence[Placing]]
+    """Groups of workloads that are placed together, in turn."""
+
+
+def prepare(
+    snapshot: Snapshot, verdicts: Verdicts, parent: Plan | None, *, now: WallTime, settings: PlacementSettings
+) -> Run:
+    """Screen every workload and take the room of what may stay."""
     table = node_table(snapshot, unknown_zone_g_per_kwh=settings.unknown_zone_g_per_kwh)
     screening = screen(snapshot, verdicts, table, settings)
     standing = standings(snapshot, parent, now=now, settings=settings)
-    placings = [_placing(snapshot.workloads[workload], screening, standing) for workload in sorted(snapshot.workloads)]
-    queue = _in_turn(placings)
+    placings = tuple(_placing(snapshot.workloads[w], screening, standing) for w in sorted(snapshot.workloads))
     world = World(
         snapshot=snapshot,
         verdicts=verdicts,
@@ -68,12 +86,11 @@ def plan(
         table=table,
         room=full_room(table),
     )
-    for placing in placings:
+    run = Run(world=world, placings=placings, queue=_in_turn(placings))
+    for placing in (one for group in run.queue for one in group):
         for row in placing.kept.tolist():
             world.room.take(row, placing.workload.resources)
-    outcomes = _place_all(queue, world)
-    placed = [(placing, outcomes[placing.workload.id]) for placing in placings]
-    return _assemble(placed, world, trigger)
+    return run
 
 
 def plan_digest(draft: Plan) -> str:
@@ -128,7 +145,9 @@ def _precedence(placing: Placing) -> tuple[int, int, int, str]:
     return placing.feasibility.allowed, -resources.memory_bytes, -resources.cpu_milli, placing.workload.id
 
 
-def _place_all(queue: Sequence[Sequence[Placing]], world: World) -> Mapping[WorkloadId, Outcome]:
+def place_all(run: Run) -> Mapping[WorkloadId, Outcome]:
+    """Place every workload of a run, filling its room."""
+    queue, world = run.queue, run.world
     found: dict[WorkloadId, Outcome] = {}
     short: list[tuple[Placing, int]] = []
     for group in queue:
@@ -277,8 +296,12 @@ def _bound_microeur(placing: Placing, count: int, settings: PlacementSettings) -
     return int(np.sort(totals_microeur(placing, rows, settings))[:count].sum())
 
 
-def _assemble(placed: Sequence[tuple[Placing, Outcome]], world: World, trigger: str) -> Plan:
-    parent = world.parent
+def assemble(
+    run: Run, outcomes: Mapping[WorkloadId, Outcome], trigger: str, *, bound_microeur: int | None = None
+) -> Plan:
+    """Make one value of a run's outcomes, with reasons, digests and its id; a bound given is at least as tight."""
+    world, parent = run.world, run.world.parent
+    placed = [(placing, outcomes[placing.workload.id]) for placing in run.placings]
     teller = Storyteller(world)
     generation = 1 if parent is None else parent.generation + 1
     draft = Plan(
@@ -291,7 +314,7 @@ def _assemble(placed: Sequence[tuple[Placing, Outcome]], world: World, trigger: 
         unplaced=tuple(unplaced(placing, outcome, world) for placing, outcome in placed if outcome.missing),
         explanations={placing.workload.id: teller.explain(placing, outcome) for placing, outcome in placed},
         objective_microeur=sum(int(outcome.totals_microeur.sum()) for _, outcome in placed),
-        bound_microeur=sum(outcome.bound_microeur for _, outcome in placed),
+        bound_microeur=sum(o.bound_microeur for _, o in placed) if bound_microeur is None else bound_microeur,
         trigger=trigger,
         samples=_samples(placed, world),
     )

@@ -12,7 +12,7 @@ from hanse.core.time import HOUR_US, US_PER_S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacementSettings:
-    """Rates, prices of latency and moving, and the size of explanations."""
+    """Rates, prices of latency and moving, times of a move, and the size of explanations."""
 
     node_down_ppm: int = 2_000
     """Share of time one node is down alone, 0..1,000,000: 17.5 hours a year of reboots, patches and repairs."""
@@ -42,6 +42,10 @@ class PlacementSettings:
     """The same after the node's owner refused: owners change their policy less often than a fault passes."""
     most_backoff_us: int = HOUR_US
     """Longest exclusion; rollout forgets failures after the same time."""
+    fetch_bytes_per_s: int = 12_500_000
+    """Rate at which a node fetches artifacts, 1 or more: 100 Mbit/s, a modest uplink of a branch or a shop."""
+    start_us: int = 2 * US_PER_S
+    """From a fetched artifact to a serving replica: order, verification, load, first readiness."""
     full_explanation_nodes: int = 200
     """Fabrics up to this size get a candidate per node; larger ones the chosen, the best few per limit, and counts."""
     shortlist_nodes: int = 64

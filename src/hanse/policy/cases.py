@@ -15,7 +15,7 @@ import msgspec
 
 from hanse.core.fabric import Grade, Node, Operator, Parent, Power, Price, Resources, Site, Tier
 from hanse.core.geo import Place
-from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId
+from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, workload_id
 from hanse.core.verdict import Verdict
 from hanse.core.work import Data, Kind, Route, Sovereignty, Workload
 from hanse.policy.facts import at_midnight
@@ -44,6 +44,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     rules: tuple[str, ...] = ()
     """Every rule that must deny, and no other; empty for ``allow``."""
     packs: tuple[str, ...] = ()
+    namespace: str = "case"
     data: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -71,10 +72,11 @@ class CaseResult:
 
 def check_packs(packs: PackSet) -> tuple[CaseResult, ...]:
     """Run every case that the packs carry, in file order. Raises PolicyError on a case that cannot be read."""
-    return tuple(_run(packs, file, case) for file, case in _cases(packs))
+    return tuple(_run(packs, file, case) for file, case in cases_of(packs))
 
 
-def _cases(packs: PackSet) -> Iterator[tuple[str, Case]]:
+def cases_of(packs: PackSet) -> Iterator[tuple[str, Case]]:
+    """Read every case that the packs carry, with its file. Raises PolicyError on one that cannot be read."""
     for file, text in packs.cases.items():
         for case in rows(file, load_yaml(file, text), "cases", Case):
             yield file, case
@@ -94,7 +96,7 @@ def _spell(is_allowed: bool, rules: tuple[str, ...]) -> str:
 
 def _workload(case: Case) -> Workload:
     return Workload(
-        id=WorkloadId("case.work"), kind=Kind.FUNCTION, namespace="case", name="work",
+        id=workload_id(case.namespace, "work"), kind=Kind.FUNCTION, namespace=case.namespace, name="work",
         artifact=Digest("sha256:" + "0" * 64), artifact_bytes=1, route=Route(path="/case"), resources=Resources(),
         data=Data(classes=case.data, subjects=case.subjects),
         sovereignty=Sovereignty(

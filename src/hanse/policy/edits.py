@@ -64,7 +64,7 @@ def edits_for(case: Case, question: Question, denying: tuple[Rule, ...], packs: 
     yield from _demands(case, paths)
     if any(path.startswith("principal#") or path == "principal.subjects" for path in paths):
         yield from _data(case, question.facts)
-        yield from _decisions(case, question)
+        yield from _decisions(case, question, denying)
     yield from _operator(case, paths)
     yield from _grades(case, paths)
     yield from _certificates(case, denying, question.facts)
@@ -87,10 +87,11 @@ def _demands(case: Case, paths: set[str]) -> Iterator[Edit]:
     if "principal.control_exclude" in paths:
         for country in sorted(own.control_exclude):
             yield _spec(f"remove {country} from sovereignty.control.exclude", _without_excluded(country))
-    if "principal.location_only" in paths and own.location_only:
+    if "principal.location_only" in paths:
         country = case.site.country
         wider = (*own.location_only, country)
-        yield _spec(f"add {country} to sovereignty.location.only", lambda own: replace(own, location_only=wider))
+        verb = f"add {country} to" if own.location_only else f"state {country} in"
+        yield _spec(f"{verb} sovereignty.location.only", lambda own: replace(own, location_only=wider))
     for objective in SEAL_OBJECTIVES:
         least, level = own.seal.get(objective, 0), case.operator.seal.get(objective, 0)
         if f"principal.seal.{objective}" in paths and level < least:
@@ -123,10 +124,11 @@ def _data(case: Case, facts: FactsNow) -> Iterator[Edit]:
             yield Edit(what=what, who=Who.OWNER, apply=_data_subjects(kept))
 
 
-def _decisions(case: Case, question: Question) -> Iterator[Edit]:
-    foreign = {str(case.site.country)} if uncovered(question) else set()
-    for country in sorted(foreign | set(untrusted(question))):
-        for regime in question.facts.facts.regimes:
+def _decisions(case: Case, question: Question, denying: tuple[Rule, ...]) -> Iterator[Edit]:
+    about = frozenset(name for rule in denying for name in rule.reads.regimes)
+    foreign = {str(case.site.country)} if uncovered(question, about) else set()
+    for country in sorted(foreign | set(untrusted(question, about))):
+        for regime in (r for r in question.facts.regimes if r.name in about):
             exporters = question.facts.exporters(regime, case.workload.data.subjects)
             if exporters:
                 what = f"wait for an adequacy decision under {regime.name} that covers {country}"
@@ -136,7 +138,7 @@ def _decisions(case: Case, question: Question) -> Iterator[Edit]:
 
 
 def _operator(case: Case, paths: set[str]) -> Iterator[Edit]:
-    if "resource.operator.reach" not in paths:
+    if not {"resource.operator.reach", "resource.operator.controlled_within"} & paths:
         return
     for parent in case.operator.parents:
         if has_control(parent):

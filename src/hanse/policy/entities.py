@@ -59,7 +59,7 @@ def subject_of(
     own = workload.sovereignty
     attrs: dict[str, Any] = {
         "namespace": workload.namespace,
-        "regimes": [r.name for r in facts.facts.regimes if facts.exporters(r, workload.data.subjects)],
+        "regimes": [r.name for r in facts.regimes if not r.exporters or facts.exporters(r, workload.data.subjects)],
         "subjects": _countries(facts.expand(workload.data.subjects) or ()),
         "seal": _seal(own.seal),
         "control_exclude": _countries(sorted(own.control_exclude)),
@@ -67,7 +67,7 @@ def subject_of(
         "grade": own.grade,
     }
     parents = [_ref("DataClass", name) for name in data_classes(workload, facts)]
-    tags = _tags(workload, facts)
+    tags = _tags(workload, facts, reads)
     read = _read(attrs, reads, "principal")
     identity = workload.id if reads.names_type("Workload") else ""
     key = digest_of([identity, in_force, unknown, read, parents, tags])
@@ -85,7 +85,7 @@ def object_of(
     reads: Reads,
 ) -> Object:
     """Describe a node and its operator to Cedar."""
-    op = operator_entity(operator, operators, facts.now, reads)
+    op = operator_entity(operator, operators, facts, reads)
     attrs: dict[str, Any] = {
         "location": _ref("Jurisdiction", site.country),
         "operator": op["uid"],
@@ -100,14 +100,18 @@ def object_of(
 
 
 def operator_entity(
-    operator: Operator, operators: Mapping[OperatorId, Operator], now: WallTime, reads: Reads
+    operator: Operator, operators: Mapping[OperatorId, Operator], facts: FactsNow, reads: Reads
 ) -> Entity:
     """Describe an operator to Cedar: who reaches it, and which of its certificates hold now."""
+    reach = [country for country, _ in control_reach(operator, operators)]
     attrs: dict[str, Any] = {
         "seat": _ref("Jurisdiction", operator.seat),
-        "reach": _countries([country for country, _ in control_reach(operator, operators)]),
+        "reach": _countries(reach),
+        "controlled_within": [
+            _ref("Jurisdiction", bloc) for bloc, members in facts.members.items() if set(members).issuperset(reach)
+        ],
         "seal": _seal(operator.seal),
-        "certificates": certificates_at(operator, now),
+        "certificates": certificates_at(operator, facts.now),
         "grade": int(operator.grade),
     }
     identity = operator.id if reads.names_type("Operator") else digest_of(attrs)
@@ -180,13 +184,15 @@ def _read(attrs: Mapping[str, Any], reads: Reads, variable: str) -> Mapping[str,
     return attrs if reads.is_opaque else {name: value for name, value in attrs.items() if name in tops}
 
 
-def _tags(workload: Workload, facts: FactsNow) -> dict[str, list[Entity]]:
+def _tags(workload: Workload, facts: FactsNow, reads: Reads) -> dict[str, list[Entity]]:
+    """Adequacy per regime and scope, as far as a rule reads it."""
     tags: dict[str, list[Entity]] = {}
-    for regime in facts.facts.regimes:
+    for regime in facts.regimes:
         exporters = facts.exporters(regime, workload.data.subjects)
-        if exporters:
-            for scope in facts.scopes:
-                tags[f"{regime.name}:{scope}"] = _countries(facts.adequate(exporters, scope))
+        for scope in facts.scopes if exporters else ():
+            tag = f"{regime.name}:{scope}"
+            if reads.is_opaque or f"principal#{tag}" in reads.paths:
+                tags[tag] = _countries(facts.adequate(exporters, scope))
     return tags
 
 

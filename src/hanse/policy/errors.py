@@ -17,3 +17,10 @@ class PolicyError(HanseError):
     def at(cls, file: str, line: int, message: str, remedy: str) -> PolicyError:
         """Build the error for one place in one file."""
         return cls(f"{file}:{line}: {message}", hint=remedy, context={"file": file, "line": line})
+
+
+class FactError(HanseError):
+    """Raised when a supposed fact (`operator/X.parent=US`) cannot be read or is about nothing known."""
+
+    code = "policy.fact"
+    hint = "write SUBJECT.FIELD=VALUE, for example operator/nimbus.parent=US or adequacy/eea-us-dpf.until=2027-01-01"

@@ -16,7 +16,7 @@ from hanse.core.work import Workload
 from hanse.policy import evaluate
 from hanse.policy.control import control_reach
 from hanse.policy.entities import certificates_at, data_classes, split_certificate
-from hanse.policy.facts import ASSURANCE_GRADE, Adequacy, FactsNow, at_midnight
+from hanse.policy.facts import ASSURANCE_GRADE, Adequacy, FactsNow, Regime, at_midnight
 from hanse.policy.packs import PackSet
 from hanse.policy.rules import Rule
 from hanse.policy.schema import SEAL_OBJECTIVES
@@ -42,9 +42,13 @@ def reasons_for(
     `rules` maps ids to rules; `in_force` names the packs asked. An allowance also shows the facts that the packs
     named by the spec or the domain read and found in order, because it rests on them.
     """
-    values = _values(question)
+    about = {
+        regimes: _values(question, regimes) for regimes in (rules[i].reads.regimes for i in answer.rules if i in rules)
+    }
     reasons = tuple(
-        _of_rule(rules[id_], question, values) if id_ in rules else _of_wrapper(id_, answer, question, packs)
+        _of_rule(rules[id_], question, about[rules[id_].reads.regimes])
+        if id_ in rules
+        else _of_wrapper(id_, answer, question, packs)
         for id_ in answer.rules
     )
     if not answer.is_allowed:
@@ -92,21 +96,21 @@ def _in_order(facts: set[FactRead]) -> tuple[FactRead, ...]:
     return tuple(sorted(facts, key=lambda fact: (fact.subject, fact.value)))
 
 
-def uncovered(question: Question) -> tuple[str, ...]:
+def uncovered(question: Question, regimes: frozenset[str]) -> tuple[str, ...]:
     """Exporting countries of the workload's subjects from which no general decision covers the node's country."""
     missing = {
         exporter
-        for regime in question.facts.facts.regimes
+        for regime in _of_names(question, regimes)
         for exporter in question.facts.exporters(regime, question.workload.data.subjects)
         if question.site.country not in question.facts.covered.get((exporter, "general"), {})
     }
     return tuple(sorted(missing))
 
 
-def untrusted(question: Question) -> tuple[str, ...]:
+def untrusted(question: Question, regimes: frozenset[str]) -> tuple[str, ...]:
     """Countries whose law reaches the operator and to which the workload's data may not flow freely."""
     free: set[str] | None = None
-    for regime in question.facts.facts.regimes:
+    for regime in _of_names(question, regimes):
         exporters = question.facts.exporters(regime, question.workload.data.subjects)
         if exporters:
             adequate = set(question.facts.adequate(exporters, "general"))
@@ -115,11 +119,16 @@ def untrusted(question: Question) -> tuple[str, ...]:
     return () if free is None else tuple(c for c in reach if c not in free)
 
 
-def _values(q: Question) -> dict[str, str]:
+def _of_names(question: Question, regimes: frozenset[str]) -> tuple[Regime, ...]:
+    return tuple(regime for regime in question.facts.regimes if regime.name in regimes)
+
+
+def _values(q: Question, regimes: frozenset[str]) -> dict[str, str]:
     reach = control_reach(q.operator, q.operators)
     own = q.workload.sovereignty
     excluded = sorted({str(c) for c in own.control_exclude} & {*(str(c) for c, _ in reach), str(q.site.country)})
-    missed = untrusted(q)
+    missed = untrusted(q, regimes)
+    missing = _list(_blocs_first(q, uncovered(q, regimes)))
     named = {*excluded, *missed}
     paths = [path for country, path in reach if country in named] or [path for _, path in reach]
     values = {
@@ -127,7 +136,7 @@ def _values(q: Question) -> dict[str, str]:
         "country": _country(q, q.site.country), "seat": _country(q, q.operator.seat),
         "blocs": _list(q.facts.blocs.get(q.site.country, ())),
         "reach": _list([country for country, _ in reach]), "reach_paths": "; ".join(paths),
-        "excluded": _list(excluded), "untrusted": _list(missed), "uncovered": _list(_blocs_first(q, uncovered(q))),
+        "excluded": _list(excluded), "untrusted": _list(missed), "uncovered": missing,
         "location_only": _list(sorted(own.location_only)),
         "data": _list(data_classes(q.workload, q.facts)), "subjects": _list(sorted(q.workload.data.subjects)),
         "certificates": _list(certificates_at(q.operator, q.facts.now)),
@@ -193,16 +202,21 @@ def _seal_fact(q: Question, objective: str) -> FactRead:
 def _adequacy_facts(q: Question, tag: str, countries: tuple[str, ...]) -> list[FactRead]:
     """The rows behind a tag: those in force for these countries, and those known but not usable now."""
     name, _, scope = tag.partition(":")
-    exporters = {
-        e for r in q.facts.facts.regimes if r.name == name for e in q.facts.exporters(r, q.workload.data.subjects)
-    }
+    exporters = {e for r in _of_names(q, frozenset((name,))) for e in q.facts.exporters(r, q.workload.data.subjects)}
     used = {
         row.id: row
         for exporter in sorted(exporters)
         for country in countries
         if (row := q.facts.covered.get((exporter, scope), {}).get(country)) is not None
     }
-    about = [r for r in q.facts.facts.adequacy if r.scope == scope and set(countries) & set(r.importers)]
+    territory = {e for r in _of_names(q, frozenset((name,))) for e in q.facts.expand(r.exporters) or ()}
+    about = [
+        row
+        for row in q.facts.facts.adequacy
+        if row.scope == scope
+        and set(countries) & set(row.importers)
+        and territory & set(q.facts.expand(row.exporters) or ())
+    ]
     return [_row_fact(row, row.cite) for row in used.values()] + [
         _row_fact(row, _why_not(row, q.facts)) for row in about if row.id not in used
     ]
@@ -229,6 +243,7 @@ _READERS: Mapping[str, Callable[[Question], list[FactRead]]] = {
         FactRead(subject=f"node/{q.node.id}.grade", value=str(int(q.node.grade)), grade=int(q.node.grade))
     ],
     "resource.operator.reach": _control_facts,
+    "resource.operator.controlled_within": _control_facts,
     "resource.operator.seat": lambda q: [
         FactRead(subject=f"operator/{q.operator.id}.seat", value=str(q.operator.seat), grade=int(q.operator.grade))
     ],

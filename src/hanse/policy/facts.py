@@ -57,11 +57,19 @@ class Adequacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Regime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A law on data leaving a jurisdiction: it covers subjects in `exporters`."""
+    """A law on data leaving a jurisdiction: it covers subjects in `exporters`.
+
+    No exporters means a law that looks at no subjects: it concerns whatever names it. Without dates, or with dates that
+    are unverified, it holds always: a regime only ever denies, so that is the cautious reading.
+    """
 
     name: str
     exporters: tuple[str, ...]
     cite: str
+    assurance: Assurance = "unverified"
+    """Of the dates."""
+    since: datetime.date | None = msgspec.field(name="from", default=None)
+    until: datetime.date | None = None
 
 
 class DataClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -95,6 +103,8 @@ class FactsNow:
     members: Mapping[str, tuple[str, ...]]
     """Countries per bloc, in order."""
     in_force: tuple[Adequacy, ...]
+    regimes: tuple[Regime, ...]
+    """Laws in effect, in the order of their rows."""
     covered: Mapping[tuple[str, str], Mapping[str, Adequacy]]
     """(exporter country, scope) -> importer country -> the row that covers it."""
     digest: Digest
@@ -162,12 +172,13 @@ def facts_at(facts: Facts, now: WallTime) -> FactsNow:
     ordered = {bloc: tuple(sorted(inside)) for bloc, inside in sorted(members.items())}
     in_force = tuple(row for row in facts.adequacy if holds(row, now))
     covered = _covered(in_force, ordered)
-    ahead = [at for at in boundaries((*facts.memberships, *facts.adequacy)) if at > now]
+    regimes = tuple(regime for regime in facts.regimes if is_in_effect(regime, now))
+    ahead = [at for at in boundaries((*facts.memberships, *facts.adequacy, *facts.regimes)) if at > now]
     return FactsNow(
         facts=facts, now=now, next_us=ahead[0] if ahead else None, blocs=blocs, members=ordered,
-        in_force=in_force, covered=covered,
+        in_force=in_force, regimes=regimes, covered=covered,
         digest=digest_of([
-            ordered, facts.countries, facts.regimes, facts.classes,
+            ordered, facts.countries, regimes, facts.classes,
             [(exporter, scope, list(known)) for (exporter, scope), known in covered.items()],
         ]),
     )  # fmt: skip
@@ -180,7 +191,15 @@ def holds(row: Membership | Adequacy, now: WallTime) -> bool:
     return row.until is None or now < at_midnight(row.until)
 
 
-def boundaries(rows_: Iterable[Membership | Adequacy]) -> tuple[WallTime, ...]:
+def is_in_effect(regime: Regime, now: WallTime) -> bool:
+    """Tell whether a law is in effect at `now`; dates that are unverified do not switch it off."""
+    if regime.assurance == "unverified":
+        return True
+    has_begun = regime.since is None or now >= at_midnight(regime.since)
+    return has_begun and (regime.until is None or now < at_midnight(regime.until))
+
+
+def boundaries(rows_: Iterable[Membership | Adequacy | Regime]) -> tuple[WallTime, ...]:
     """Every wall time at which one of these rows begins or ends, in order; unverified rows bound nothing."""
     usable = [row for row in rows_ if row.assurance != "unverified"]
     return tuple(sorted({at_midnight(d) for row in usable for d in (row.since, row.until) if d is not None}))

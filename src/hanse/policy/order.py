@@ -20,7 +20,7 @@ from hanse.policy.explain import Question, reasons_for
 from hanse.policy.facts import facts_at
 from hanse.policy.packs import PackSet, reads_of_rules
 from hanse.policy.rules import Rule, parse_rules
-from hanse.policy.screen import check_guardrails, guardrails_for, valid_until
+from hanse.policy.screen import check_guardrails, guardrails_for, regimes_of, valid_until
 
 OWNER_FILE = "owner.cedar"
 _NO_OPERATORS: Mapping[OperatorId, Operator] = MappingProxyType({})
@@ -66,7 +66,7 @@ def screen_order(  # noqa: PLR0917 - the order every caller knows: what, where, 
         is_allowed = is_allowed and own.is_allowed
     return Verdict(
         workload=workload.id, node=node.id, is_allowed=is_allowed, reasons=reasons,
-        valid_until_us=valid_until(facts, question),
+        valid_until_us=valid_until(question, regimes_of(packs, subject.packs)),
     )  # fmt: skip
 
 

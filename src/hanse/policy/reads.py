@@ -36,6 +36,12 @@ class Reads:
         """First attribute names read of `principal` or `resource`."""
         return frozenset(p.split(".")[1] for p in self.paths if p.startswith(variable + "."))
 
+    @property
+    def regimes(self) -> frozenset[str]:
+        """Names of the regimes that a rule is about: those whose tags it reads or whose effect it asks for."""
+        tagged = {p.removeprefix("principal#").partition(":")[0] for p in self.paths if p.startswith("principal#")}
+        return frozenset(tagged | {name for path, name in self.contained if path == "principal.regimes"})
+
     def names_type(self, entity_type: str) -> bool:
         """Tell whether a rule names an entity of this type."""
         return self.is_opaque or any(kind == entity_type for kind, _ in self.entities)

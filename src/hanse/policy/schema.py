@@ -37,6 +37,8 @@ entity Operator = {
   seat: Jurisdiction,
   // Every country whose law reaches the operator: seat, majority holders, holders with a veto, and theirs.
   reach: Set<Jurisdiction>,
+  // Blocs that contain every country in `reach`.
+  controlled_within: Set<Jurisdiction>,
   seal: Seal,
   // Names of certificates and recorded contracts that have not expired.
   certificates: Set<String>,

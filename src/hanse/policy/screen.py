@@ -73,7 +73,7 @@ class Screening:
         return Verdict(
             workload=workload, node=node, is_allowed=answer.is_allowed,
             reasons=reasons_for(answer, question, self.packs, self.rules, self.subjects[workload].packs),
-            valid_until_us=valid_until(self.facts, question),
+            valid_until_us=valid_until(question, regimes_of(self.packs, self.subjects[workload].packs)),
         )  # fmt: skip
 
     def allows(self, workload: WorkloadId, node: NodeId) -> bool:
@@ -153,15 +153,27 @@ def check_guardrails(packs: PackSet, guardrails: tuple[str, ...]) -> None:
             raise PolicyError(f"guardrail {guardrail!r} names no pack", hint=f"one of {', '.join(packs.packs)}")
 
 
-def valid_until(facts: FactsNow, question: Question) -> WallTime | None:
+def regimes_of(packs: PackSet, in_force: tuple[str, ...]) -> frozenset[str]:
+    """Names of the regimes that the rules of these packs are about."""
+    return frozenset(name for rule in packs.rules_of(in_force) for name in rule.reads.regimes)
+
+
+def valid_until(question: Question, regimes: frozenset[str]) -> WallTime | None:
     """The next date that may change this one verdict.
 
-    Of a decision on the node's country or on one whose law reaches its operator, of any membership of a bloc, or of one
-    of the operator's certificates.
+    Of one of these regimes, of a decision under them on the node's country or on one whose law reaches its operator, of
+    any membership of a bloc, or of one of the operator's certificates.
     """
+    facts = question.facts
+    concerned = [regime for regime in facts.facts.regimes if regime.name in regimes]
+    territory = {country for regime in concerned for country in facts.expand(regime.exporters) or ()}
     about = {str(c) for c, _ in control_reach(question.operator, question.operators)} | {str(question.site.country)}
-    decisions = [row for row in facts.facts.adequacy if about & set(facts.expand(row.importers) or ())]
-    ahead = boundaries((*facts.facts.memberships, *decisions))
+    decisions = [
+        row
+        for row in facts.facts.adequacy
+        if about & set(facts.expand(row.importers) or ()) and territory & set(facts.expand(row.exporters) or ())
+    ]
+    ahead = boundaries((*facts.facts.memberships, *decisions, *concerned))
     expiries = [split_certificate(c)[1] for c in question.operator.certificates]
     return min((at for at in (*ahead, *expiries) if at is not None and at > facts.now), default=None)
 

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from hanse.twin.package import shipped_settings
-from hanse.twin.run import Result, ScenarioFailed, play, scenario_named
+from hanse.twin.run import ScenarioFailed, play, scenario_named
 from hanse.twin.scenarios import SCENARIOS
-from hanse.wire import canonical
+from hanse.twin.telling import json_line, text
 
 
 def main() -> int:
@@ -29,30 +29,8 @@ def main() -> int:
             sys.stderr.write(f"{failure}\n")
             return 1
         wall_s = time.monotonic() - began
-        sys.stdout.write((as_json if asked.json else as_text)(result, wall_s) + "\n")
+        sys.stdout.write((json_line if asked.json else text)(result, wall_s) + "\n")
     return 0
-
-
-def as_text(result: Result, wall_s: float) -> str:
-    """A run for people."""
-    faults = ", ".join(f"{count} {kind}" for kind, count in result.faults.items()) or "none"
-    lines = [
-        f"{result.scenario}, seed {result.seed}, {result.nodes} nodes: held",
-        f"  trace     {result.trace}",
-        f"  time      {result.simulated_us / 1e6:.0f} s simulated in {wall_s:.1f} s, "
-        f"{result.simulated_us / 1e6 / wall_s:.0f} times as fast",
-        f"  events    {result.events} traced, {result.steps} steps judged, {result.steps / wall_s:.0f} a second",
-        f"  faults    {faults}",
-        f"  ledger    {result.entries} entries followed",
-    ]
-    lines += [f"  {name:<20} {value}" for name, value in result.figures.items()]
-    return "\n".join(lines)
-
-
-def as_json(result: Result, wall_s: float) -> str:
-    """A run as one JSON line."""
-    speed = {"wall_ms": round(wall_s * 1_000), "steps_per_s": round(result.steps / wall_s)}
-    return canonical.encode({"result": result, "speed": speed}).decode()
 
 
 def _arguments() -> argparse.Namespace:

@@ -15,7 +15,7 @@ from hanse.core.snapshot import Phase
 from hanse.core.time import US_PER_S
 from hanse.policy import PackSet, Screening, VerdictCache, screen
 from hanse.rollout import RolloutLimits
-from hanse.twin.view import Event, FactsChanged, Leased, Ordered, Tried, Unloaded, View
+from hanse.twin.view import Event, FactsChanged, Leased, Ordered, Reported, Tried, Unloaded, View
 from hanse.twin.world import Violation, World
 from hanse.wire import envelope
 from hanse.wire.messages import Order
@@ -23,6 +23,10 @@ from hanse.wire.subjects import ORDERS, PLANS, ROUTES
 
 DETECTION_US = 10 * US_PER_S
 """A node that is down for less may still be counted on: silence 3 s, a broken link 4 s, one round, and slack."""
+SILENT_US = 2_000_000
+"""By then a controller has seen the silence: suspicion comes 1.5 s after the last heartbeat."""
+ROUND_WAYS = 40
+"""How many ways over the wire a controller's round may take from its snapshot to its last order."""
 IN_FLIGHT_US = 2_500_000
 """A write sent before the lease went may arrive this much later: the client's deadline and the wire."""
 SLACK_US = 20 * US_PER_S
@@ -66,18 +70,24 @@ class Court:
                     rule.saw(event, view)
         if world.now_us() >= self._due_us:
             self._due_us = world.now_us() + US_PER_S
+            view.look(self._nodes)
             for rule in self._rules:
                 rule.look(view)
 
 
 class GenerationsGrow:
-    """The generation of an instance's orders only grows, on one node, under the controllers' key."""
+    """The generation of an instance's orders only grows, on one node, under the controllers' key; so does what a node
+    answers to."""
 
     def __init__(self, key: bytes) -> None:
         self._trusted = {envelope.key_id_of(key): key}
 
     def saw(self, event: Event, view: View) -> None:
-        """Judge each order written."""
+        """Judge each order and each report written."""
+        if isinstance(event, Reported) and event.before is not None:
+            new, old = event.report, event.before
+            if new.generation < old.generation and new.phase is Phase.RUNNING:
+                raise Violation(f"{new.node} runs {new.instance} under order {new.generation} after {old.generation}")
         if not isinstance(event, Ordered):
             return
         order, before = event.order, event.before
@@ -243,6 +253,25 @@ class DisruptionBudget:
 
 def _is_peer(other: Order, order: Order) -> bool:
     return other.wanted and other.instance != order.instance and other.workload.id == order.workload.id
+
+
+class SilenceStopsNothing:
+    """No order to stop is written for a node that has not been heard for a while: it is told when it is back."""
+
+    def saw(self, event: Event, view: View) -> None:
+        """Judge each order that turns an instance off."""
+        if not isinstance(event, Ordered) or event.order.wanted or event.before is None or not event.before.wanted:
+            return
+        node = event.order.node
+        since, record = view.silent_since.get(node), view.nodes.get(node)
+        is_silent = not (view.world.is_up(node) and view.world.is_wired(node))
+        if since is None or not is_silent or (record is not None and record.is_revoked):
+            return
+        if event.at_us - since > SILENT_US + ROUND_WAYS * view.world.way_us(event.by):
+            raise Violation(f"{event.order.instance} is stopped on {node}, silent for {event.at_us - since} us")
+
+    def look(self, view: View) -> None:
+        """Nothing but events counts."""
 
 
 class OneLeader:

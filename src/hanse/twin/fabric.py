@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hanse import __version__
 from hanse.control import ControlConfig, Controller, build_control
 from hanse.control.service import FabricService
 from hanse.core.errors import HanseError
@@ -37,7 +36,10 @@ from hanse.wire.messages import JoinRequest, JoinResponse
 START = WallTime(1_795_000_000_000_000)
 """When a twin begins: 2026-11-18T09:46:40Z."""
 RETRY_S = 0.5
+RECONNECT_JITTER_US = 1_000_000
+"""Nodes come back from an outage one after the other, as their clients back off by chance."""
 DOMAIN = "twin.hanse"
+VERSION = "twin"
 Verb = Callable[[FabricService], Awaitable[None]]
 
 
@@ -97,7 +99,12 @@ class TwinFabric:
         for node in self.node_ids:
             delay_us = rng.randint(500, 20_000)
             self.world.add(
-                node, self._node_main, delay_us=delay_us, jitter_us=delay_us // 4, drift_ppm=rng.randint(-100, 100)
+                node,
+                self._node_main,
+                delay_us=delay_us,
+                jitter_us=delay_us // 4,
+                drift_ppm=rng.randint(-100, 100),
+                reconnect_jitter_us=RECONNECT_JITTER_US,
             )
 
     @property
@@ -152,7 +159,7 @@ class TwinFabric:
 
     async def set_draining(self, node: NodeId, is_draining: bool) -> None:
         """Begin or end emptying a node."""
-        await self._ask(lambda service: service.set_draining(node, is_draining))
+        await self._ask(lambda service: service.set_draining(node, is_draining, user="operator"))
 
     async def _ask(self, verb: Verb) -> None:
         while True:
@@ -244,7 +251,7 @@ class TwinFabric:
             operator=joined.operator,
             controller_keys={envelope.key_id_of(key): key for key in joined.controller_keys},
             addresses=addresses,
-            version=__version__,
+            version=VERSION,
             packs=self.settings.packs,
             owner_policy=self.settings.owner_policy.get(node.id, ""),
         )
@@ -268,7 +275,9 @@ class TwinFabric:
 
     async def _ask_to_join(self, name: str, place: _NodePlace, csr: bytes) -> JoinResponse:
         enrolment, node = self.controllers[name].enrolment, place.node
-        token, _ = await enrolment.mint(site=node.site, operator=node.operator, tier=node.tier, node=node.id)
+        token, _ = await enrolment.mint(
+            site=node.site, operator=node.operator, tier=node.tier, grade=node.grade, node=node.id
+        )
         request = JoinRequest(
             token=token,
             node=node,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,6 +20,7 @@ from hanse.twin.checkers import (
     OneInstancePerPlace,
     OneLeader,
     Rule,
+    SilenceStopsNothing,
     StopsNeedOrders,
 )
 from hanse.twin.fabric import Settings, TwinFabric
@@ -30,7 +31,7 @@ from hanse.twin.stage import Stage
 from hanse.twin.view import RuntimeWatch, View
 from hanse.twin.world import Failed
 
-LOG_LINES = 40
+LOG_LINES = 60
 
 
 class UnknownScenario(HanseError):
@@ -90,7 +91,11 @@ def play(
     `seconds` is the length of a scenario that can go on for any time. Raises ScenarioFailed.
     """
     text = fabric_text(nodes) if manifests is None else manifests
-    settings = replace(settings, controllers=max(settings.controllers, scenario.controllers))
+    settings = replace(
+        settings,
+        controllers=max(settings.controllers, scenario.controllers),
+        engine=scenario.engine or settings.engine,
+    )
     fabric = TwinFabric(text, settings, seed=seed)
     world = fabric.world
     view = View(world=world)
@@ -100,7 +105,7 @@ def play(
     fabric.watchers.append(RuntimeWatch(view))
     world.checkers += [Court(view, rules_for(fabric), fabric.node_ids), monitor]
     stage = Stage(fabric=fabric, view=view, ledger=monitor, seconds=seconds)
-    with _told() as lines:
+    with _told(world.now_us) as lines:
         try:
             trace = world.run(lambda _: scenario.plot(stage))
         except Failed as failure:
@@ -134,18 +139,21 @@ def rules_for(fabric: TwinFabric) -> tuple[Rule, ...]:
         OneInstancePerPlace(),
         StopsNeedOrders(lawful),
         DisruptionBudget(lawful),
+        SilenceStopsNothing(),
         OneLeader(fabric.config_of(fabric.controller_names[0]).lease_term_us),
     )
 
 
 @contextmanager
-def _told() -> Iterator[deque[str]]:
+def _told(now_us: Callable[[], int]) -> Iterator[deque[str]]:
     """Keep the last log lines instead of printing them; whatever was configured is back afterwards."""
     lines: deque[str] = deque(maxlen=LOG_LINES)
 
     def keep(_logger: object, level: str, event: Any) -> Any:
         said = " ".join(f"{key}={value}" for key, value in event.items() if key != "event")
-        lines.append(f"{level} {event['event']} {said}")
+        line = f"{level} {event['event']} {said}"
+        if not lines or not lines[-1].endswith(line):
+            lines.append(f"{now_us() / 1e6:.3f} {line}")
         raise structlog.DropEvent
 
     before = structlog.get_config()

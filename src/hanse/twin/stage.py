@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from hanse.core.ids import NodeId, WorkloadId
+from hanse.core.ids import InstanceId, NodeId, WorkloadId
 from hanse.core.snapshot import Phase, Reach
 from hanse.core.time import US_PER_S
 from hanse.node.svid import BUCKET, KEY, StoredSvid
@@ -20,7 +20,8 @@ from hanse.twin.generate import component_of, function_text
 from hanse.twin.ledger_rule import LedgerMonitor
 from hanse.twin.view import View
 from hanse.twin.world import Violation
-from hanse.wire import canonical
+from hanse.wire import canonical, envelope
+from hanse.wire.messages import Order
 
 LOOK_S = 0.25
 
@@ -179,6 +180,9 @@ class Stage:
         for entry in self.fabric.world.kv.entries("orders", ""):
             if canonical.digest_bytes(entry.value or b"") not in self.ledger.orders:
                 missing.append(f"the order at {entry.key} is not in the ledger")
+            newest = self.view.last_orders.get(InstanceId(entry.key.partition(".")[2]))
+            if newest is None or envelope.peek(entry.value or b"", Order).generation != newest.generation:
+                missing.append(f"the order at {entry.key} is not the newest")
         return missing
 
     def _has_svid(self, node: NodeId) -> bool:

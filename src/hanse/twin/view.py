@@ -90,7 +90,16 @@ class Unloaded:
     at_us: int
 
 
-Event = Tried | Ordered | Leased | Planned | FactsChanged | Loaded | Unloaded
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """A node's report arrived; `before` is the one it replaced."""
+
+    report: Report
+    before: Report | None
+    at_us: int
+
+
+Event = Tried | Ordered | Reported | Leased | Planned | FactsChanged | Loaded | Unloaded
 
 
 @dataclass(slots=True)
@@ -119,6 +128,8 @@ class View:
     """What runs; a crashed node runs nothing."""
     down_since: dict[NodeId, int] = field(default_factory=dict)
     """Crashed nodes, and when they crashed."""
+    silent_since: dict[NodeId, int] = field(default_factory=dict)
+    """Nodes that are down or cut off, and since when."""
     _ups: dict[NodeId, bool] = field(default_factory=dict)
 
     # --- levels derived ---
@@ -158,7 +169,11 @@ class View:
             case bucket if bucket == ORDERS:
                 self._order(by, entry, now)
             case bucket if bucket == REPORTS:
-                self._level(self.reports, InstanceId(entry.key.partition(".")[2]), entry, Report)
+                instance = InstanceId(entry.key.partition(".")[2])
+                before = self.reports.get(instance)
+                self._level(self.reports, instance, entry, Report)
+                if instance in self.reports:
+                    self.note(Reported(report=self.reports[instance], before=before, at_us=now))
             case bucket if bucket == ROUTES:
                 self._level(self.routes, WorkloadId(entry.key), entry, RouteRecord)
             case bucket if bucket == SPECS:
@@ -183,9 +198,13 @@ class View:
         return tuple(sorted(workload for at, workload in self.loaded if at == node))
 
     def look(self, nodes: tuple[NodeId, ...]) -> None:
-        """Notice which nodes crashed or came back since the last look."""
+        """Notice which nodes crashed, came back or were cut off since the last look."""
         for node in nodes:
             is_up = self.world.is_up(node)
+            if is_up and self.world.is_wired(node):
+                self.silent_since.pop(node, None)
+            else:
+                self.silent_since.setdefault(node, self.world.now_us())
             if is_up == self._ups.get(node, False):
                 continue
             self._ups[node] = is_up
@@ -201,6 +220,8 @@ class View:
             self.orders.pop(instance, None)
             return
         order = envelope.peek(entry.value, Order)
+        if not by:
+            return  # an intruder's: no controller said so
         before = self.last_orders.get(instance)
         self.orders[instance] = self.last_orders[instance] = order
         if not order.wanted:

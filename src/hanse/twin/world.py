@@ -112,7 +112,7 @@ class World:
         self.injected: Counter[str] = Counter()
         """Faults so far, by kind."""
         self.lives = 0
-        """Grows whenever a machine starts or ends."""
+        """Grows whenever a machine starts, ends or is cut off."""
         self.trace = Trace(self._loop.now_us)
         self.kv = KvServer(subjects.BUCKETS, trace=self.trace)
         # Post-quantum signatures are randomised (FIPS 204, hedged), so the log's bytes stay out of the trace.
@@ -129,13 +129,27 @@ class World:
         """A stream of the scenario's own."""
         return self._rng.stream("scenario", *names)
 
-    def add(self, name: str, build: Build, *, delay_us: int = 500, jitter_us: int = 0, drift_ppm: int = 0) -> None:
+    def add(
+        self,
+        name: str,
+        build: Build,
+        *,
+        delay_us: int = 500,
+        jitter_us: int = 0,
+        drift_ppm: int = 0,
+        reconnect_jitter_us: int = 0,
+    ) -> None:
         """Add a machine, started when the world runs. `delay_us` is one way to the substrate."""
         invariant(name not in self._machines, f"two machines named {name}")
         self._machines[name] = _Machine(
             name=name,
             build=build,
-            conditions=Conditions(rng=self._rng.stream("wire", name), delay_us=delay_us, jitter_us=jitter_us),
+            conditions=Conditions(
+                rng=self._rng.stream("wire", name),
+                delay_us=delay_us,
+                jitter_us=jitter_us,
+                reconnect_jitter_us=reconnect_jitter_us,
+            ),
             clock=VirtualClock(self._loop.now_us, start=self._start, drift_ppm=drift_ppm),
             disk=KvServer(name=f"disk-{name}", trace=self.trace, makes_buckets=True),
             cache=BlobServer(name=f"cache-{name}"),
@@ -148,6 +162,13 @@ class World:
     def is_wired(self, name: str) -> bool:
         """Tell whether a machine's wire carries."""
         return self._machines[name].conditions.wire is Wire.UP
+
+    def way_us(self, name: str) -> int:
+        """How long one way of a machine's wire takes at most now; 0 for who is no machine."""
+        if name not in self._machines:
+            return 0
+        conditions = self._machines[name].conditions
+        return conditions.delay_us + conditions.jitter_us
 
     def wall(self, name: str) -> WallTime:
         """What a machine believes the time is."""
@@ -275,6 +296,7 @@ class World:
     def _cut(self, name: str, until_us: int) -> None:
         conditions = self._machines[name].conditions
         conditions.cut()
+        self.lives += 1
         asyncio.get_running_loop().call_at(until_us / US_PER_S, conditions.heal)
 
     def _change(self, name: str, until_us: int, **added: int) -> None:

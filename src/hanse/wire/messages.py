@@ -36,8 +36,11 @@ class NodeRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="n
     """Raw Ed25519 key that the node seals its messages with."""
     enrolled_us: WallTime
     spiffe_id: str
+    nats_public_key: str = ""
+    """Public nkey that the node proves itself to the substrate with."""
     is_draining: bool = False
     is_revoked: bool = False
+    revoked_us: WallTime | None = None
 
 
 class Presence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="presence.v1", kw_only=True):
@@ -154,11 +157,90 @@ class Lease(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lease.
     """URL of the holder's API."""
 
 
-class Revocations(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="revocations.v1", kw_only=True):
-    """Nodes whose identity no longer counts."""
+class Revoked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One node that no longer counts: the names it is known by everywhere. All of it is public."""
 
-    nodes: tuple[NodeId, ...]
+    node: NodeId
+    spiffe_id: str
+    nats_public_key: str
+    since_us: WallTime
+
+
+class Revocations(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="revocations.v1", kw_only=True):
+    """Nodes whose identity no longer counts, in id order. `generation` grows with each change; older lists are void."""
+
+    nodes: tuple[Revoked, ...]
     generation: int
+
+
+class WitnessedLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witnessed-log.v1", kw_only=True):
+    """A log of another domain that this domain cosigns for."""
+
+    policy: str
+    """C2SP tlog-policy of that log: its keys."""
+
+
+class WitnessedHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witnessed-head.v1", kw_only=True):
+    """The last checkpoint this domain cosigned for a log, durable before the cosignature was given."""
+
+    note: str
+    split: str = ""
+    """A checkpoint under the log's own signature that does not extend `note`: proof of two histories."""
+    split_us: WallTime | None = None
+
+
+class Witnesses(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witnesses.v1", kw_only=True):
+    """Who cosigns this domain's own log."""
+
+    policy: str
+    """C2SP tlog-policy: witnesses with their addresses, groups, quorum."""
+    bundle_pem: str
+    """Authorities of the witnesses' servers; empty for those of the machine."""
+
+
+class WitnessAlarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-alarm.v1", kw_only=True):
+    """A witness saw another history of our own log than the one it is shown now."""
+
+    url: str
+    reason: str
+    note: str
+    """The checkpoint that it refused."""
+    at_us: WallTime
+
+
+class ActionRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="action.v1", kw_only=True):
+    """Something a user asked for and was granted; written before it is done."""
+
+    action: str
+    """A verb, for example ``drain``."""
+    target: str
+    """For example ``node/fra-1``."""
+    actor: Digest
+    """Of the canonical `ActorRecord`."""
+    at_us: WallTime
+
+
+class ActorRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="actor.v1", kw_only=True):
+    """The user behind one action: personal data, kept outside the ledger and erasable. A salt for each action, so that
+    neither guessing names nor comparing entries tells who acted."""
+
+    user: str
+    salt: bytes
+
+
+class StateRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """One key of the store at one moment."""
+
+    key: str
+    revision: int
+    digest: Digest
+    """Of the value."""
+
+
+class StateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="state.v1", kw_only=True):
+    """What the store held: the body behind a state digest in the ledger; a blob of its own."""
+
+    buckets: dict[str, tuple[StateRow, ...]]
 
 
 class RenewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="renew.v1", kw_only=True):

@@ -26,11 +26,22 @@ LEASES = "leases"
 """Key ``controller``: `Lease`."""
 TRUST = "trust"
 """Key ``revocations``: sealed `Revocations` (by the controller)."""
+REVOCATIONS = "revocations"
+"""The one key of `TRUST`."""
+
+WITNESS = "witness"
+"""Witnessing: ``log.<origin>`` (`WitnessedLog`), ``head.<origin>`` (`WitnessedHead`), ``asked`` (`Witnesses`) and
+``alarm.<url>`` (`WitnessAlarm`); origins and addresses by SHA-256. All sealed by the controller."""
+
+ACTIONS = "actions"
+"""What users did and the ledger has not said yet: key is the hex digest of the record, sealed `ActionRecord`."""
+ACTORS = "actors"
+"""Who did it: key is the hex digest that stands in the ledger, sealed `ActorRecord`. Erased by deleting the key."""
 
 TOKENS = "tokens"
 """Join tokens: key is the token's hash, sealed `JoinToken` (by the controller)."""
 
-BUCKETS = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, TOKENS)
+BUCKETS = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS)
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""
 

@@ -22,7 +22,8 @@ def test_every_command_and_exit_code_is_there() -> None:
     page = cli_markdown()
     for name in ("init", "up", "demo", "build", "deploy", "get", "describe", "explain", "invoke", "logs", "top",
                  "drain", "undrain", "delete", "audit log", "audit show", "audit export", "audit verify", "node token",
-                 "node join", "node cut", "node link", "node revoke", "status", "version"):  # fmt: skip
+                 "node join", "node cut", "node link", "node revoke", "status", "version",
+                 "policy test", "policy diff", "policy impact", "policy packs"):  # fmt: skip
         assert f"## hanse {name}\n" in page
     for code in (0, 1, 2, 3, 4, 5, 130):
         assert f"| {code} | " in page

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
+from pathlib import Path
+
 import pytest
 
 from hanse.adapters.package_data import read_packs
 from hanse.policy import CaseResult, PackSet, check_packs, parse_packs
+from hanse.policy.cases import cases_of
 
 RESULTS = check_packs(parse_packs(read_packs()))
 
@@ -20,6 +24,31 @@ def test_every_shipped_forbid_has_a_case_that_it_alone_or_with_others_denies(pac
     denied = {reason.rule for result in RESULTS if not result.verdict.is_allowed for reason in result.verdict.reasons}
     alike = {f"seal.{o}" for o in ("strategic", "data", "operational", "technology", "security")}
     assert forbids - denied <= alike, "one objective stands for the eight rules that differ in its name only"
+
+
+def test_there_are_enough_cases_and_packs_and_each_pack_is_in_the_docs(packs: PackSet) -> None:
+    assert len(RESULTS) >= 120
+    assert {"gdpr", "us-dpf", "cloud-act", "uk", "switzerland", "brazil", "china-pipl", "india", "russia", "saudi",
+            "hipaa", "ccpa", "dora", "nis2", "data-act", "ai-act", "seal", "cada", "c5", "carbon-floor"} <= set(
+        packs.packs
+    )  # fmt: skip
+    page = (Path(__file__).parents[3] / "docs" / "policy.md").read_text(encoding="utf-8")
+    assert [name for name in packs.packs if f"| `{name}` |" not in page] == []
+
+
+def test_every_date_on_which_a_decision_or_a_law_begins_or_ends_has_a_day_before_and_a_day_after(
+    packs: PackSet,
+) -> None:
+    turns = {row.since for row in packs.facts.regimes if row.since is not None}
+    days = {case.when for _, case in cases_of(packs)}
+    assert turns <= days
+    assert {date - datetime.timedelta(days=1) for date in turns} <= days
+
+
+def test_never_does_an_unverified_pack_permit(packs: PackSet) -> None:
+    for name, pack in packs.packs.items():
+        if name != "base":
+            assert all(rule.is_forbid for rule in pack.rules), name
 
 
 def test_a_case_that_comes_out_otherwise_is_reported() -> None:

@@ -38,6 +38,15 @@ pub fn get(address: &str, path: &str) -> Reply {
     )
 }
 
+/// Send a GET with one more header.
+pub fn get_with(address: &str, path: &str, header: &str) -> Reply {
+    send(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nhost: test\r\n{header}\r\nconnection: close\r\n\r\n"),
+        b"",
+    )
+}
+
 pub fn post(address: &str, path: &str, body: &[u8]) -> Reply {
     let len = body.len();
     let head = format!("POST {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {len}\r\n\r\n");

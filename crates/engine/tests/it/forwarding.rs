@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hanse_engine::Limits;
+use hanse_engine::{Limits, Route};
 
-use crate::client::{get, post};
+use crate::client::{get, get_with, post};
 use crate::node::{Node, dead_replica, eventually, route};
 
 #[test]
@@ -260,4 +260,155 @@ fn certificates_are_renewed_without_a_failed_request() {
         ingress.engine.stats().mesh_refused + runner.engine.stats().mesh_refused,
         0
     );
+}
+
+#[test]
+fn routes_are_swapped_under_traffic_without_a_failed_request() {
+    let (ingress, first, second) = (Node::member("a"), Node::member("b"), Node::member("c"));
+    for node in [&ingress, &first, &second] {
+        node.load("hello", Limits::default(), &[]);
+    }
+    let replicas = [ingress.replica(0), first.replica(1), second.replica(20_000)];
+    let tables: Vec<Route> = vec![
+        route("hello", &replicas[1..]),
+        route("hello", &replicas[2..]),
+        Route {
+            hash_on: Some("header:x-key".to_owned()),
+            ..route("hello", &replicas)
+        },
+        Route {
+            max_in_flight: 100,
+            hedge: false,
+            ..route("hello", &[])
+        },
+    ];
+    ingress.engine.set_routes(&tables[..1]).unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|client| {
+                let (ingress, is_over) = (&ingress, &is_over);
+                scope.spawn(move || {
+                    while !is_over.load(Ordering::Relaxed) {
+                        let reply = get_with(&ingress.addresses.front, "/hello", &format!("x-key: {client}"));
+                        assert_eq!(reply.status, 200, "{reply:?}");
+                    }
+                })
+            })
+            .collect();
+        for round in 0..40_u64 {
+            eventually("requests flow", || ingress.stats("hello").requests > round * 10);
+            let table = &tables[round as usize % tables.len()];
+            ingress.engine.set_routes(std::slice::from_ref(table)).unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        for client in clients {
+            client.join().unwrap();
+        }
+    });
+    let stats = ingress.stats("hello");
+    assert!(stats.errors.is_empty() && stats.shed == 0, "{stats:?}");
+}
+
+#[test]
+fn a_hashed_route_keeps_a_key_on_one_replica_and_moves_it_when_that_is_gone() {
+    let (ingress, first, second) = (Node::member("a"), Node::member("b"), Node::member("c"));
+    let nodes = [&ingress, &first, &second];
+    for node in nodes {
+        node.load("hello", Limits::default(), &[]);
+    }
+    let hashed = Route {
+        hash_on: Some("header:x-key".to_owned()),
+        ..route("hello", &nodes.map(|node| node.replica(1)))
+    };
+    ingress.engine.set_routes(&[hashed]).unwrap();
+    let node_of = |key: u32| {
+        let reply = get_with(&ingress.addresses.front, "/hello", &format!("x-key: {key}"));
+        assert_eq!(reply.status, 200, "{reply:?}");
+        reply.header("hanse-node").unwrap().to_owned()
+    };
+    let before: Vec<String> = (0..30).map(node_of).collect();
+    assert_eq!(before, (0..30).map(node_of).collect::<Vec<_>>());
+    for name in ["a", "b", "c"] {
+        assert!(before.iter().any(|node| node == name), "{before:?}");
+    }
+    first.engine.stop(Duration::ZERO);
+    second.engine.stop(Duration::ZERO);
+    assert!((0..30).map(node_of).all(|node| node == "a"));
+}
+
+#[test]
+fn a_slow_replica_is_hedged_within_the_budget() {
+    let (ingress, slow, quick) = (Node::member("a"), Node::member("b"), Node::member("c"));
+    slow.load("hello", Limits::default(), &[]);
+    quick.load("hello", Limits::default(), &[]);
+    let replicas = [slow.replica(1), quick.replica(60_000_000)];
+    ingress.engine.set_routes(&[route("hello", &replicas)]).unwrap();
+    // The percentile is learned while the near one is quick.
+    for _ in 0..130 {
+        assert_eq!(ingress.get("/hello").status, 200);
+    }
+    let component = hanse_guests::build("sleep").unwrap();
+    let limits = Limits {
+        timeout_ms: 2_000,
+        ..Limits::default()
+    };
+    slow.engine.load("hello", &component, limits, &[], Vec::new()).unwrap();
+    let before = ingress.stats("hello");
+    let reply = ingress.get("/hello");
+    assert_eq!((reply.status, reply.header("hanse-node")), (200, Some("c")));
+    let stats = ingress.stats("hello");
+    assert_eq!(
+        (stats.hedged, stats.hedges_won),
+        (before.hedged + 1, before.hedges_won + 1)
+    );
+    assert_eq!(stats.retried, before.retried);
+    eventually("the loser is cancelled", || slow.stats("hello").in_flight == 0);
+}
+
+#[test]
+fn a_request_that_may_not_run_twice_at_once_is_never_hedged() {
+    let (ingress, slow, quick) = (Node::member("a"), Node::member("b"), Node::member("c"));
+    let limits = Limits {
+        timeout_ms: 300,
+        ..Limits::default()
+    };
+    slow.load("hello", Limits::default(), &[]);
+    quick.load("hello", Limits::default(), &[]);
+    let replicas = [slow.replica(1), quick.replica(60_000_000)];
+    ingress.engine.set_routes(&[route("hello", &replicas)]).unwrap();
+    for _ in 0..130 {
+        assert_eq!(post(&ingress.addresses.front, "/hello", b"").status, 200);
+    }
+    let component = hanse_guests::build("sleep").unwrap();
+    slow.engine.load("hello", &component, limits, &[], Vec::new()).unwrap();
+    assert_eq!(post(&ingress.addresses.front, "/hello", b"once").status, 504);
+    let stats = ingress.stats("hello");
+    assert_eq!((stats.hedged, stats.retried), (0, 0));
+}
+
+#[test]
+fn a_route_sheds_what_it_cannot_hold_and_says_when_to_come_back() {
+    let node = Node::local("a");
+    node.load("sleep", Limits::default(), &[]);
+    let narrow = Route {
+        max_in_flight: 1,
+        ..route("sleep", &[])
+    };
+    node.engine.set_routes(&[narrow]).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| node.get("/sleep"));
+        eventually("the first is in", || node.stats("sleep").in_flight == 1);
+        let reply = node.get("/sleep");
+        assert_eq!((reply.status, reply.error()), (503, "route.overloaded"));
+        assert_eq!(reply.header("retry-after"), Some("1"));
+        assert_eq!(node.stats("sleep").shed, 1);
+        assert!(
+            node.get("/.hanse/metrics")
+                .body
+                .windows(30)
+                .any(|text| text.starts_with(b"hanse_requests_shed_total"))
+        );
+        node.engine.unload("sleep", Duration::ZERO);
+    });
 }

@@ -19,6 +19,7 @@ fn identity_error(node: &Node, credential: &Credential, bundle_pem: &str) -> &'s
             credential.chain_pem.as_bytes(),
             credential.key_pem.as_bytes(),
             bundle_pem.as_bytes(),
+            &[],
         )
         .map_or_else(|error| error.code, |()| "accepted")
 }
@@ -72,6 +73,22 @@ fn a_peer_with_a_bad_certificate_is_not_let_in() {
     }
     is_refused("another authority", Some(&Authority::new().issue(&node_params("b"))));
     is_refused("no certificate", None);
+}
+
+#[test]
+fn a_revoked_node_is_refused_by_name_in_both_directions() {
+    let (node, revoked) = (Node::member("a"), Node::member("b"));
+    revoked.load("hello", Limits::default(), &[]);
+    node.engine
+        .set_routes(&[route("hello", &[revoked.replica(1)])])
+        .unwrap();
+    assert_eq!(node.get("/hello").status, 200);
+    node.renew_refusing(&["b"]);
+    assert!(!is_let_in(&node, Some(&AUTHORITY.node("b"))));
+    assert!(is_let_in(&node, Some(&AUTHORITY.node("c"))));
+    // Neither is the connection that was open before used again.
+    assert_eq!(node.get("/hello").error(), "route.unreachable");
+    assert_eq!(revoked.stats("hello").requests, 1);
 }
 
 #[test]

@@ -52,12 +52,19 @@ impl Node {
 
     /// Give it a new certificate.
     pub fn renew(&self) {
+        self.renew_refusing(&[]);
+    }
+
+    /// Give it a new certificate and names that it refuses from now on.
+    pub fn renew_refusing(&self, names: &[&str]) {
+        let revoked: Vec<_> = names.iter().map(|name| spiffe_id(name)).collect();
         let credential = AUTHORITY.node(&self.name);
         self.engine
             .set_identity(
                 credential.chain_pem.as_bytes(),
                 credential.key_pem.as_bytes(),
                 AUTHORITY.bundle_pem.as_bytes(),
+                &revoked,
             )
             .unwrap();
     }
@@ -113,10 +120,8 @@ impl Node {
 /// A route `/<guest>` to these replicas.
 pub fn route(guest: &str, replicas: &[Replica]) -> Route {
     Route {
-        workload: guest.to_owned(),
-        path_prefix: format!("/{guest}"),
-        host: None,
         replicas: replicas.to_vec(),
+        ..Route::new(guest, format!("/{guest}"))
     }
 }
 

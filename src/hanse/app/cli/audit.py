@@ -127,6 +127,111 @@ def verify(
     raise typer.Exit(Exit.OK if is_verified else Exit.FAILED)
 
 
+@app.command()
+def fsck(
+    *,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            "--ledger", help="Folder of a log: a mirror or a backup; default: this domain's.", file_okay=False
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", help="Whose signatures count; default: this domain's keys.", dir_okay=False),
+    ] = None,
+    state: StateOption = DEFAULT_STATE,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Check every file of a log offline: checkpoint, tiles, entries. Exits 0 if all hold, 1 and names what does not."""
+    from hanse.app.cli.exits import Exit
+    from hanse.app.inspection import check_log
+
+    if ledger is not None and policy is None:
+        raise typer.BadParameter("a log from elsewhere needs --policy: the file that says whose signatures count")
+    session = Session(state=state, output=output)
+    with session.step("checking the log"):
+        health = check_log(state, ledger, policy)
+    said = {"entries": health.size, "healthy": not health.findings, "findings": health.findings}
+    lines = [f"{one.path}: {one.message}" for one in health.findings]
+    verdict = f"{health.size} entries: {'DAMAGED' if lines else 'all files hold'}"
+    session.answer(said, lambda: _plain("\n".join([verdict, *lines])))
+    raise typer.Exit(Exit.FAILED if lines else Exit.OK)
+
+
+@app.command("state")
+def state_command(
+    *,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Hold the fabric's store against the state anchored in the ledger. Exits 1 if it lost or changed anything."""
+    from hanse.app.cli.exits import Exit
+    from hanse.app.render.ledger import state_health as render
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        health = client.state_health()
+    session.answer(health, lambda: render(health))
+    raise typer.Exit(Exit.FAILED if health.findings else Exit.OK)
+
+
+@app.command()
+def witnesses(
+    *,
+    use: Annotated[
+        Path | None,
+        typer.Option(
+            "--use", help="Ask these from now on: a tlog-policy with their addresses.", exists=True, dir_okay=False
+        ),
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option("--ca", help="Authorities of the witnesses' servers.", exists=True, dir_okay=False)
+    ] = None,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show who cosigns this domain's ledger. Exits 1 if one of them saw another history of it."""
+    from hanse.app.cli.exits import Exit
+    from hanse.app.render.ledger import cosigning as render
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        if use is not None:
+            client.use_witnesses(use.read_text(), "" if ca is None else ca.read_text())
+        view = client.witnesses()
+    session.answer(view, lambda: render(view))
+    raise typer.Exit(Exit.FAILED if view.alarms else Exit.OK)
+
+
+@app.command()
+def witness(
+    *,
+    log_policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--log", help="Cosign this log from now on: the other domain's policy.", exists=True, dir_okay=False
+        ),
+    ] = None,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show the logs of other domains that this domain cosigns, and its keys as a witness. Exits 1 on a split view."""
+    from hanse.app.cli.exits import Exit
+    from hanse.app.render.ledger import witnessed as render
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        if log_policy is not None:
+            client.witness_log(log_policy.read_text())
+        logs, keys = client.witnessed_logs(), client.witness_keys()
+    session.answer({"logs": logs, "keys": keys}, lambda: render(logs, keys))
+    raise typer.Exit(Exit.FAILED if any(one.split_size is not None for one in logs) else Exit.OK)
+
+
 def _plain(text: str) -> Text:
     from rich.text import Text
 

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from hanse.app.cli import audit, fabric, looking, nodes, processes, working
+from hanse.app.cli import audit, fabric, looking, nodes, policy, processes, twin, working
 
 START, WORK, LOOK, PROVE = "Start", "Work", "Look", "Operate and prove"
 
@@ -33,7 +33,12 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (PROVE, nodes.drain, "Empty a node on purpose."),
     (PROVE, nodes.undrain, "Let a drained node take work again."),
 )
-_SECTION_OF = {command.__name__: section for section, command, _ in _COMMANDS} | {"node": PROVE, "audit": PROVE}
+_SECTION_OF = {command.__name__: section for section, command, _ in _COMMANDS} | {
+    "node": PROVE,
+    "audit": PROVE,
+    "policy": PROVE,
+    "twin": PROVE,
+}
 
 
 class SectionedGroup(TyperGroup):
@@ -67,4 +72,6 @@ for _, _command, _short in _COMMANDS:
     app.command(short_help=_short)(_command)
 app.add_typer(nodes.app, name="node")
 app.add_typer(audit.app, name="audit")
+app.add_typer(policy.app, name="policy")
+app.add_typer(twin.app, name="twin")
 app.add_typer(processes.app, name="controller", hidden=True)

@@ -8,11 +8,15 @@ from typing import Any
 import msgspec
 from rich.console import RenderableType
 from rich.syntax import Syntax
+from rich.text import Text
 
 from hanse.app.render.quantities import moment
 from hanse.app.render.style import table
+from hanse.control.cosigning import CosigningView
+from hanse.control.state_anchor import StateHealth
+from hanse.control.witness import WitnessedView
 
-_TIMES = ("created_us", "issued_us", "effective_us", "accepted_us", "at_us", "since_us")
+_TIMES = ("created_us", "issued_us", "effective_us", "accepted_us", "at_us", "since_us", "joined_us")
 _SUBJECTS = ("plan", "instance", "workload", "node", "subject", "name", "target")
 
 
@@ -30,6 +34,38 @@ def entry(one: Mapping[str, Any]) -> RenderableType:
     """One entry as indented JSON."""
     text = msgspec.json.format(msgspec.json.encode(one), indent=2).decode()
     return Syntax(text, "json", background_color="default", word_wrap=True)
+
+
+def state_health(of: StateHealth) -> RenderableType:
+    """The store against its last anchor."""
+    if of.anchored_us is None:
+        return Text("the state was not anchored yet")
+    lines = [f"{one.bucket}/{one.key} {one.message}" for one in of.findings]
+    verdict = "DAMAGED" if lines else "nothing lost, nothing changed by itself"
+    return Text("\n".join([f"{of.keys} keys anchored {moment(of.anchored_us)}: {verdict}", *lines]))
+
+
+def cosigning(view: CosigningView) -> RenderableType:
+    """Who cosigns a ledger, how far, and what they complain about."""
+    lines = [f"entries {_or_none(view.size)}, cosigned {_or_none(view.cosigned_size)}"]
+    lines += [f"asks      {url}" for url in view.urls] or ["asks      nobody: see `hanse audit witnesses --use FILE`"]
+    lines += [f"cosigned  by {name}" for name in view.cosigners]
+    lines += [f"ALARM     {moment(one.at_us)} {one.url}: {one.reason}" for one in view.alarms]
+    return Text("\n".join(lines))
+
+
+def witnessed(logs: Iterable[WitnessedView], keys: Iterable[str]) -> RenderableType:
+    """Logs that this domain cosigns, and the keys it does so with."""
+    lines = [
+        f"log  {one.origin}: {_or_none(one.size)} entries"
+        + ("" if one.split_size is None else f"; ALARM: it also signed another history of {one.split_size} entries")
+        for one in logs
+    ]
+    return Text("\n".join([*lines, *(f"key  {key}" for key in keys)]))
+
+
+def _or_none(count: int | None) -> str:
+    return "none" if count is None else str(count)
 
 
 def _body(one: Mapping[str, Any]) -> Mapping[str, Any]:

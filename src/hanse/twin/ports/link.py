@@ -39,6 +39,7 @@ class Conditions:
         jitter_us: int = 0,
         detect_us: int = 4 * US_PER_S,
         reconnect_us: int = 200 * US_PER_MS,
+        reconnect_jitter_us: int = 0,
     ) -> None:
         self._rng = rng
         self._cuts = 0
@@ -47,6 +48,7 @@ class Conditions:
         self.jitter_us = jitter_us
         self.detect_us = detect_us
         self.reconnect_us = reconnect_us
+        self.reconnect_jitter_us = reconnect_jitter_us
         self.drop_ppm = 0
         self.duplicate_ppm = 0
         self.wire = Wire.UP
@@ -60,10 +62,13 @@ class Conditions:
             asyncio.get_running_loop().call_later(self.detect_us / US_PER_S, self._notice, self.epoch)
 
     def heal(self) -> None:
-        """Undo one cut; once none is left, the client is back after `reconnect_us`."""
+        """Undo one cut; once none is left, the client is back after `reconnect_us` and up to `reconnect_jitter_us`."""
         self._cuts -= 1
         if self._cuts == 0:
-            asyncio.get_running_loop().call_later(self.reconnect_us / US_PER_S, self._return)
+            wait_us = self.reconnect_us
+            if self.reconnect_jitter_us:
+                wait_us += self._rng.randint(0, self.reconnect_jitter_us)
+            asyncio.get_running_loop().call_later(wait_us / US_PER_S, self._return)
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` at every change of the wire."""

@@ -119,7 +119,9 @@ class MemoryRuntime:
         """Swap the whole route table."""
         self._routes = tuple(routes)
 
-    async def set_identity(self, certificate_chain_pem: bytes, private_key_pem: bytes, bundle_pem: bytes) -> None:
+    async def set_identity(
+        self, certificate_chain_pem: bytes, private_key_pem: bytes, bundle_pem: bytes, revoked: Sequence[str]
+    ) -> None:
         """Accept any SVID that has all its parts; TLS itself is not modelled. Raises RuntimeFailure."""
         if not (certificate_chain_pem and private_key_pem and bundle_pem):
             raise RuntimeFailure("an SVID needs a chain, a key and a bundle", code="runtime.identity", retry=False)

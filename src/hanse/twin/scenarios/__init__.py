@@ -3,12 +3,14 @@
 from hanse.twin.scenarios.base import Scenario
 from hanse.twin.scenarios.clock_step import CLOCK_STEP
 from hanse.twin.scenarios.island import ISLAND
+from hanse.twin.scenarios.late_report import LATE_REPORT
 from hanse.twin.scenarios.leader_crash import LEADER_CRASH
 from hanse.twin.scenarios.node_crash import NODE_CRASH
 from hanse.twin.scenarios.operator_takeover import OPERATOR_TAKEOVER
 from hanse.twin.scenarios.steady import STEADY
 from hanse.twin.scenarios.substrate_outage import SUBSTRATE_OUTAGE
 from hanse.twin.scenarios.swarm import SWARM
+from hanse.twin.scenarios.tampered_store import TAMPERED_STORE
 
 SCENARIOS = {
     one.name: one
@@ -16,10 +18,12 @@ SCENARIOS = {
         STEADY,
         NODE_CRASH,
         ISLAND,
+        LATE_REPORT,
         LEADER_CRASH,
         SUBSTRATE_OUTAGE,
         CLOCK_STEP,
         OPERATOR_TAKEOVER,
+        TAMPERED_STORE,
         SWARM,
     )
 }

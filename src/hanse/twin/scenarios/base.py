@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from hanse.twin.ports.runtime import EngineModel
 from hanse.twin.stage import Stage
 
 
@@ -17,3 +18,5 @@ class Scenario:
     """One sentence: what happens, and what must come of it."""
     plot: Callable[[Stage], Awaitable[None]]
     controllers: int = 1
+    engine: EngineModel | None = None
+    """Another engine than the settings', where the story needs a slow one."""

@@ -1,0 +1,100 @@
+"""Commands about rules: run the cases that packs carry, see what a change would do before it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hanse.app.cli.session import DEFAULT_STATE, ContextOption, Output, OutputOption, Session, StateOption
+
+app = typer.Typer(help="Rules and facts: test packs, and see what a change would do.", no_args_is_help=True)
+
+IN_FORCE = "current"
+
+
+@app.command()
+def test(
+    *,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Packs, one pack, or a facts file; default: the packs shipped with hanse.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Run the cases of law that packs carry. Needs no fabric. Exits 1 if one comes out otherwise than written."""
+    from hanse.adapters.pack_files import read_pack_files
+    from hanse.adapters.package_data import read_packs
+    from hanse.app.cli.exits import Exit
+    from hanse.app.render.policy import cases
+    from hanse.control.supposing import laid_over
+    from hanse.policy import check_packs, parse_packs
+
+    session = Session(output=output)
+    files = read_packs() if folder is None else laid_over(read_packs(), read_pack_files(folder))
+    results = check_packs(parse_packs(files))
+    wrong = sum(not one.is_ok for one in results)
+    rows = [{"file": r.file, "name": r.name, "wanted": r.wanted, "got": r.got, "ok": r.is_ok} for r in results]
+    session.answer({"cases": len(results), "wrong": wrong, "results": rows}, lambda: cases(results))
+    if wrong:
+        raise typer.Exit(Exit.FAILED)
+
+
+@app.command()
+def packs(
+    *, state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE
+) -> None:
+    """List the packs in force: scope, what they do not cover, assurance, rules."""
+    from hanse.app.render.policy import packs as render
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        views = client.policy_packs()
+    session.answer(views, lambda: render(views))
+
+
+@app.command()
+def diff(
+    *,
+    old: Annotated[str, typer.Argument(help="Packs, one pack, a facts file, or `current`: what is in force.")],
+    new: Annotated[Path, typer.Argument(help="Packs, one pack, or a facts file.")],
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show which running workloads and nodes would change verdict. Applies nothing.
+
+    A single pack or facts file is laid over the packs in force.
+    """
+    from hanse.adapters.pack_files import read_pack_files
+    from hanse.app.render.policy import diff as render
+
+    session = Session(state=state, context=context, output=output)
+    before: Mapping[str, str] | None = None if old == IN_FORCE else read_pack_files(Path(old))
+    with session.client() as client:
+        found = client.policy_diff(before, read_pack_files(new))
+    session.answer(found, lambda: render(found))
+
+
+@app.command()
+def impact(
+    *,
+    fact: Annotated[
+        list[str], typer.Option("--fact", help="For example operator/nimbus.parent=US; may be given several times.")
+    ],
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Suppose facts: what would have to move, what would have no legal home. Applies nothing.
+
+    Facts: operator/ID.parent, .seat, .grade, .seal.OBJECTIVE, .certificate; node/ID.grade; site/ID.country;
+    adequacy/ROW.from, .until; date=YYYY-MM-DD.
+    """
+    from hanse.app.render.policy import diff as render
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        found = client.policy_impact(fact)
+    session.answer(found, lambda: render(found))

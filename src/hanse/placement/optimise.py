@@ -1,0 +1,249 @@
+"""The global solver: every workload at once, to the optimum or within a stated gap of it.
+
+`Snapshot, Verdicts, parent, Effort -> Plan`. Starts from the incremental plan, models the whole fabric as one
+mixed-integer program (workloads that ask for the same and run nowhere are counted together) and takes the better of the
+two. The plan's bound is that of the program: no legal plan that places as many replicas as far apart costs less. It is
+the same `Plan` value with the same explanations, and `audit` checks it the same way.
+
+Takes effort and no clock: whoever has a clock calls it at intervals. Where the program would be too large or a replica
+is missing, the incremental plan stands; where a spread is out of reach, what was chosen for that workload stays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hanse.core.ids import WorkloadId
+from hanse.core.plan import Plan
+from hanse.core.rng import Rng
+from hanse.core.snapshot import Snapshot
+from hanse.core.time import WallTime
+from hanse.core.verdict import Verdicts
+from hanse.core.work import Budget
+from hanse.placement.choose import domains_for
+from hanse.placement.demand import Spread
+from hanse.placement.feasible import Limit
+from hanse.placement.outcome import Outcome, Placing, limits_now, totals_microeur
+from hanse.placement.planner import Run, assemble, place_all, prepare
+from hanse.placement.settings import DEFAULT_SETTINGS, PlacementSettings
+from hanse.placement.solvers.mip import DEFAULT_EFFORT, Effort, Floats, Model, Solution, solve
+from hanse.placement.table import Ints, full_room
+
+_MOST_COLUMNS = 300_000
+_SCALE = 1e6
+"""The program counts in euros: solvers keep their precision where costs are of the order of one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """Workloads that are counted together: all of one shape, or a single one."""
+
+    placings: Sequence[Placing]
+    replicas: int
+    """Per workload."""
+    rows: Ints
+    totals: Ints
+    first: int
+    """Number of its first column."""
+
+
+def optimise(
+    snapshot: Snapshot,
+    verdicts: Verdicts,
+    parent: Plan | None,
+    *,
+    now: WallTime,
+    rng: Rng,
+    trigger: str,
+    settings: PlacementSettings = DEFAULT_SETTINGS,
+    effort: Effort = DEFAULT_EFFORT,
+) -> Plan:
+    """Decide where every replica of every workload runs, near the least objective, with a bound.
+
+    Arguments as for `hanse.placement.plan`; `effort` says how hard to try. Never worse than that plan. Equal inputs
+    give equal plans. Raises SolverFailed.
+    """
+    del rng
+    run = prepare(snapshot, verdicts, parent, now=now, settings=settings)
+    outcomes = place_all(run)
+    found = _improved(run, outcomes, effort)
+    if found is None:
+        return assemble(run, outcomes, trigger)
+    better, bound = found
+    return assemble(run, better, trigger, bound_microeur=bound)
+
+
+def _improved(
+    run: Run, outcomes: Mapping[WorkloadId, Outcome], effort: Effort
+) -> tuple[Mapping[WorkloadId, Outcome], int] | None:
+    """Better outcomes and their bound; None where the program does not apply or finds nothing."""
+    if any(outcome.missing for outcome in outcomes.values()):
+        return None
+    model, groups = _program(run, outcomes)
+    if model is None:
+        return None
+    solution = solve(model, effort, _start(model, groups, outcomes))
+    if solution.values is None:
+        return None
+    before = sum(int(outcome.totals_microeur.sum()) for outcome in outcomes.values())
+    better = {**outcomes, **dict(_decoded(run, groups, solution))}
+    after = sum(int(outcome.totals_microeur.sum()) for outcome in better.values())
+    bound = math.floor(solution.bound * _SCALE * (1 - 1e-9))
+    if sum(len(group.placings) for group in groups) < len(outcomes):
+        # What stays as it was is no part of the program, so neither is it of its bound.
+        bound = sum(outcome.bound_microeur for outcome in outcomes.values())
+    if after >= before:
+        return outcomes, min(bound, before)
+    if not all(_is_affordable(p, better[p.workload.id]) for p in run.placings):
+        return None
+    if not _refilled(run, better):
+        _refilled(run, outcomes)
+        return None
+    return {key: _relimited(run, key, outcome) for key, outcome in better.items()}, min(bound, after)
+
+
+def _program(run: Run, outcomes: Mapping[WorkloadId, Outcome]) -> tuple[Model | None, Sequence[_Group]]:
+    model, groups, table = Model(), [], run.world.table
+    taken = full_room(table)
+    for placings in _counted_together(run, outcomes):
+        one, outcome = placings[0], outcomes[placings[0].workload.id]
+        group = _group(one, placings, outcome, model, run)
+        if group is None:
+            for placing in placings:
+                for row in outcomes[placing.workload.id].rows.tolist():
+                    taken.take(row, placing.workload.resources)
+            continue
+        if len(model.costs) > _MOST_COLUMNS:
+            return None, ()
+        groups.append(group)
+        _add_rows(model, group, run)
+    for capacity, name in ((taken.cpu_milli, "cpu_milli"), (taken.memory_bytes, "memory_bytes")):
+        columns = np.concatenate([np.arange(len(g.rows)) + g.first for g in groups] or [np.empty(0, dtype=np.int64)])
+        rows = np.concatenate([g.rows for g in groups] or [np.empty(0, dtype=np.int64)])
+        needs = [np.full(len(g.rows), float(getattr(g.placings[0].workload.resources, name))) for g in groups]
+        values = np.concatenate([*needs, np.empty(0)])
+        order = np.argsort(rows, kind="stable")
+        for part in np.split(order, np.flatnonzero(np.diff(rows[order])) + 1):
+            if len(part) and values[part].any():
+                most = float(capacity[rows[part[0]]])
+                model.add_row(columns[part], values[part] / max(most, 1.0), upper=1.0)
+    return model, groups
+
+
+def _counted_together(run: Run, outcomes: Mapping[WorkloadId, Outcome]) -> Iterator[Sequence[Placing]]:
+    """Groups whose counts per node can be dealt out to single workloads again; all others one by one."""
+    for group in run.queue:
+        one = group[0]
+        is_plain = one.workload.budget == Budget() and len(one.feasibility.reach_masks) == 1
+        wanted = {outcomes[placing.workload.id].wanted for placing in group}
+        if wanted == {1} or (len(wanted) == 1 and is_plain and one.feasibility.demand.spread <= Spread.SITE):
+            yield group
+        else:
+            yield from ([placing] for placing in group)
+
+
+def _group(one: Placing, placings: Sequence[Placing], outcome: Outcome, model: Model, run: Run) -> _Group | None:
+    feasibility = one.feasibility
+    rows = np.flatnonzero(feasibility.limit == Limit.NONE)
+    rows = np.union1d(rows[~np.isin(rows, one.excluded)], one.kept)
+    if outcome.wanted == 1 and feasibility.every_origin:
+        serves = np.array([mask == feasibility.every_origin for mask in feasibility.reach_masks], dtype=np.bool_)
+        rows = rows[serves[feasibility.mask_of_row[rows]]]
+    if any(len(np.unique(column)) < len(column) for column in _domains(one, outcome.rows, run)):
+        return None
+    totals = totals_microeur(one, rows, run.world.settings)
+    first = model.add_columns(totals / _SCALE, float(len(placings)))
+    return _Group(placings=placings, replicas=outcome.wanted, rows=rows, totals=totals, first=first)
+
+
+def _domains(one: Placing, rows: Ints, run: Run) -> tuple[Ints, ...]:
+    table = run.world.table
+    return domains_for(one.feasibility.demand.spread, table.site[rows], table.operator[rows], table.country[rows])
+
+
+def _add_rows(model: Model, group: _Group, run: Run) -> None:
+    """The count, the spread, the origins and the budget of one group."""
+    one, many = group.placings[0], float(len(group.placings))
+    columns = np.arange(len(group.rows)) + group.first
+    model.add_row(columns, 1.0, lower=many * group.replicas, upper=many * group.replicas)
+    for column in _domains(one, group.rows, run):
+        order = np.argsort(column, kind="stable")
+        for part in np.split(order, np.flatnonzero(np.diff(column[order])) + 1):
+            if len(part) > 1:
+                model.add_row(columns[part], 1.0, upper=many)
+    feasibility = one.feasibility
+    for bit in range(len(feasibility.origins)):
+        serves = np.array([mask >> bit & 1 for mask in feasibility.reach_masks], dtype=np.bool_)
+        model.add_row(columns[serves[feasibility.mask_of_row[group.rows]]], 1.0, lower=many)
+    budget, scores = one.workload.budget, feasibility.scores
+    if group.replicas > 1:
+        for most, amounts in (
+            (budget.cost_microeur_month, scores.bills_microeur(group.rows)),
+            (budget.carbon_ug_month, scores.carbons_ug(group.rows)),
+        ):
+            if most is not None:
+                model.add_row(columns, amounts / max(most, 1), upper=1.0)
+
+
+def _start(model: Model, groups: Sequence[_Group], outcomes: Mapping[WorkloadId, Outcome]) -> Floats:
+    """The incremental plan as a point of the program."""
+    point = np.zeros(len(model.costs))
+    for group in groups:
+        for placing in group.placings:
+            point[group.first + np.searchsorted(group.rows, outcomes[placing.workload.id].rows)] += 1
+    return point
+
+
+def _decoded(run: Run, groups: Sequence[_Group], solution: Solution) -> Iterator[tuple[WorkloadId, Outcome]]:
+    """Deal the counts of each group out to its workloads, so that none gets two of one site."""
+    values = solution.values if solution.values is not None else np.empty(0)
+    for group in groups:
+        counts = np.rint(values[group.first : group.first + len(group.rows)]).astype(np.int64)
+        by_site = np.lexsort((group.rows, run.world.table.site[group.rows]))
+        units = np.repeat(by_site, counts[by_site])
+        for index, placing in enumerate(group.placings):
+            mine = np.sort(units[index :: len(group.placings)])
+            totals = group.totals[mine]
+            yield (
+                placing.workload.id,
+                Outcome(
+                    wanted=group.replicas,
+                    rows=group.rows[mine],
+                    totals_microeur=totals,
+                    uncovered=0,
+                    bound_microeur=int(totals.sum()),
+                ),
+            )
+
+
+def _is_affordable(placing: Placing, outcome: Outcome) -> bool:
+    budget, scores = placing.workload.budget, placing.feasibility.scores
+    bill, carbon = int(scores.bills_microeur(outcome.rows).sum()), int(scores.carbons_ug(outcome.rows).sum())
+    is_paid = budget.cost_microeur_month is None or bill <= budget.cost_microeur_month
+    return is_paid and (budget.carbon_ug_month is None or carbon <= budget.carbon_ug_month)
+
+
+def _refilled(run: Run, outcomes: Mapping[WorkloadId, Outcome]) -> bool:
+    """Make the room that of the new outcomes; False where a tolerance of the solver overfilled a node."""
+    world = run.world
+    empty = full_room(world.table)
+    world.room.cpu_milli[:], world.room.memory_bytes[:] = empty.cpu_milli, empty.memory_bytes
+    for placing in run.placings:
+        for row in outcomes[placing.workload.id].rows.tolist():
+            world.room.take(row, placing.workload.resources)
+    return not ((world.room.cpu_milli < 0).any() or (world.room.memory_bytes < 0).any())
+
+
+def _relimited(run: Run, workload: WorkloadId, outcome: Outcome) -> Outcome:
+    """An outcome with the limit of each node as it stands now, where the fabric is small enough to tell them all."""
+    world = run.world
+    if world.table.size > world.settings.full_explanation_nodes:
+        return outcome
+    placing = next(placing for placing in run.placings if placing.workload.id == workload)
+    limits = limits_now(placing, world.room)
+    limits[outcome.rows] = Limit.NONE
+    return replace(outcome, limits=limits)

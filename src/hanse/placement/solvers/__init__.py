@@ -1,0 +1,9 @@
+"""Solvers behind the planner that know how near the optimum they are: mixed-integer models by HiGHS, and assignment.
+
+They know numbers only, no nodes and no workloads; `hanse.placement.optimise` turns a plan into one of their models.
+"""
+
+from hanse.placement.solvers.assign import Assigned, Assigning, assign
+from hanse.placement.solvers.mip import Effort, Model, Solution, solve
+
+__all__ = ["Assigned", "Assigning", "Effort", "Model", "Solution", "assign", "solve"]

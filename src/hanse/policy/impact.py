@@ -1,0 +1,201 @@
+"""What if a fact changed: `fact text -> suppositions`, `suppositions, world -> screening, diff`.
+
+A supposition is one sentence of the form ``subject/ID.field=value``. It changes a copy of the fabric, the facts of law
+or the date; nothing that runs hears of it. Conflicting suppositions are applied in order, the last one standing.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import msgspec
+
+from hanse.core.fabric import Fabric, Grade, Operator, Parent
+from hanse.core.ids import CountryCode, NodeId, OperatorId, SiteId, WorkloadId
+from hanse.core.time import WallTime
+from hanse.core.work import Workload
+from hanse.policy.diff import Pair, PolicyDiff, diff
+from hanse.policy.entities import split_certificate
+from hanse.policy.errors import FactError
+from hanse.policy.facts import Adequacy, Facts, at_midnight
+from hanse.policy.packs import PackSet
+from hanse.policy.schema import SEAL_OBJECTIVES
+from hanse.policy.screen import VerdictCache, screen
+from hanse.wire.canonical import digest_of
+
+FIELDS: Final = (
+    "operator/ID.parent=COUNTRY|none", "operator/ID.seat=COUNTRY", "operator/ID.grade=0..4",
+    "operator/ID.seal.OBJECTIVE=0..4", "operator/ID.certificate=NAME[@DATE]", "operator/ID.certificate=-NAME",
+    "node/ID.grade=0..4", "site/ID.country=COUNTRY", "adequacy/ROW.until=DATE", "adequacy/ROW.from=DATE", "date=DATE",
+)  # fmt: skip
+"""What may be supposed."""
+
+_SHAPE = re.compile(r"(operator|node|site|adequacy)/([^=]+?)\.(seal\.[a-z]+|[a-z]+)=(.+)\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """All that a supposition may change."""
+
+    fabric: Fabric
+    facts: Facts
+    now: WallTime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supposition:
+    """One supposed fact: its text, and the change of the world it stands for. `apply` raises FactError."""
+
+    text: str
+    apply: Callable[[World], World]
+
+
+def parse_supposition(text: str) -> Supposition:
+    """Read one supposed fact. Raises FactError (``policy.fact``) on a form, a field or a value that is not known."""
+    if text.startswith("date="):
+        at = at_midnight(_date(text.removeprefix("date=")))
+        return Supposition(text=text, apply=lambda world: replace(world, now=at))
+    shape = _SHAPE.match(text)
+    if shape is None:
+        raise FactError(f"{text!r} is no fact", hint=f"one of {', '.join(FIELDS)}")
+    kind, id_, field, value = shape.groups()
+    match kind, field:
+        case "operator", _:
+            return Supposition(text=text, apply=_on_operator(OperatorId(id_), _operator_change(text, field, value)))
+        case "node", "grade":
+            return Supposition(text=text, apply=_node_grade(NodeId(id_), Grade(_level(value))))
+        case "site", "country":
+            return Supposition(text=text, apply=_site_country(SiteId(id_), CountryCode(value)))
+        case "adequacy", "until" | "from":
+            return Supposition(text=text, apply=_row_date(id_, field, _date(value)))
+        case _:
+            raise FactError(f"{text!r}: a {kind} has no field {field}", hint=f"one of {', '.join(FIELDS)}")
+
+
+def impact(
+    workloads: Mapping[WorkloadId, Workload],
+    world: World,
+    packs: PackSet,
+    suppositions: Sequence[Supposition],
+    running: Sequence[Pair],
+    *,
+    guardrails: tuple[str, ...] = (),
+    cache: VerdictCache | None = None,
+) -> PolicyDiff:
+    """Say what would have to move, and what would have no legal home, if these facts were so.
+
+    `cache` of an earlier screening spares asking about what stays as it is. Raises FactError for a fact about an
+    operator, node, site, row or country that is not known.
+    """
+    before = screen(workloads, world.fabric, packs, world.now, cache, guardrails=guardrails)
+    supposed = world
+    for supposition in suppositions:
+        supposed = supposition.apply(supposed)
+    changed = packs
+    if supposed.facts != packs.facts:
+        texts = [supposition.text for supposition in suppositions]
+        changed = replace(packs, facts=supposed.facts, digest=digest_of([packs.digest, texts]))
+    after = screen(workloads, supposed.fabric, changed, supposed.now, before.cache, guardrails=guardrails)
+    found = diff(before, after, running)
+    return replace(found, changes=(*(f"suppose {s.text}" for s in suppositions), *found.changes))
+
+
+def _operator_change(text: str, field: str, value: str) -> Callable[[Operator, Facts], Operator]:
+    match field.split("."):
+        case ["parent"] if value == "none":
+            return lambda operator, _: replace(operator, parents=())
+        case ["parent"]:
+            return lambda operator, facts: replace(operator, parents=(_holder(_known(facts, value)),))
+        case ["seat"]:
+            return lambda operator, facts: replace(operator, seat=_known(facts, value))
+        case ["grade"]:
+            grade = Grade(_level(value))
+            return lambda operator, _: replace(operator, grade=grade)
+        case ["seal", objective] if objective in SEAL_OBJECTIVES:
+            level = _level(value)
+            return lambda operator, _: replace(operator, seal={**operator.seal, objective: level})
+        case ["certificate"] if value.startswith("-"):
+            return lambda operator, _: _without_certificate(operator, value.removeprefix("-"))
+        case ["certificate"]:
+            return lambda operator, _: replace(operator, certificates=(*operator.certificates, value))
+        case _:
+            raise FactError(f"{text!r}: an operator has no field {field}", hint=f"one of {', '.join(FIELDS)}")
+
+
+def _holder(country: CountryCode) -> Parent:
+    return Parent(name=f"a holder in {country}", country=country)
+
+
+def _on_operator(id_: OperatorId, change: Callable[[Operator, Facts], Operator]) -> Callable[[World], World]:
+    def apply(world: World) -> World:
+        operators = world.fabric.operators
+        if id_ not in operators:
+            raise FactError(f"there is no operator {id_}", hint=f"one of {', '.join(operators)}")
+        changed = {**operators, id_: change(operators[id_], world.facts)}
+        return replace(world, fabric=replace(world.fabric, operators=changed))
+
+    return apply
+
+
+def _without_certificate(operator: Operator, name: str) -> Operator:
+    kept = tuple(c for c in operator.certificates if split_certificate(c)[0] != name)
+    return replace(operator, certificates=kept)
+
+
+def _node_grade(id_: NodeId, grade: Grade) -> Callable[[World], World]:
+    def apply(world: World) -> World:
+        nodes = world.fabric.nodes
+        if id_ not in nodes:
+            raise FactError(f"there is no node {id_}", hint="see `hanse get nodes`")
+        return replace(world, fabric=replace(world.fabric, nodes={**nodes, id_: replace(nodes[id_], grade=grade)}))
+
+    return apply
+
+
+def _site_country(id_: SiteId, country: CountryCode) -> Callable[[World], World]:
+    def apply(world: World) -> World:
+        sites = world.fabric.sites
+        if id_ not in sites:
+            raise FactError(f"there is no site {id_}", hint="see `hanse get sites`")
+        moved = replace(sites[id_], country=_known(world.facts, country))
+        return replace(world, fabric=replace(world.fabric, sites={**sites, id_: moved}))
+
+    return apply
+
+
+def _row_date(id_: str, field: str, date: datetime.date) -> Callable[[World], World]:
+    def apply(world: World) -> World:
+        rows = world.facts.adequacy
+        if id_ not in {row.id for row in rows}:
+            raise FactError(f"no adequacy row {id_}", hint=f"one of {', '.join(row.id for row in rows)}")
+        changed = tuple(_redated(row, field, date) if row.id == id_ else row for row in rows)
+        return replace(world, facts=replace(world.facts, adequacy=changed))
+
+    return apply
+
+
+def _redated(row: Adequacy, field: str, date: datetime.date) -> Adequacy:
+    return msgspec.structs.replace(row, **{"since" if field == "from" else "until": date})
+
+
+def _known(facts: Facts, country: str) -> CountryCode:
+    if CountryCode(country) not in facts.countries:
+        raise FactError(f"{country!r} is no country that the facts know", hint="give its ISO 3166-1 code, such as US")
+    return CountryCode(country)
+
+
+def _level(value: str) -> int:
+    if value not in ("0", "1", "2", "3", "4"):
+        raise FactError(f"{value!r} is no level", hint="0, 1, 2, 3 or 4")
+    return int(value)
+
+
+def _date(value: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(value)
+    except ValueError:
+        raise FactError(f"{value!r} is no date", hint="write YYYY-MM-DD") from None

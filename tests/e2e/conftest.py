@@ -1,3 +1,0 @@
-"""Guest components for whole fabrics."""
-
-pytest_plugins = ("guests",)

@@ -1,0 +1,136 @@
+"""Random small fabrics with verdicts, and what nodes report of a plan: strategies for properties of placement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from hanse.core.fabric import Fabric, Node, Operator, Power, Price, Resources, Site, Tier
+from hanse.core.geo import Place
+from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
+from hanse.core.plan import Plan
+from hanse.core.snapshot import Phase, Reach, Running, Snapshot
+from hanse.core.time import WallTime
+from hanse.core.verdict import Reason, Verdict
+from hanse.core.work import Budget, Kind, Objective, Route, Slo, Workload
+
+NOW = WallTime(1_795_262_400_000_000)
+MI = 2**20
+CITIES = (
+    ("Frankfurt", "DE", 50.1, 8.7),
+    ("Berlin", "DE", 52.5, 13.4),
+    ("Paris", "FR", 48.9, 2.4),
+    ("Dublin", "IE", 53.4, -6.3),
+    ("Warsaw", "PL", 52.2, 21.0),
+)
+
+
+@dataclass(frozen=True)
+class PairVerdicts:
+    """Verdicts from a set of denied pairs."""
+
+    nodes: tuple[NodeId, ...]
+    denied: frozenset[tuple[WorkloadId, NodeId]]
+
+    def of(self, workload, node):
+        if node not in self.nodes:
+            raise KeyError(node)
+        reason = Reason(rule="test.rule", cite="test", message="denied or allowed by the test")
+        return Verdict(workload=workload, node=node, is_allowed=(workload, node) not in self.denied, reasons=(reason,))
+
+    def allowed(self, workload):
+        return tuple(node for node in self.nodes if (workload, node) not in self.denied)
+
+    def changes(self, workload):
+        return ()
+
+
+@st.composite
+def fabrics(draw) -> Fabric:
+    sites = {
+        SiteId(f"s{i}"): Site(
+            id=SiteId(f"s{i}"),
+            country=CountryCode(country),
+            place=Place(city=city, latitude_deg=lat, longitude_deg=lon),
+            grid_zone=country,
+        )
+        for i, (city, country, lat, lon) in enumerate(CITIES)
+    }
+    operators = {OperatorId(o): Operator(id=OperatorId(o), name=o, seat=CountryCode("DE")) for o in ("o0", "o1", "o2")}
+    nodes = {}
+    for i in range(draw(st.integers(1, 9))):
+        nodes[NodeId(f"n{i}")] = Node(
+            id=NodeId(f"n{i}"),
+            site=SiteId(f"s{draw(st.integers(0, 4))}"),
+            operator=OperatorId(f"o{draw(st.integers(0, 2))}"),
+            tier=draw(st.sampled_from(Tier)),
+            capacity=Resources(cpu_milli=draw(st.integers(100, 1_000)), memory_bytes=draw(st.integers(32, 512)) * MI),
+            price=Price(
+                cpu_core_hour_microeur=draw(st.integers(0, 60_000)),
+                memory_gib_hour_microeur=draw(st.integers(0, 6_000)),
+            ),
+            power=Power(idle_mw=draw(st.integers(0, 90_000)), per_core_mw=6_000),
+        )
+    return Fabric(sites=sites, operators=operators, nodes=nodes)
+
+
+@st.composite
+def specs(draw, index: int) -> Workload:
+    origins = tuple(draw(st.lists(st.sampled_from([c[0] for c in CITIES]), max_size=3, unique=True)))
+    return Workload(
+        id=workload_id("t", f"w{index}"),
+        kind=Kind.FUNCTION,
+        namespace="t",
+        name=f"w{index}",
+        artifact=Digest("sha256:" + "0" * 64),
+        artifact_bytes=MI,
+        route=Route(path=f"/w{index}"),
+        resources=Resources(cpu_milli=draw(st.integers(10, 600)), memory_bytes=draw(st.integers(8, 256)) * MI),
+        slo=Slo(
+            latency_p99_us=draw(st.sampled_from([None, 8_000, 15_000, 40_000])),
+            origins=origins,
+            availability_ppm=draw(st.sampled_from([None, 990_000, 999_500, 999_990])),
+        ),
+        objective=Objective(carbon_microeur_per_t=draw(st.sampled_from([0, 60_000_000, 10**10]))),
+        budget=Budget(
+            cost_microeur_month=draw(st.sampled_from([None, None, 5_000_000, 20_000_000])),
+            carbon_ug_month=draw(st.sampled_from([None, None, 10**10])),
+        ),
+        replicas=draw(st.sampled_from([None, None, 1, 3])),
+        node_selector=draw(st.sampled_from([{}, {}, {"tier": "core"}, {"operator": "o1"}])),
+    )
+
+
+@st.composite
+def worlds(draw) -> tuple[Snapshot, PairVerdicts]:
+    fabric = draw(fabrics())
+    workloads = {w.id: w for w in (draw(specs(i)) for i in range(draw(st.integers(1, 5))))}
+    pairs = [(w, n) for w in workloads for n in fabric.nodes]
+    denied = draw(st.sets(st.sampled_from(pairs), max_size=len(pairs) // 2))
+    reach = {n: draw(st.sampled_from([Reach.READY, Reach.READY, Reach.READY, *Reach])) for n in fabric.nodes}
+    snapshot = Snapshot(
+        at_us=NOW,
+        fabric=fabric,
+        reach=reach,
+        workloads=workloads,
+        running=(),
+        intensity_g_per_kwh={"DE": 380, "FR": 56, "PL": 660},
+    )
+    return snapshot, PairVerdicts(nodes=tuple(sorted(fabric.nodes)), denied=frozenset(denied))
+
+
+def carried_out(made: Plan) -> tuple[Running, ...]:
+    return tuple(
+        Running(
+            instance=a.instance,
+            workload=a.workload,
+            node=a.node,
+            ordinal=a.ordinal,
+            spec_generation=a.spec_generation,
+            phase=Phase.RUNNING,
+            since_us=NOW,
+            is_wanted=True,
+        )
+        for a in made.assignments
+    )

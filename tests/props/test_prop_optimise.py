@@ -1,0 +1,107 @@
+"""Properties of the global solver on random fabrics: never against a rule, never worse, never too high a bound."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from placement_worlds import NOW, PairVerdicts, carried_out, worlds
+
+from hanse.core.fabric import Fabric, Resources
+from hanse.core.plan import Plan
+from hanse.core.rng import Rng
+from hanse.core.snapshot import Snapshot
+from hanse.placement import audit, difference, optimise, plan
+
+pytest.importorskip("highspy", reason="the global solver needs highspy")
+
+
+def quickly(snapshot: Snapshot, rules: PairVerdicts, parent: Plan | None = None) -> Plan:
+    return plan(snapshot, rules, parent, now=NOW, rng=Rng(0), trigger="property")
+
+
+def globally(snapshot: Snapshot, rules: PairVerdicts, parent: Plan | None = None) -> Plan:
+    return optimise(snapshot, rules, parent, now=NOW, rng=Rng(0), trigger="property")
+
+
+@given(worlds())
+@settings(max_examples=80, deadline=None)
+def test_no_global_plan_ever_breaks_a_rule_or_costs_more_than_the_incremental_one(world):
+    snapshot, rules = world
+    quick, best = quickly(snapshot, rules), globally(snapshot, rules)
+    assert audit(best, snapshot, rules) == ()
+    assert len(best.assignments) == len(quick.assignments)
+    assert best.objective_microeur <= quick.objective_microeur
+    assert best.bound_microeur <= best.objective_microeur
+
+
+@given(worlds(), worlds())
+@settings(max_examples=40, deadline=None)
+def test_no_global_replan_after_a_change_breaks_a_rule_either(before, after):
+    first = globally(*before)
+    snapshot, rules = after
+    known = tuple(r for r in carried_out(first) if r.workload in snapshot.workloads)
+    later = replace(snapshot, running=known)
+    assert audit(globally(later, rules, first), later, rules) == ()
+
+
+@given(worlds())
+@settings(max_examples=40, deadline=None)
+def test_the_order_of_nodes_and_workloads_leaves_no_trace_in_a_global_plan(world):
+    snapshot, rules = world
+    fabric = snapshot.fabric
+    other = replace(
+        snapshot,
+        fabric=Fabric(
+            sites=dict(reversed(fabric.sites.items())),
+            operators=dict(reversed(fabric.operators.items())),
+            nodes=dict(reversed(fabric.nodes.items())),
+        ),
+        workloads=dict(reversed(snapshot.workloads.items())),
+    )
+    assert globally(snapshot, rules).id == globally(other, rules).id
+
+
+@given(worlds())
+@settings(max_examples=40, deadline=None)
+def test_an_unchanged_world_is_left_as_it_is_by_the_global_solver(world):
+    snapshot, rules = world
+    first = globally(snapshot, rules)
+    second = globally(replace(snapshot, running=carried_out(first)), rules, first)
+    assert difference(first, second).is_empty
+
+
+@given(worlds())
+@settings(max_examples=60, deadline=None)
+def test_the_bound_is_never_above_the_true_optimum(world):
+    """Every way to put single replicas on nodes that have room and serve their origins costs at least the bound."""
+    snapshot, rules = world
+    single = {
+        w: spec
+        for w, spec in snapshot.workloads.items()
+        if quickly(snapshot, rules).explanations[w].replicas_wanted == 1
+    }
+    alone = replace(snapshot, workloads=dict(list(single.items())[:3]))
+    made = globally(alone, rules)
+    if made.unplaced or not alone.workloads:
+        return
+    choices = []
+    for workload in alone.workloads:
+        free = quickly(replace(alone, workloads={workload: alone.workloads[workload]}), rules).explanations[workload]
+        scores = [(c.node, c.score.total_microeur) for c in free.candidates if c.score is not None]
+        origins = alone.workloads[workload].slo.origins if alone.workloads[workload].slo.latency_p99_us else ()
+        target = (alone.workloads[workload].slo.latency_p99_us or 0) - 2_000
+        sites = {n: alone.fabric.nodes[n].site for n, _ in scores}
+        choices.append([(n, s) for n, s in scores if all(alone.round_trip_us(o, sites[n]) <= target for o in origins)])
+    best = None
+    for chosen in product(*choices):
+        used: dict[str, Resources] = {}
+        for (node, _), spec in zip(chosen, alone.workloads.values(), strict=True):
+            used[node] = used.get(node, Resources()).plus(spec.resources)
+        if all(amount.fits(alone.fabric.nodes[node].capacity) for node, amount in used.items()):
+            total = sum(score for _, score in chosen)
+            best = total if best is None else min(best, total)
+    assert best is not None
+    assert made.bound_microeur <= best <= made.objective_microeur
