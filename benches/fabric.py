@@ -168,9 +168,10 @@ async def killings(bench: Bench, count: int) -> dict[str, Any]:
     detected_s, restored_s, answered, failures = [], [], 0, []
     for number in range(count):
         homes = await bench.homes()
-        victim = homes[number % len(homes)]
-        fronts = [node for node in sorted(bench.fabric.nodes) if node != victim]
-        async with steady_load([bench.fabric.nodes[node].url + PATH for node in fronts[:3]]) as load:
+        front = next(node for node in sorted(bench.fabric.nodes) if node not in homes)
+        victim = await serving_for(bench, front)
+        say(f"kill {number + 1} of {count}: {victim}, which serves {front}")
+        async with steady_load([bench.fabric.nodes[front].url + PATH]) as load:
             await until(_served(load.served_by, victim), f"{victim} serves")
             killed = time.monotonic()
             await bench.fabric.kill(victim)
@@ -189,6 +190,12 @@ async def killings(bench: Bench, count: int) -> dict[str, Any]:
         "requests": answered + len(failures),
         "failed_requests": len(failures),
     }
+
+
+async def serving_for(bench: Bench, front: NodeId) -> NodeId:
+    """Which node answers what comes in at a front."""
+    answer = await bench.http.get(bench.fabric.nodes[front].url + PATH)
+    return NodeId(answer.raise_for_status().headers["hanse-node"])
 
 
 def _served(served_by: dict[str, int], node: NodeId) -> Callable[[], Awaitable[bool]]:

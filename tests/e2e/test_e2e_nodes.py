@@ -30,8 +30,9 @@ def harness(guests: Mapping[str, Path]) -> Iterator[Harness]:
 
 def test_a_serving_node_killed_under_load_fails_no_request_and_is_replaced_within_three_seconds(harness: Harness):
     async def scenario(kit: Kit) -> None:
-        before = await kit.deploy("vital", replicas=2)
-        victim = NodeId(before[0]["node"])
+        homes = {row["node"] for row in await kit.deploy("vital", replicas=2)}
+        (away,) = set(NODES) - homes
+        victim = NodeId((await kit.call(away, "/vital")).headers["hanse-node"])
         survivors = [node for node in NODES if node != victim]
         async with kit.load("/vital", *survivors) as load:
             await kit.until(lambda: _served(load.served_by, victim), "the victim serving")
