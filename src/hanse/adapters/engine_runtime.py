@@ -61,7 +61,15 @@ class EngineRuntime:
         ]
         await self._precompile(workload, component)
         try:
-            await asyncio.to_thread(self._engine.load, workload.id, component, limits, egress, dict(workload.env))
+            await asyncio.to_thread(
+                self._engine.load,
+                workload.id,
+                component,
+                limits,
+                egress,
+                dict(workload.env),
+                digest=workload.artifact,
+            )
         except _engine.EngineError as error:
             raise _failure(error) from error
 
