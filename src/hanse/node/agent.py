@@ -69,7 +69,6 @@ class NodeAgent:
         self._retry_us: dict[WorkloadId, int] = {}
         self._wake = asyncio.Event()
         self._incarnation = 0
-        self._rng = ports.entropy.stream("node", self._me)
 
     @property
     def held(self) -> Mapping[InstanceId, Held]:
