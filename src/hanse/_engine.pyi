@@ -87,6 +87,10 @@ class Limits:
         header_bytes: int = 131072,
         egress_concurrency: int = 16,
         log_bytes: int = 65536,
+        reuse_count: int = 1,
+        reuse_concurrency: int = 1,
+        reuse_idle_ms: int = 1000,
+        trust_class: str = "",
     ) -> Limits: ...
     @property
     def memory_bytes(self) -> int: ...
@@ -120,6 +124,17 @@ class Limits:
     def egress_concurrency(self) -> int: ...
     @property
     def log_bytes(self) -> int: ...
+    @property
+    def reuse_count(self) -> int:
+        """Requests one instance serves at most; 1 makes a fresh one for each."""
+    @property
+    def reuse_concurrency(self) -> int:
+        """Requests one instance serves at once; above 1 only components of WASI 0.3 do."""
+    @property
+    def reuse_idle_ms(self) -> int: ...
+    @property
+    def trust_class(self) -> str:
+        """Workloads of one class share a wasmtime engine and its pool of memories, others never do."""
 
 @final
 class EgressRule:
@@ -295,6 +310,12 @@ class WorkloadStats:
     def instances_started(self) -> int:
         """Instances made (cold starts)."""
     @property
+    def warm_starts(self) -> int:
+        """Requests given to an instance that had served others."""
+    @property
+    def interrupts(self) -> int:
+        """Times a guest had computed for a whole interval and let others run."""
+    @property
     def bytes_in(self) -> int: ...
     @property
     def bytes_out(self) -> int: ...
@@ -357,6 +378,9 @@ class EngineStats:
     def mesh_refused(self) -> int: ...
     @property
     def unrouted(self) -> int: ...
+    @property
+    def trust_classes(self) -> int:
+        """Trust classes in use, each with a wasmtime engine of its own."""
 
 @final
 class LogLine:

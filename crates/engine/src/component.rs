@@ -6,11 +6,13 @@ use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
 use crate::error::EngineError;
 
-const HANDLER: &str = "wasi:http/incoming-handler@0.2.";
+const HANDLER_P2: &str = "wasi:http/incoming-handler@0.2.";
+const HANDLER_P3: &str = "wasi:http/handler@0.3.";
 const PROVIDED: &[&str] = &[
     "wasi:cli/",
     "wasi:clocks/",
     "wasi:filesystem/",
+    "wasi:http/client@",
     "wasi:http/outgoing-handler@",
     "wasi:http/types@",
     "wasi:io/",
@@ -33,17 +35,15 @@ pub struct ComponentInfo {
     pub digest: String,
 }
 
-/// The WebAssembly features guests may use: what toolchains emit today, without what only widens the attack surface.
+/// The WebAssembly features guests may use: what toolchains emit today, and nothing that only widens the attack surface.
+/// The engine is set to exactly these, so that what passes here also compiles.
 pub(crate) fn features() -> WasmFeatures {
-    let refused = WasmFeatures::MEMORY64
-        | WasmFeatures::THREADS
-        | WasmFeatures::SHARED_EVERYTHING_THREADS
-        | WasmFeatures::MULTI_MEMORY
-        | WasmFeatures::GC
-        | WasmFeatures::EXCEPTIONS
-        | WasmFeatures::LEGACY_EXCEPTIONS
-        | WasmFeatures::STACK_SWITCHING;
-    WasmFeatures::all() & !refused
+    let refused = WasmFeatures::GC_TYPES;
+    WasmFeatures::WASM2.difference(refused)
+        | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::TAIL_CALL
+        | WasmFeatures::COMPONENT_MODEL
+        | WasmFeatures::CM_ASYNC
 }
 
 /// Check that `bytes` is a component this engine can serve, and describe it.
@@ -70,7 +70,7 @@ pub fn inspect(bytes: &[u8], max_bytes: usize) -> Result<ComponentInfo, EngineEr
         return Err(EngineError::new(
             "component.unsupported_import",
             format!("the component imports {name}, which this engine does not provide"),
-            "build it for the world wasi:http/proxy of WASI 0.2, or compose the missing part in",
+            "build it for wasi:http/proxy of WASI 0.2 or wasi:http/service of WASI 0.3, or compose the missing part in",
         ));
     }
     Ok(ComponentInfo {
@@ -158,21 +158,17 @@ fn names(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), EngineError> {
 }
 
 fn world(exports: &[String]) -> Result<String, EngineError> {
-    if let Some(version) = exports
-        .iter()
-        .find(|name| name.starts_with(HANDLER))
-        .and_then(|name| name.split_once('@'))
-        .map(|(_, version)| version)
-    {
-        return Ok(format!("wasi:http/proxy@{version}"));
+    for (handler, world) in [(HANDLER_P3, "wasi:http/service"), (HANDLER_P2, "wasi:http/proxy")] {
+        let export = exports.iter().find(|name| name.starts_with(handler));
+        if let Some((_, version)) = export.and_then(|name| name.split_once('@')) {
+            return Ok(format!("{world}@{version}"));
+        }
     }
     let message = if exports.iter().any(|name| name.starts_with("wasi:cli/run@")) {
         "the component is a command (it exports wasi:cli/run), not an HTTP handler".to_owned()
-    } else if exports.iter().any(|name| name.starts_with("wasi:http/handler@0.3")) {
-        "the component handles HTTP by WASI 0.3, which this engine does not run yet".to_owned()
     } else {
         format!(
-            "the component does not export wasi:http/incoming-handler; its exports: {}",
+            "the component exports neither wasi:http/handler nor wasi:http/incoming-handler; its exports: {}",
             if exports.is_empty() {
                 "none".to_owned()
             } else {
@@ -183,12 +179,14 @@ fn world(exports: &[String]) -> Result<String, EngineError> {
     Err(EngineError::new(
         "component.not_wasi_http",
         message,
-        "build it for the world wasi:http/proxy of WASI 0.2",
+        "build it for wasi:http/proxy of WASI 0.2 or wasi:http/service of WASI 0.3",
     ))
 }
 
 fn is_provided(name: &str) -> bool {
-    name.contains("@0.2.") && PROVIDED.iter().any(|prefix| name.starts_with(prefix))
+    // Release candidates of 0.3 differ from each other and from what was released.
+    let is_known = name.contains("@0.2.") || (name.contains("@0.3.") && !name.contains("-rc"));
+    is_known && PROVIDED.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn broken(bytes: &[u8], cause: &wasmparser::BinaryReaderError) -> EngineError {

@@ -116,6 +116,10 @@ pub struct Limits {
     pub egress_concurrency: u32,
     /// Bytes one request may write to stdout and stderr; the rest is dropped.
     pub log_bytes: usize,
+    /// Whether instances serve more than one request.
+    pub reuse: Reuse,
+    /// Trust class: workloads of one class share a wasmtime engine and its pool of memories, others never do.
+    pub class: String,
 }
 
 impl Default for Limits {
@@ -136,6 +140,8 @@ impl Default for Limits {
             header_bytes: 128 << 10,
             egress_concurrency: 16,
             log_bytes: 64 << 10,
+            reuse: Reuse::default(),
+            class: String::new(),
         }
     }
 }
@@ -143,6 +149,34 @@ impl Default for Limits {
 impl Limits {
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
+    }
+}
+
+/// How long an instance lives beyond its first request. Its memory is seen by every request it serves: whoever switches
+/// this on says that the requests of one workload may know about each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reuse {
+    /// Requests one instance serves at most; 1 makes a fresh one for each.
+    pub count: u32,
+    /// Requests one instance serves at once; above 1 only components of WASI 0.3 do, others one after the other.
+    pub concurrency: u32,
+    /// Time an instance waits for another request, in milliseconds.
+    pub idle_ms: u64,
+}
+
+impl Default for Reuse {
+    fn default() -> Self {
+        Self {
+            count: 1,
+            concurrency: 1,
+            idle_ms: 1_000,
+        }
+    }
+}
+
+impl Reuse {
+    pub(crate) fn idle(&self) -> Duration {
+        Duration::from_millis(self.idle_ms)
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use wasmtime::component::Component;
 
+use crate::aside::{LongLane, long_lane};
 use crate::cache::Cache;
 use crate::component::{digest_hex, inspect};
 use crate::config::{EgressRule, EngineConfig, Limits};
@@ -21,9 +22,11 @@ use crate::identity::{Identity, web_client};
 use crate::logs::{LogLine, LogRing};
 use crate::peer::Peers;
 use crate::router::{Route, Table};
-use crate::runtime::Runtime;
+use crate::runtime::{Classes, Runtime};
+use crate::shared::Shared;
 use crate::stats::{EngineStats, Registry};
-use crate::workload::{Admission, Loaded, Workload, Workloads};
+use crate::warm::Warm;
+use crate::workload::{Admission, Instances, Loaded, Workload, Workloads};
 use crate::{front, mesh, stream};
 
 /// After the grace is over, tasks get this long to notice.
@@ -79,9 +82,12 @@ impl Core {
 /// The data plane of one node. All methods may be called from any thread.
 pub struct Engine {
     core: Arc<Core>,
-    wasm: Runtime,
+    classes: Classes,
+    /// The runtime of workloads that name no class; kept, so that the first of them loads as fast as the next.
+    _unclassed: Arc<Runtime>,
+    long_lane: LongLane,
     cache: Cache,
-    instances: Arc<Semaphore>,
+    instances: Arc<Instances>,
     egress_tls: Arc<rustls::ClientConfig>,
     logs: Mutex<HashMap<String, Arc<LogRing>>>,
     /// Held while a table is made from the one before it.
@@ -91,7 +97,7 @@ pub struct Engine {
 
 enum State {
     New,
-    Running(Arc<tokio::runtime::Runtime>),
+    Running(Arc<tokio::runtime::Runtime>, tokio::runtime::Runtime),
     Stopped,
 }
 
@@ -108,12 +114,15 @@ impl Engine {
                 "use lower-case letters, digits and hyphens",
             )
         })?;
-        let wasm = Runtime::new(config.max_instances)?;
-        let cache = Cache::open(&config.cache_dir, wasm.fingerprint())?;
+        let classes = Classes::new(config.max_instances)?;
+        let unclassed = classes.runtime("")?;
+        let cache = Cache::open(&config.cache_dir, unclassed.fingerprint())?;
         Ok(Self {
-            wasm,
+            classes,
+            _unclassed: unclassed,
+            long_lane: LongLane::default(),
             cache,
-            instances: Arc::new(Semaphore::new(config.max_instances as usize)),
+            instances: Arc::new(Instances::new(config.max_instances)),
             egress_tls: web_client()?,
             logs: Mutex::default(),
             routing: Mutex::new(()),
@@ -143,8 +152,9 @@ impl Engine {
         }
         let (front, front_address) = bind(&self.core.config.front_bind)?;
         let (mesh, mesh_address) = bind(&self.core.config.mesh_bind)?;
+        let threads = self.core.config.worker_threads.max(1);
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(self.core.config.worker_threads.max(1))
+            .worker_threads(threads)
             .thread_name("hanse-engine")
             .enable_io()
             .enable_time()
@@ -156,9 +166,12 @@ impl Engine {
             let mesh = tokio::net::TcpListener::from_std(mesh).map_err(EngineError::setup)?;
             (front, mesh)
         };
+        let lane = long_lane(threads)?;
+        // Nobody else sets it: an engine starts once.
+        let _ = self.long_lane.set(lane.handle().clone());
         runtime.spawn(front::listen(self.core.clone(), front));
         runtime.spawn(mesh::listen(self.core.clone(), mesh));
-        *state = State::Running(Arc::new(runtime));
+        *state = State::Running(Arc::new(runtime), lane);
         Ok(Addresses {
             front: front_address.to_string(),
             mesh: mesh_address.to_string(),
@@ -224,21 +237,30 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let running = self.core.workloads.loaded(workload);
         let policy = Policy::new(egress);
-        let pre = match &running {
-            Some(running) if running.digest == digest => {
+        let (runtime, pre) = match &running {
+            Some(running) if running.digest == digest && running.workload.limits.class == limits.class => {
                 let now = &running.workload;
                 if now.limits == limits && *now.egress == policy && now.env == env {
                     return Ok(());
                 }
-                now.pre.clone()
+                (now.runtime.clone(), now.pre.clone())
             }
-            _ => self.wasm.link(&self.compiled(component, digest)?)?,
+            _ => {
+                let runtime = self.classes.runtime(&limits.class)?;
+                let compiled = self.compiled(&runtime, component, digest)?;
+                let pre = Arc::new(runtime.link(&compiled)?);
+                (runtime, pre)
+            }
         };
         let replaced = self.core.workloads.insert(Loaded {
             digest: digest.to_owned(),
             workload: Arc::new(Workload {
                 name: workload.to_owned(),
                 pre,
+                runtime,
+                long_lane: self.long_lane.clone(),
+                warm: Warm::default(),
+                shared: Shared::default(),
                 admission: Admission::new(&limits, self.instances.clone()),
                 limits,
                 egress: Arc::new(policy),
@@ -255,8 +277,8 @@ impl Engine {
     }
 
     /// The compiled form; only of a component that was not compiled before are the bytes read.
-    fn compiled(&self, component: &[u8], digest: &str) -> Result<Component, EngineError> {
-        let (wasm, stats) = (self.wasm.engine(), &self.core.stats);
+    fn compiled(&self, runtime: &Runtime, component: &[u8], digest: &str) -> Result<Component, EngineError> {
+        let (wasm, stats) = (runtime.engine(), &self.core.stats);
         let most = self.core.config.max_component_bytes;
         let is_name = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
         if is_name
@@ -309,7 +331,9 @@ impl Engine {
 
     /// Return a copy of every count.
     pub fn stats(&self) -> EngineStats {
-        self.core.read_stats()
+        let mut stats = self.core.read_stats();
+        stats.trust_classes = self.classes.len() as u64;
+        stats
     }
 
     /// Return at most `limit` lines of the workload's log with a number above `after`, oldest first.
@@ -320,7 +344,7 @@ impl Engine {
 
     /// Stop listening, give requests in flight `grace`, then end everything. Stopping twice does nothing.
     pub fn stop(&self, grace: Duration) {
-        let State::Running(runtime) = std::mem::replace(&mut *self.state(), State::Stopped) else {
+        let State::Running(runtime, lane) = std::mem::replace(&mut *self.state(), State::Stopped) else {
             return;
         };
         self.core.stopping.send_replace(true);
@@ -333,11 +357,12 @@ impl Engine {
         if let Ok(runtime) = Arc::try_unwrap(runtime) {
             runtime.shutdown_timeout(LAST_MOMENT);
         }
+        lane.shutdown_timeout(LAST_MOMENT);
     }
 
     fn runtime(&self) -> Result<Arc<tokio::runtime::Runtime>, EngineError> {
         match &*self.state() {
-            State::Running(runtime) => Ok(runtime.clone()),
+            State::Running(runtime, _) => Ok(runtime.clone()),
             State::New | State::Stopped => Err(EngineError::stopped()),
         }
     }

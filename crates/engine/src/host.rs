@@ -3,15 +3,18 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use tokio::time::Instant;
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::answer::Fault;
+use crate::aside::{LONG, Stretch};
 use crate::config::Limits;
 use crate::egress::Egress;
 use crate::logs::GuestOutput;
+use crate::shared::Desk;
 use crate::stats::Counters;
 use crate::workload::Workload;
 
@@ -21,6 +24,8 @@ pub(crate) struct Signs {
     pub(crate) memory_denied: AtomicBool,
     pub(crate) egress_denied: AtomicBool,
     pub(crate) request_too_large: Arc<AtomicBool>,
+    /// It computed until it was interrupted.
+    pub(crate) is_long: AtomicBool,
     fault: OnceLock<Fault>,
 }
 
@@ -35,17 +40,40 @@ impl Signs {
     }
 }
 
-/// The state of one instance, made for one request.
+/// The state of one instance.
 pub(crate) struct GuestState {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
     egress: Egress,
     meter: Meter,
+    /// What its streams may still write for the request at hand, in bytes.
+    log_budget: Arc<AtomicUsize>,
+    clock: Clock,
+    computing: Stretch,
+}
+
+/// When an instance has run for too long.
+pub(crate) enum Clock {
+    /// At the end of the time of its one request.
+    At(Instant),
+    /// When it held one of its requests for too long.
+    Desk(Arc<Desk>),
+}
+
+impl Clock {
+    pub(crate) fn is_over(&self) -> bool {
+        let now = Instant::now();
+        match self {
+            Self::At(deadline) => now >= *deadline,
+            Self::Desk(desk) => desk.is_overdue(now),
+        }
+    }
 }
 
 impl GuestState {
-    pub(crate) fn new(workload: &Workload, signs: &Arc<Signs>) -> Self {
+    /// For a new instance, and its first request.
+    pub(crate) fn new(workload: &Workload, signs: &Arc<Signs>, clock: Clock) -> Self {
         let limits = &workload.limits;
         let log_budget = Arc::new(AtomicUsize::new(limits.log_bytes));
         let output = |stream| GuestOutput::new(workload.logs.clone(), stream, log_budget.clone());
@@ -67,7 +95,43 @@ impl GuestState {
             table,
             egress: Egress::new(workload, signs.clone()),
             meter: Meter::new(limits, signs.clone(), workload.counters.clone()),
+            log_budget,
+            clock,
+            computing: Stretch::default(),
         }
+    }
+
+    /// For the next request on the same instance: what is counted per request begins anew, memory is what it is.
+    pub(crate) fn begin(&mut self, workload: &Workload, signs: &Arc<Signs>) {
+        self.log_budget.store(workload.limits.log_bytes, Ordering::Relaxed);
+        self.egress = Egress::new(workload, signs.clone());
+        self.meter.signs = signs.clone();
+    }
+
+    /// The epoch clock found the guest computing: whether it has done so for long and must let others run. Counted in
+    /// processor time, since on a busy machine the clock also strikes for a guest that was hardly run.
+    pub(crate) fn must_yield(&mut self) -> bool {
+        if self.computing.is_for(LONG) {
+            self.interrupted();
+            return true;
+        }
+        false
+    }
+
+    fn interrupted(&self) {
+        for signs in [&self.meter.signs, &self.meter.instance] {
+            signs.is_long.store(true, Ordering::Relaxed);
+        }
+        self.meter.counters.interrupts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// When the instance must end from now on.
+    pub(crate) fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(crate) fn meter(&mut self) -> &mut dyn ResourceLimiter {
@@ -101,11 +165,20 @@ struct Meter {
     table_elements: usize,
     tables: usize,
     core_instances: usize,
+    /// Of the request that came last.
     signs: Arc<Signs>,
+    /// Of the instance: those of its first request, unless it serves several at once.
+    instance: Arc<Signs>,
     counters: Arc<Counters>,
 }
 
 impl Meter {
+    fn deny(&self) {
+        for signs in [&self.signs, &self.instance] {
+            signs.memory_denied.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn new(limits: &Limits, signs: Arc<Signs>, counters: Arc<Counters>) -> Self {
         Self {
             memory_left: limits.memory_bytes,
@@ -113,6 +186,7 @@ impl Meter {
             table_elements: limits.table_elements,
             tables: limits.tables,
             core_instances: limits.core_instances,
+            instance: signs.clone(),
             signs,
             counters,
         }
@@ -125,7 +199,7 @@ impl ResourceLimiter for Meter {
             return Ok(false);
         }
         let Some(left) = self.memory_left.checked_sub(desired.saturating_sub(current)) else {
-            self.signs.memory_denied.store(true, Ordering::Relaxed);
+            self.deny();
             return Ok(false);
         };
         self.memory_left = left;
@@ -136,7 +210,7 @@ impl ResourceLimiter for Meter {
 
     fn table_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         if desired > self.table_elements {
-            self.signs.memory_denied.store(true, Ordering::Relaxed);
+            self.deny();
             return Ok(false);
         }
         Ok(maximum.is_none_or(|maximum| desired <= maximum))

@@ -14,9 +14,12 @@
 //! system and no socket, and the only way out is the egress hook.
 
 mod answer;
+mod aside;
+mod blame;
 mod body;
 mod budget;
 mod cache;
+mod call;
 mod choice;
 mod component;
 mod config;
@@ -26,6 +29,7 @@ mod engine;
 mod error;
 mod forward;
 mod front;
+mod guest_body;
 mod host;
 mod identity;
 mod instance;
@@ -36,6 +40,7 @@ mod peer;
 mod recent;
 mod router;
 mod runtime;
+mod shared;
 mod shedding;
 mod stall;
 mod stats;
@@ -43,10 +48,11 @@ mod stream;
 #[cfg(test)]
 mod testing;
 mod trust;
+mod warm;
 mod workload;
 
 pub use component::{ComponentInfo, inspect};
-pub use config::{EgressRule, EngineConfig, Limits};
+pub use config::{EgressRule, EngineConfig, Limits, Reuse};
 pub use engine::{Addresses, Engine, precompile};
 pub use error::EngineError;
 pub use logs::LogLine;

@@ -61,6 +61,18 @@ const PER_WORKLOAD: &[(&str, &str, &str, Read)] = &[
     ("instances_started_total", "counter", "Instances made.", |w| {
         w.instances_started
     }),
+    (
+        "warm_starts_total",
+        "counter",
+        "Requests given to a used instance.",
+        |w| w.warm_starts,
+    ),
+    (
+        "guest_interrupts_total",
+        "counter",
+        "Times a guest had computed for an interval and let others run.",
+        |w| w.interrupts,
+    ),
     ("request_body_bytes_total", "counter", "Request body bytes.", |w| {
         w.bytes_in
     }),

@@ -1,22 +1,27 @@
-//! The wasmtime engine and its clock: one set of features, one pool of instances, one epoch thread.
+//! The wasmtime engines and their clock: one set of features, one pool of instances per trust class, one epoch thread.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use wasmtime::component::{Component, Linker};
 use wasmtime::{
-    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmFeatures,
+    Config, Enabled, EngineWeak, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmFeatures,
 };
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::handler::ProxyPre;
+use wasmtime_wasi_http::{p2, p3};
 
+use crate::component::features;
 use crate::error::EngineError;
 use crate::host::GuestState;
 
+/// What a component of WASI 0.3 exports; one of a later 0.3 is found by it as well.
+const HANDLER_P3: &str = "wasi:http/handler@0.3.0";
 /// A guest that computes is interrupted this often: it yields to others, and its deadline is looked at.
-const TICK: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_millis(2);
 /// Memory of an instance that stays resident between requests; more would be kept from the system, less means page faults.
 const KEEP_MEMORY_BYTES: usize = 128 << 10;
 const KEEP_TABLE_BYTES: usize = 32 << 10;
@@ -28,11 +33,11 @@ const POOL_TABLES_PER_INSTANCE: u32 = 4;
 const POOL_CORE_INSTANCES_PER_INSTANCE: u32 = 50;
 const POOL_INSTANCE_BYTES: usize = 10 << 20;
 
-/// Compiles components and links them to what a guest may import.
+/// Compiles components and links them to what a guest may import. One per trust class: its instances share a pool of
+/// memories, tables and stacks with each other, and with no other class.
 pub(crate) struct Runtime {
     engine: wasmtime::Engine,
     linker: Linker<GuestState>,
-    _ticker: Ticker,
 }
 
 impl Runtime {
@@ -43,12 +48,7 @@ impl Runtime {
     pub(crate) fn new(max_instances: u32) -> Result<Self, EngineError> {
         let engine = wasmtime::Engine::new(&config(max_instances)).map_err(EngineError::setup)?;
         let linker = linker(&engine).map_err(EngineError::setup)?;
-        let ticker = Ticker::start(engine.clone()).map_err(EngineError::setup)?;
-        Ok(Self {
-            engine,
-            linker,
-            _ticker: ticker,
-        })
+        Ok(Self { engine, linker })
     }
 
     pub(crate) fn engine(&self) -> &wasmtime::Engine {
@@ -62,21 +62,27 @@ impl Runtime {
         format!("{:016x}", hasher.finish())
     }
 
-    /// Resolve the imports of `component` once for all its instances.
+    /// Resolve the imports of `component` once for all its instances, for the version of `wasi:http` it exports.
     ///
     /// # Errors
     /// `component.unsupported_import` when one cannot be satisfied.
     pub(crate) fn link(&self, component: &Component) -> Result<ProxyPre<GuestState>, EngineError> {
-        self.linker
-            .instantiate_pre(component)
-            .and_then(ProxyPre::new)
-            .map_err(|cause| {
-                EngineError::new(
-                    "component.unsupported_import",
-                    format!("the component cannot be linked: {cause:#}"),
-                    "build it for the world wasi:http/proxy of WASI 0.2",
-                )
+        let is_p3 = component.get_export_index(None, HANDLER_P3).is_some();
+        let link = || {
+            let pre = self.linker.instantiate_pre(component)?;
+            Ok(if is_p3 {
+                ProxyPre::P3(p3::bindings::ServicePre::new(pre)?)
+            } else {
+                ProxyPre::P2(p2::bindings::ProxyPre::new(pre)?)
             })
+        };
+        link().map_err(|cause: wasmtime::Error| {
+            EngineError::new(
+                "component.unsupported_import",
+                format!("the component cannot be linked: {cause:#}"),
+                "build it for wasi:http/proxy of WASI 0.2 or wasi:http/service of WASI 0.3",
+            )
+        })
     }
 }
 
@@ -102,44 +108,99 @@ fn config(max_instances: u32) -> Config {
         .epoch_interruption(true)
         .max_wasm_stack(MAX_WASM_STACK_BYTES)
         .async_stack_size(ASYNC_STACK_BYTES)
-        .wasm_memory64(false)
-        .wasm_multi_memory(false)
-        .wasm_features(WasmFeatures::THREADS, false)
-        .wasm_features(WasmFeatures::GC, false)
-        .wasm_features(WasmFeatures::EXCEPTIONS, false);
+        .shared_memory(false)
+        .wasm_features(WasmFeatures::all() & !features(), false)
+        .wasm_features(features(), true);
     config
 }
 
 fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<GuestState>> {
     let mut linker = Linker::new(engine);
-    // All of WASI 0.2, because languages link against it whether they use it or not; what is granted is in `host`.
+    // All of WASI, because languages link against it whether they use it or not; what is granted is in `host`.
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    p2::add_only_http_to_linker_async(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    p3::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 
-/// Advances the epoch. A thread of its own, since guests may keep every thread of the async runtime busy.
+/// The runtimes of all trust classes in use, and the clock of their guests.
+pub(crate) struct Classes {
+    max_instances: u32,
+    known: Mutex<HashMap<String, Weak<Runtime>>>,
+    ticker: Ticker,
+}
+
+impl Classes {
+    /// # Errors
+    /// `engine.setup` when a thread cannot be started.
+    pub(crate) fn new(max_instances: u32) -> Result<Self, EngineError> {
+        Ok(Self {
+            max_instances,
+            known: Mutex::default(),
+            ticker: Ticker::start().map_err(EngineError::setup)?,
+        })
+    }
+
+    /// Return the runtime of `class`, made on first use; it goes with the last workload that holds it.
+    ///
+    /// # Errors
+    /// `engine.setup` when there is no address space left for another pool.
+    pub(crate) fn runtime(&self, class: &str) -> Result<Arc<Runtime>, EngineError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = known.get(class).and_then(Weak::upgrade) {
+            return Ok(runtime);
+        }
+        known.retain(|_, runtime| runtime.strong_count() > 0);
+        let runtime = Arc::new(Runtime::new(self.max_instances)?);
+        self.ticker.add(runtime.engine());
+        known.insert(class.to_owned(), Arc::downgrade(&runtime));
+        Ok(runtime)
+    }
+
+    /// How many classes are in use.
+    pub(crate) fn len(&self) -> usize {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.values().filter(|runtime| runtime.strong_count() > 0).count()
+    }
+}
+
+/// Advances the epoch of every engine. A thread of its own, since guests may keep every thread of the async runtime busy.
 struct Ticker {
     stop: Arc<AtomicBool>,
+    engines: Arc<Mutex<Vec<EngineWeak>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Ticker {
-    fn start(engine: wasmtime::Engine) -> std::io::Result<Self> {
+    fn start() -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let stopping = stop.clone();
+        let engines = Arc::new(Mutex::new(Vec::<EngineWeak>::new()));
+        let (stopping, ticked) = (stop.clone(), engines.clone());
         let thread = std::thread::Builder::new()
             .name("hanse-epoch".to_owned())
             .spawn(move || {
                 while !stopping.load(Ordering::Relaxed) {
                     std::thread::sleep(TICK);
-                    engine.increment_epoch();
+                    let mut engines = ticked.lock().unwrap_or_else(PoisonError::into_inner);
+                    engines.retain(|engine| {
+                        engine.upgrade().is_some_and(|engine| {
+                            engine.increment_epoch();
+                            true
+                        })
+                    });
                 }
             })?;
         Ok(Self {
             stop,
+            engines,
             thread: Some(thread),
         })
+    }
+
+    fn add(&self, engine: &wasmtime::Engine) {
+        let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        engines.push(engine.weak());
     }
 }
 

@@ -93,6 +93,8 @@ pub(crate) struct Counters {
     pub(crate) shed: AtomicU64,
     pub(crate) in_flight_limit: AtomicU64,
     pub(crate) instances_started: AtomicU64,
+    pub(crate) warm_starts: AtomicU64,
+    pub(crate) interrupts: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
     pub(crate) cpu_ns: AtomicU64,
@@ -117,6 +119,8 @@ impl Counters {
             shed: AtomicU64::new(0),
             in_flight_limit: AtomicU64::new(0),
             instances_started: AtomicU64::new(0),
+            warm_starts: AtomicU64::new(0),
+            interrupts: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             cpu_ns: AtomicU64::new(0),
@@ -158,6 +162,8 @@ impl Counters {
             shed: get(&self.shed),
             in_flight_limit: get(&self.in_flight_limit),
             instances_started: get(&self.instances_started),
+            warm_starts: get(&self.warm_starts),
+            interrupts: get(&self.interrupts),
             bytes_in: get(&self.bytes_in),
             bytes_out: get(&self.bytes_out),
             cpu_us: get(&self.cpu_ns) / 1000,
@@ -242,6 +248,7 @@ impl Registry {
             cache_write_failures: get(&self.cache_write_failures),
             mesh_refused: get(&self.mesh_refused),
             unrouted: get(&self.unrouted),
+            trust_classes: 0,
         }
     }
 }
@@ -282,6 +289,10 @@ pub struct WorkloadStats {
     pub in_flight_limit: u64,
     /// Instances made (cold starts).
     pub instances_started: u64,
+    /// Requests given to an instance that had served others.
+    pub warm_starts: u64,
+    /// Times a guest had computed for a whole interval and let others run.
+    pub interrupts: u64,
     /// Request body bytes.
     pub bytes_in: u64,
     /// Response body bytes.
@@ -340,6 +351,8 @@ pub struct EngineStats {
     pub mesh_refused: u64,
     /// Requests for which there was no route.
     pub unrouted: u64,
+    /// Trust classes in use, each with a wasmtime engine of its own.
+    pub trust_classes: u64,
 }
 
 #[cfg(test)]

@@ -6,21 +6,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::handler::ProxyPre;
 
 use crate::answer::Fault;
+use crate::aside::LongLane;
 use crate::config::Limits;
 use crate::destination::Policy;
 use crate::host::GuestState;
 use crate::logs::LogRing;
+use crate::runtime::Runtime;
+use crate::shared::Shared;
 use crate::stats::Counters;
+use crate::warm::Warm;
+
+/// How often who waits for an instance to end says so.
+const CALL_AGAIN: Duration = Duration::from_millis(20);
 
 /// One version of one workload, ready to run.
 pub(crate) struct Workload {
     pub(crate) name: String,
-    pub(crate) pre: ProxyPre<GuestState>,
+    pub(crate) pre: Arc<ProxyPre<GuestState>>,
+    /// The wasmtime engine of its trust class.
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) long_lane: LongLane,
+    pub(crate) warm: Warm,
+    pub(crate) shared: Shared,
     pub(crate) limits: Limits,
     pub(crate) egress: Arc<Policy>,
     pub(crate) egress_tls: Arc<rustls::ClientConfig>,
@@ -31,6 +43,18 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
+    /// Whether an instance that is there already may take one more request.
+    fn has_room(&self) -> bool {
+        let reuse = &self.limits.reuse;
+        reuse.count > 1 && (self.warm.has_room() || self.shared.has_room(reuse))
+    }
+
+    /// Whether one instance serves several requests at once.
+    pub(crate) fn is_shared(&self) -> bool {
+        let reuse = &self.limits.reuse;
+        reuse.count > 1 && reuse.concurrency > 1 && matches!(*self.pre, ProxyPre::P3(_))
+    }
+
     /// Count a fault and tell the owner.
     pub(crate) fn report(&self, fault: &Fault) {
         self.counters.error(fault.code);
@@ -42,8 +66,7 @@ impl Workload {
 /// Who may run: so many at once, so many in line, and nobody after the workload is closed.
 pub(crate) struct Admission {
     running: Arc<Semaphore>,
-    /// Instances of the whole engine.
-    instances: Arc<Semaphore>,
+    instances: Arc<Instances>,
     concurrency: u32,
     queue: u32,
     waiting: AtomicU32,
@@ -51,15 +74,33 @@ pub(crate) struct Admission {
     killed: watch::Sender<bool>,
 }
 
-/// The right to run one instance.
+/// The places for instances of the whole engine.
+#[derive(Debug)]
+pub(crate) struct Instances {
+    seats: Arc<Semaphore>,
+    /// Somebody waits for a seat: who holds one idly gives it up.
+    wanted: Notify,
+}
+
+impl Instances {
+    pub(crate) fn new(most: u32) -> Self {
+        Self {
+            seats: Arc::new(Semaphore::new(most as usize)),
+            wanted: Notify::new(),
+        }
+    }
+}
+
+/// The right to answer one request, and the place for an instance to do so.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    _running: OwnedSemaphorePermit,
-    _instance: OwnedSemaphorePermit,
+    pub(crate) running: OwnedSemaphorePermit,
+    /// `None` when an instance that is there already has room.
+    pub(crate) seat: Option<OwnedSemaphorePermit>,
 }
 
 impl Admission {
-    pub(crate) fn new(limits: &Limits, instances: Arc<Semaphore>) -> Self {
+    pub(crate) fn new(limits: &Limits, instances: Arc<Instances>) -> Self {
         let concurrency = limits.concurrency.max(1);
         Self {
             running: Arc::new(Semaphore::new(concurrency as usize)),
@@ -72,23 +113,25 @@ impl Admission {
         }
     }
 
-    /// Wait for a turn, until `deadline`.
+    /// Wait for a turn, until `deadline`; and for a place for an instance if one `needs_seat`.
     ///
     /// # Errors
     /// `engine.overloaded` when the line is full, `guest.deadline` when the turn did not come in time, `guest.unloaded`
     /// when this version is on its way out.
-    pub(crate) async fn admit(&self, deadline: Instant) -> Result<Permit, Fault> {
+    pub(crate) async fn admit(&self, deadline: Instant, needs_seat: bool) -> Result<Permit, Fault> {
         if self.is_closed.load(Ordering::Acquire) {
             return Err(Fault::unloaded());
         }
-        if let (Ok(running), Ok(instance)) = (
-            self.running.clone().try_acquire_owned(),
-            self.instances.clone().try_acquire_owned(),
-        ) {
-            return Ok(Permit {
-                _running: running,
-                _instance: instance,
-            });
+        if let Ok(running) = self.running.clone().try_acquire_owned() {
+            if !needs_seat {
+                return Ok(Permit { running, seat: None });
+            }
+            if let Ok(seat) = self.instances.seats.clone().try_acquire_owned() {
+                return Ok(Permit {
+                    running,
+                    seat: Some(seat),
+                });
+            }
         }
         let _place = Place::take(&self.waiting, self.queue)?;
         let turn = async {
@@ -98,24 +141,44 @@ impl Admission {
                 .acquire_owned()
                 .await
                 .map_err(|_| Fault::unloaded())?;
-            let instance = self
-                .instances
-                .clone()
-                .acquire_owned()
-                .await
-                .map_err(|_| Fault::unloaded())?;
-            Ok(Permit {
-                _running: running,
-                _instance: instance,
-            })
+            let seat = match needs_seat {
+                true => Some(self.seat().await?),
+                false => None,
+            };
+            Ok(Permit { running, seat })
         };
         timeout_at(deadline, turn)
             .await
             .unwrap_or_else(|_| Err(Fault::deadline()))
     }
 
+    /// Wait for a place for an instance; idle ones are asked to go.
+    pub(crate) async fn seat(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        loop {
+            let seat = self.instances.seats.clone().acquire_owned();
+            if let Ok(seat) = timeout(Duration::ZERO, seat).await {
+                return seat.map_err(|_| Fault::unloaded());
+            }
+            // Again and again: one that is just becoming idle does not hear the first call.
+            self.instances.wanted.notify_waiters();
+            let seat = self.instances.seats.clone().acquire_owned();
+            if let Ok(seat) = timeout(CALL_AGAIN, seat).await {
+                return seat.map_err(|_| Fault::unloaded());
+            }
+        }
+    }
+
     fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Resolves when somebody waits for an instance to end.
+    pub(crate) async fn crowded(&self) {
+        self.instances.wanted.notified().await;
+    }
+
+    pub(crate) fn is_killed(&self) -> bool {
+        *self.killed.borrow()
     }
 
     /// Resolves when the workload's remaining requests must end.
@@ -190,7 +253,7 @@ impl Workloads {
         let mut workload = self.get(name)?;
         loop {
             let deadline = began + workload.limits.timeout().min(allowed);
-            let admitted = workload.admission.admit(deadline).await;
+            let admitted = workload.admission.admit(deadline, !workload.has_room()).await;
             if admitted.is_err() && workload.admission.is_closed() {
                 let newer = self.get(name)?;
                 if !Arc::ptr_eq(&newer, &workload) {

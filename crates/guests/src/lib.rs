@@ -1,4 +1,4 @@
-//! Small `wasi:http` components for tests and benchmarks, made from WebAssembly text.
+//! Small `wasi:http` components (0.2, and 0.3 under names that begin with `p3-`) for tests and benchmarks, made from WebAssembly text.
 //!
 //! A committed binary cannot be reviewed and a Rust guest needs a second target installed, so each guest is a core
 //! module in text that speaks the canonical ABI by hand; `wit-component` wraps it. Building all of them takes
@@ -11,6 +11,8 @@ use wit_parser::{Resolve, UnresolvedPackageGroup};
 
 const IMPORTS: &str = include_str!("../wat/respond-imports.wat");
 const SHARED: &str = include_str!("../wat/respond.wat");
+const P3_IMPORTS: &str = include_str!("../wat/respond-p3-imports.wat");
+const P3_SHARED: &str = include_str!("../wat/respond-p3.wat");
 const SEPARATOR: &str = ";; ---";
 
 macro_rules! guests {
@@ -35,12 +37,23 @@ guests! {
     "late-trap" in "proxy",
     "log" in "proxy",
     "loop" in "proxy",
+    "p3-echo" in "service",
+    "p3-egress" in "service",
+    "p3-flood" in "service",
+    "p3-hello" in "service",
+    "p3-hog" in "service",
+    "p3-late" in "service",
+    "p3-loop" in "service",
+    "p3-together" in "service",
+    "p3-trap" in "service",
+    "p3-warm" in "service",
     "recurse" in "proxy",
     "silent" in "proxy",
     "sleep" in "proxy",
     "spin" in "proxy",
     "tables" in "proxy",
     "trap" in "proxy",
+    "warm" in "proxy",
 }
 
 const WIT: &[(&str, &str)] = &[
@@ -49,6 +62,8 @@ const WIT: &[(&str, &str)] = &[
     ("random.wit", include_str!("../wit/deps/random.wit")),
     ("cli.wit", include_str!("../wit/deps/cli.wit")),
     ("http.wit", include_str!("../wit/deps/http.wit")),
+    ("clocks-0.3.wit", include_str!("../wit/deps/clocks-0.3.wit")),
+    ("http-0.3.wit", include_str!("../wit/deps/http-0.3.wit")),
     ("world.wit", include_str!("../wit/world.wit")),
 ];
 
@@ -90,8 +105,12 @@ pub fn core_module() -> Result<Vec<u8>, BuildError> {
 }
 
 fn component(world: &str, text: &str) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let (common, shared) = match world {
+        "service" => (P3_IMPORTS, P3_SHARED),
+        _ => (IMPORTS, SHARED),
+    };
     let text = match text.split_once(SEPARATOR) {
-        Some((imports, definitions)) => format!("(module {imports}\n{IMPORTS}\n{SHARED}\n{definitions})"),
+        Some((imports, definitions)) => format!("(module {imports}\n{common}\n{shared}\n{definitions})"),
         None => text.to_owned(),
     };
     let mut module = wat::parse_str(text)?;

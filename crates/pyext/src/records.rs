@@ -113,6 +113,10 @@ pub(crate) struct Limits {
     header_bytes: usize,
     egress_concurrency: u32,
     log_bytes: usize,
+    reuse_count: u32,
+    reuse_concurrency: u32,
+    reuse_idle_ms: u64,
+    trust_class: String,
 }
 
 #[pymethods]
@@ -121,7 +125,8 @@ impl Limits {
     #[pyo3(signature = (*, memory_bytes=67_108_864, timeout_ms=10_000, request_body_bytes=10_485_760,
         response_body_bytes=67_108_864, concurrency=64, queue=1024, table_elements=100_000, tables=100,
         core_instances=200, hostcall_bytes=16_777_216, resources=10_000, random_bytes=1_048_576, header_bytes=131_072,
-        egress_concurrency=16, log_bytes=65_536))]
+        egress_concurrency=16, log_bytes=65_536, reuse_count=1, reuse_concurrency=1, reuse_idle_ms=1_000,
+        trust_class=String::new()))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         memory_bytes: usize,
@@ -139,6 +144,10 @@ impl Limits {
         header_bytes: usize,
         egress_concurrency: u32,
         log_bytes: usize,
+        reuse_count: u32,
+        reuse_concurrency: u32,
+        reuse_idle_ms: u64,
+        trust_class: String,
     ) -> Self {
         Self {
             memory_bytes,
@@ -156,6 +165,10 @@ impl Limits {
             header_bytes,
             egress_concurrency,
             log_bytes,
+            reuse_count,
+            reuse_concurrency,
+            reuse_idle_ms,
+            trust_class,
         }
     }
 
@@ -182,6 +195,12 @@ impl From<&Limits> for hanse_engine::Limits {
             header_bytes: limits.header_bytes,
             egress_concurrency: limits.egress_concurrency,
             log_bytes: limits.log_bytes,
+            reuse: hanse_engine::Reuse {
+                count: limits.reuse_count,
+                concurrency: limits.reuse_concurrency,
+                idle_ms: limits.reuse_idle_ms,
+            },
+            class: limits.trust_class.clone(),
         }
     }
 }

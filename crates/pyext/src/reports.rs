@@ -130,6 +130,8 @@ pub(crate) struct WorkloadStats {
     shed: u64,
     in_flight_limit: u64,
     instances_started: u64,
+    warm_starts: u64,
+    interrupts: u64,
     bytes_in: u64,
     bytes_out: u64,
     cpu_us: u64,
@@ -157,6 +159,8 @@ impl From<hanse_engine::WorkloadStats> for WorkloadStats {
             shed: stats.shed,
             in_flight_limit: stats.in_flight_limit,
             instances_started: stats.instances_started,
+            warm_starts: stats.warm_starts,
+            interrupts: stats.interrupts,
             bytes_in: stats.bytes_in,
             bytes_out: stats.bytes_out,
             cpu_us: stats.cpu_us,
@@ -222,6 +226,8 @@ pub(crate) struct EngineStats {
     mesh_refused: u64,
     #[pyo3(get)]
     unrouted: u64,
+    #[pyo3(get)]
+    trust_classes: u64,
 }
 
 #[pymethods]
@@ -257,6 +263,7 @@ impl EngineStats {
             cache_write_failures: stats.cache_write_failures,
             mesh_refused: stats.mesh_refused,
             unrouted: stats.unrouted,
+            trust_classes: stats.trust_classes,
         })
     }
 }

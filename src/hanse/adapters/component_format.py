@@ -1,4 +1,4 @@
-"""Tell whether bytes are a component that exports `wasi:http/incoming-handler`, without an engine.
+"""Tell whether bytes are a component that handles HTTP by WASI 0.2 or 0.3, without an engine.
 
 `bytes -> nothing, or an error that names the fault`. It reads the outer sections (Component Model, Binary.md) so that a
 wrong file is refused where it is given and not where it would run; the engine validates the rest when it loads it.
@@ -15,7 +15,7 @@ _MAGIC = b"\0asm"
 _CORE_MODULE = b"\x01\0\0\0"
 _COMPONENT = b"\x0d\0\x01\0"
 _EXPORT_SECTION = 11
-_HANDLER = b"wasi:http/incoming-handler@0.2."
+_HANDLERS = (b"wasi:http/incoming-handler@0.2.", b"wasi:http/handler@0.3.")
 
 
 class BuildError(HanseError):
@@ -25,7 +25,7 @@ class BuildError(HanseError):
 
 
 def check_component(name: str, data: bytes) -> None:
-    """Refuse what is no `wasi:http` 0.2 component.
+    """Refuse what is no `wasi:http` component of WASI 0.2 or 0.3.
 
     Raises BuildError with code ``build.not_component``, ``build.truncated``, ``build.not_http`` or ``build.too_large``.
     """
@@ -49,13 +49,14 @@ def check_component(name: str, data: bytes) -> None:
         raise BuildError(
             f"{name} has an unknown version of the component format",
             code="build.not_component",
-            hint="build it with tools for the component model of WASI 0.2",
+            hint="build it with tools for the component model of WASI 0.2 or 0.3",
         )
-    if not any(_HANDLER in payload for kind, payload in sections(name, data) if kind == _EXPORT_SECTION):
+    exports = [payload for kind, payload in sections(name, data) if kind == _EXPORT_SECTION]
+    if not any(handler in payload for payload in exports for handler in _HANDLERS):
         raise BuildError(
-            f"{name} does not export {_HANDLER.decode()}x",
+            f"{name} exports neither {_HANDLERS[0].decode()}x nor {_HANDLERS[1].decode()}x",
             code="build.not_http",
-            hint="target the world wasi:http/proxy",
+            hint="target the world wasi:http/proxy of WASI 0.2 or wasi:http/service of WASI 0.3",
         )
 
 

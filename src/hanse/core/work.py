@@ -88,6 +88,18 @@ class Egress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reuse:
+    """How long an instance lives beyond its first request; its memory is seen by every request it serves."""
+
+    count: int = 1
+    """Requests one instance serves at most; 1 makes a fresh one for each."""
+    concurrency: int = 1
+    """Requests one instance serves at once; above 1 only components of WASI 0.3 do."""
+    idle_us: int = 1_000_000
+    """How long an instance waits for another request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Disruption:
     """How much may be down on purpose at once."""
 
@@ -121,5 +133,6 @@ class Workload:
     request_body_bytes: int = 10 * 2**20
     response_body_bytes: int = 64 * 2**20
     env: Mapping[str, str] = field(default_factory=dict)
+    reuse: Reuse = Reuse()
     generation: int = 1
     """Raised by one at each accepted change of the spec."""

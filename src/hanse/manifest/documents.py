@@ -19,6 +19,7 @@ from hanse.core.work import (
     Egress,
     Kind,
     Objective,
+    Reuse,
     Route,
     Slo,
     Sovereignty,
@@ -61,6 +62,7 @@ class FunctionDocument:
     request_body_bytes: int
     response_body_bytes: int
     env: Mapping[str, str]
+    reuse: Reuse
 
     @property
     def id(self) -> WorkloadId:
@@ -91,6 +93,7 @@ class FunctionDocument:
             request_body_bytes=self.request_body_bytes,
             response_body_bytes=self.response_body_bytes,
             env=self.env,
+            reuse=self.reuse,
             generation=generation,
         )
 
@@ -180,6 +183,7 @@ def function_of(model: FunctionManifest, where: Where) -> FunctionDocument:
         request_body_bytes=spec.limits.request_body,
         response_body_bytes=spec.limits.response_body,
         env=dict(sorted(spec.env.items())),
+        reuse=Reuse(count=spec.reuse.count, concurrency=spec.reuse.concurrency, idle_us=spec.reuse.idle),
     )
 
 

@@ -206,6 +206,18 @@ class LimitsModel(_Model):
     response_body: BodySize = _written("64Mi", "Largest response body.")
 
 
+class ReuseModel(_Model):
+    """Instances that serve more than one request. Their memory carries over from one to the next."""
+
+    count: int = Field(
+        default=1, ge=1, le=100_000, description="Requests that one instance serves at most; 1 is a fresh one each."
+    )
+    concurrency: int = Field(
+        default=1, ge=1, le=1_000, description="Requests that one instance serves at once; needs WASI 0.3 above 1."
+    )
+    idle: Timeout = _written("1s", "Time that an instance waits for another request.")
+
+
 class FunctionSpec(_Model):
     """What a function is and what it needs."""
 
@@ -233,6 +245,10 @@ class FunctionSpec(_Model):
     )
     timeout: Timeout = _written("10s", "Time that one request may take.")
     limits: LimitsModel = Field(default_factory=LimitsModel, description="Bounds on bodies.")
+    reuse: ReuseModel = Field(
+        default_factory=ReuseModel,
+        description="Whether instances serve several requests; only for data that the pack `instance-reuse` allows.",
+    )
     env: dict[EnvName, str] = Field(default_factory=dict, description="Environment of the guest; not for secrets.")
 
 

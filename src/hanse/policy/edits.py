@@ -13,7 +13,7 @@ from enum import IntEnum
 
 from hanse.core.fabric import Grade, Node, Operator, Parent, Site
 from hanse.core.time import WallTime, to_datetime
-from hanse.core.work import Sovereignty, Workload
+from hanse.core.work import Reuse, Sovereignty, Workload
 from hanse.policy.control import MAJORITY_PERMILLE, has_control
 from hanse.policy.entities import certificates_at
 from hanse.policy.explain import Question, uncovered, untrusted
@@ -99,6 +99,8 @@ def _demands(case: Case, paths: set[str]) -> Iterator[Edit]:
             yield _spec(what, _seal_minimum(objective, level))
             what = f"have {case.operator.id} raise its SEAL level for {objective} from {level} to {least}"
             yield _on_operator(case, what, _seal_level(objective, least))
+    if "principal.reuses_instances" in paths and case.workload.reuse.count > 1:
+        yield Edit(what="set reuse.count to 1: a fresh instance for each request", who=Who.OWNER, apply=_without_reuse)
     reached = min(case.node.grade, case.operator.grade)
     if "principal.grade" in paths and reached < own.grade:
         what = f"lower sovereignty.grade from {own.grade} to {int(reached)}"
@@ -191,6 +193,10 @@ def _without_pack(pack: str) -> Callable[[Sovereignty], Sovereignty]:
 
 def _without_guardrail(pack: str) -> Callable[[Case], Case]:
     return lambda case: replace(case, guardrails=tuple(g for g in case.guardrails if g != pack))
+
+
+def _without_reuse(case: Case) -> Case:
+    return replace(case, workload=replace(case.workload, reuse=Reuse()))
 
 
 def _without_excluded(country: str) -> Callable[[Sovereignty], Sovereignty]:

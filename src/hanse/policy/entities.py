@@ -67,6 +67,7 @@ def subject_of(
         "control_exclude": _countries(sorted(own.control_exclude)),
         "location_only": _countries(sorted(own.location_only)),
         "grade": own.grade,
+        "reuses_instances": workload.reuse.count > 1,
     }
     parents = [_ref("DataClass", name) for name in data_classes(workload, facts)]
     tags = _tags(workload, facts, reads)
@@ -128,7 +129,7 @@ def kind_of_work(work: Workload, reads: Reads) -> tuple[object, ...]:
     own = work.sovereignty
     demands = own.packs, own.control_exclude, own.location_only, own.grade, *sorted(own.seal.items())
     identity = work.id if reads.names_type("Workload") else ""
-    return identity, work.namespace, work.data.classes, work.data.subjects, *demands
+    return identity, work.namespace, work.data.classes, work.data.subjects, work.reuse.count > 1, *demands
 
 
 def kind_of_node(node: Node, site: Site, reads: Reads) -> tuple[object, ...]:

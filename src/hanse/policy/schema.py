@@ -65,6 +65,8 @@ entity Workload in [DataClass] = {
   control_exclude: Set<Jurisdiction>,
   location_only: Set<Jurisdiction>,
   grade: Long,
+  // Whether one instance serves several requests, so that memory carries over from one to the next.
+  reuses_instances: Bool,
 } tags Set<Jurisdiction>;
 
 action place, move, replicate, deploy appliesTo { principal: [Workload], resource: [Node], context: {} };

@@ -32,8 +32,9 @@ def refusal(data: bytes) -> str:
     return caught.value.code
 
 
-def test_a_component_that_exports_the_handler_passes() -> None:
-    check_component("f.wasm", HEADER + section(1, b"x" * 300) + export(HANDLER))
+@pytest.mark.parametrize("handler", [HANDLER, b"wasi:http/handler@0.3.0"], ids=["0.2", "0.3"])
+def test_a_component_that_exports_the_handler_passes(handler: bytes) -> None:
+    check_component("f.wasm", HEADER + section(1, b"x" * 300) + export(handler))
 
 
 @pytest.mark.parametrize(

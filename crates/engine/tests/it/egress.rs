@@ -16,7 +16,7 @@ fn rule(host: &str, allow_private: bool) -> EgressRule {
 }
 
 /// A server that answers one request with status 203 and three bytes.
-fn upstream() -> (String, std::thread::JoinHandle<String>) {
+pub fn upstream() -> (String, std::thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let served = std::thread::spawn(move || {

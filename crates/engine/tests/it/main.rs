@@ -15,5 +15,7 @@ mod egress;
 mod forwarding;
 mod identities;
 mod node;
+mod p3;
 mod pki;
+mod reuse;
 mod serving;

@@ -1,0 +1,7 @@
+;; WASI 0.3: computes for ever, and never answers.
+;; ---
+(func $done (param $record i32) (result i32) (i32.const 0))
+(func $resume (param $record i32) (param $waitable i32) (param $payload i32) (result i32) unreachable)
+(func (export "[async-lift]wasi:http/handler@0.3.0#handle") (param $request i32) (result i32)
+  (loop $again (br $again))
+  unreachable)
