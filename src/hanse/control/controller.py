@@ -16,6 +16,8 @@ from hanse.control.enrolment import Enrolment
 from hanse.control.journal import Journal
 from hanse.control.lease import LeaseKeeper
 from hanse.control.liveness import Liveness
+from hanse.control.mirror import Mirror
+from hanse.control.mirroring import Mirroring
 from hanse.control.pipeline import Pipeline
 from hanse.control.state import WATCHED, FabricState
 from hanse.control.state_anchor import StateAnchor
@@ -65,6 +67,8 @@ class Controller:
         self.journal = Journal(ports, config)
         self.cosigning = Cosigning(ports, self.journal)
         self.witness = Witness(ports, config.domain)
+        self.mirror = Mirror(ports, config.domain)
+        self.mirroring = Mirroring(ports, self.journal, self.cosigning)
         self.anchor = StateAnchor(ports, self.journal)
         self._anchored_us: int | None = None
         self.changed = asyncio.Condition()
@@ -204,6 +208,7 @@ class Controller:
             return
         try:
             await self.journal.open()
+            await self.journal.record_policies(self.pipeline.packs)
             await self.journal.record(self.state)
             await self.pipeline.run_once(trigger)
             await self.journal.record(self.state)

@@ -21,6 +21,7 @@ from hanse.core.ports import Entry
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import MonoTime, WallTime
 from hanse.core.work import Workload
+from hanse.identity.join import JoinToken
 from hanse.wire import envelope
 from hanse.wire.messages import (
     ActionRecord,
@@ -33,16 +34,28 @@ from hanse.wire.messages import (
     RouteRecord,
     SpecRecord,
 )
-from hanse.wire.subjects import ACTIONS, NODES, ORDERS, PLANS, PRESENCE, REPORTS, REVOCATIONS, ROUTES, SPECS, TRUST
+from hanse.wire.subjects import (
+    ACTIONS,
+    NODES,
+    ORDERS,
+    PLANS,
+    PRESENCE,
+    REPORTS,
+    REVOCATIONS,
+    ROUTES,
+    SPECS,
+    TOKENS,
+    TRUST,
+)
 
 _M = TypeVar("_M", bound=msgspec.Struct)
 
 SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
-    TRUST: Revocations, ACTIONS: ActionRecord,
+    TRUST: Revocations, ACTIONS: ActionRecord, TOKENS: JoinToken,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
-WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS)
+WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, TOKENS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

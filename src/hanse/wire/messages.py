@@ -187,6 +187,8 @@ class WitnessedHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
     split: str = ""
     """A checkpoint under the log's own signature that does not extend `note`: proof of two histories."""
     split_us: WallTime | None = None
+    earlier: tuple[str, ...] = ()
+    """Checkpoints before `note`, newest first, that an upload to a mirror may still lead to."""
 
 
 class Witnesses(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witnesses.v1", kw_only=True):

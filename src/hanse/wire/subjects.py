@@ -30,7 +30,8 @@ REVOCATIONS = "revocations"
 """The one key of `TRUST`."""
 
 WITNESS = "witness"
-"""Witnessing: ``log.<origin>`` (`WitnessedLog`), ``head.<origin>`` (`WitnessedHead`), ``asked`` (`Witnesses`) and
+"""Witnessing and mirroring: ``log.<origin>`` (`WitnessedLog`), ``head.<origin>`` (`WitnessedHead`), the same as
+``mirror-log`` and ``mirror-head`` for logs that are mirrored here, ``asked`` and ``mirrors`` (`Witnesses`), and
 ``alarm.<url>`` (`WitnessAlarm`); origins and addresses by SHA-256. All sealed by the controller."""
 
 ACTIONS = "actions"
