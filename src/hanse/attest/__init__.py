@@ -3,7 +3,7 @@
 `evidence + endorsements + reference values + now -> facts of grade 4`. TPM 2.0 quotes, Intel TDX and SGX, AMD SEV-SNP.
 """
 
-from hanse.attest.appraise import Appraiser, appraise, continued, failed, label, substance
+from hanse.attest.appraise import Appraiser, appraise, continued, failed, reconsider, substance
 from hanse.attest.errors import EvidenceRefused
 from hanse.attest.evidence import (
     KINDS,
@@ -38,10 +38,10 @@ __all__ = [
     "binding",
     "continued",
     "failed",
-    "label",
     "make_credential",
     "read_identity",
     "read_platform",
+    "reconsider",
     "reference_from",
     "substance",
 ]

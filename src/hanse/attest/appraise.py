@@ -70,6 +70,7 @@ def conclude(finding: Finding, by: Appraiser, now: WallTime) -> Attested:
         status=status_of(vector),
         vector=vector,
         claims={"anchor": finding.anchor, **finding.claims},
+        levels=finding.levels,
         references=matched,
         advisories=finding.advisories,
         reason="" if matched or not held else _drift(held[0]),
@@ -78,12 +79,38 @@ def conclude(finding: Finding, by: Appraiser, now: WallTime) -> Attested:
     )
 
 
-def failed(kind: str, origin: Origin, error: EvidenceRefused, by: Appraiser, now: WallTime) -> Attested:
-    """What is known of a node whose evidence was refused: that, and nothing else."""
-    return Attested(
-        kind=kind, origin=origin, status=Trust.CONTRAINDICATED, vector=dict.fromkeys(CLAIMS, CONTRAINDICATED),
-        claims={}, code=error.code, reason=error.message, since_us=now, until_us=now + by.life_us,
+def reconsider(last: Attested, by: Appraiser, now: WallTime) -> Attested:
+    """Hold other reference values against what was shown before; until when it stands does not change.
+
+    What was refused stays refused: only other evidence mends it.
+    """
+    anchor = last.claims.get("anchor", "")
+    if last.code or (anchor != INTEL_ROOT and anchor not in by.anchors_for(last.kind).values()):
+        return last
+    finding = Finding(
+        kind=last.kind, anchor=anchor, claims={k: v for k, v in last.claims.items() if k != "anchor"},
+        levels=last.levels, vector={**last.vector, "executables": 0}, advisories=last.advisories,
+        until_us=WallTime(last.until_us),
     )  # fmt: skip
+    try:
+        fresh = conclude(finding, by, now)
+    except EvidenceRefused as error:
+        return replace(failed(last.kind, last.origin, error, by, now, last=last), until_us=last.until_us)
+    return replace(fresh, until_us=last.until_us)
+
+
+def failed(
+    kind: str, origin: Origin, error: EvidenceRefused, by: Appraiser, now: WallTime, *, last: Attested | None = None
+) -> Attested:
+    """What is known of a node whose evidence was refused: that, which machine it was, and nothing else."""
+    ek = None if last is None else last.claims.get("ek")
+    fresh = Attested(
+        kind=kind, origin=origin, status=Trust.CONTRAINDICATED, vector=dict.fromkeys(CLAIMS, CONTRAINDICATED),
+        claims={} if ek is None else {"ek": ek}, code=error.code, reason=error.message, since_us=now,
+        until_us=now + by.life_us,
+    )  # fmt: skip
+    is_same = last is not None and substance(fresh) == substance(last)
+    return replace(fresh, since_us=last.since_us) if last is not None and is_same else fresh
 
 
 def continued(fresh: Attested, last: Attested | None) -> Attested:
@@ -102,12 +129,6 @@ def continued(fresh: Attested, last: Attested | None) -> Attested:
 def substance(of: Attested) -> str:
     """Digest of everything but moments: equal where a fact has not changed."""
     return canonical.digest_of(replace(of, since_us=0, until_us=0))
-
-
-def label(of: Attested) -> str:
-    """One word of kind and one of worth, with the mark that no record of simulated evidence may lack."""
-    mark = "" if of.origin is Origin.HARDWARE else f" ({of.origin.value})"
-    return f"{of.kind} {of.status.value}{mark}"
 
 
 def _verify(evidence: Evidence, expected: bytes, by: Appraiser, now: WallTime, platform: Platform | None) -> Finding:

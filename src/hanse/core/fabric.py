@@ -142,6 +142,8 @@ class Attested:
     """AR4SI claims, for example ``hardware``, ``executables``; -128..127 each."""
     claims: Mapping[str, str]
     """What was measured: name -> lower-case hex or a word."""
+    levels: Mapping[str, int] = field(default_factory=dict)
+    """Security versions that were shown."""
     references: tuple[str, ...] = ()
     """Names of the reference values that matched."""
     advisories: tuple[str, ...] = ()
@@ -153,6 +155,12 @@ class Attested:
     """Wall time of the appraisal that first said this."""
     until_us: int
     """Wall time after which it says nothing."""
+
+    @property
+    def label(self) -> str:
+        """One word of kind, one of worth, and the mark that no record of simulated evidence may lack."""
+        mark = "" if self.origin is Origin.HARDWARE else f" ({self.origin.value})"
+        return f"{self.kind} {self.status.value}{mark}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,7 +68,7 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     bound_microeur: int | None
 
 
-class OrderIssued(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class OrderIssued(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """An order to one node about one instance; the signed order itself stays outside, under its digest."""
 
     order: Digest
@@ -90,6 +90,8 @@ class OrderIssued(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     artifact: Digest
     issued_us: WallTime
     expires_us: WallTime
+    attested: str = ""
+    """What was attested of the node then, for example ``tpm affirming (simulated)``; left out if nothing was."""
 
 
 class ReceiptTaken(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -102,7 +104,7 @@ class ReceiptTaken(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """The envelope, as the node sealed it."""
 
 
-class FactChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class FactChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A fact about a node, site or operator changed; before and after are digests of its canonical records."""
 
     subject: str
@@ -112,6 +114,8 @@ class FactChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     grade: int
     """How well the new fact is founded, 0..4."""
     effective_us: WallTime
+    says: str = ""
+    """An attested fact in words, with the mark of simulated evidence; left out for others."""
 
 
 class SpecChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -125,7 +129,7 @@ class SpecChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     accepted_us: WallTime
 
 
-class NodeJoined(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class NodeJoined(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A node was enrolled: from here on its seal counts."""
 
     node: NodeId
@@ -135,6 +139,8 @@ class NodeJoined(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     node_key: Digest
     """Of the raw Ed25519 key that it seals with."""
     joined_us: WallTime
+    evidence: str = ""
+    """What it brought, for example ``tpm affirming (simulated)``; left out if nothing."""
 
 
 class NodeRevoked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -263,6 +269,7 @@ def order(sealed: bytes, signer: Signer) -> bytes:
         artifact=message.workload.artifact,
         issued_us=message.issued_us,
         expires_us=message.expires_us,
+        attested="" if message.attested is None else message.attested.label,
     )
     return seal_statement(f"order/{message.instance}/{message.generation}", digest, predicate, signer)
 
@@ -296,6 +303,7 @@ def node_joined(record: NodeRecord, signer: Signer) -> bytes:
         operator=record.node.operator,
         node_key=canonical.digest_bytes(record.public_key),
         joined_us=record.enrolled_us,
+        evidence=record.evidence,
     )
     return seal_statement(f"node/{joined.node}/joined", joined.node_key, joined, signer)
 
@@ -335,8 +343,9 @@ def user_action(action: UserAction, signer: Signer) -> bytes:
 
 
 def facts_digest(order: Order) -> Digest:
-    """Digest of the facts about place and control that an order was decided on."""
-    return canonical.digest_of((order.site, order.operators))
+    """Digest of the facts about place, control and platform that an order was decided on."""
+    facts: tuple[object, ...] = (order.site, order.operators)
+    return canonical.digest_of(facts if order.attested is None else (*facts, order.attested))
 
 
 def placement_leaves(plan: Plan) -> tuple[bytes, ...]:
