@@ -10,6 +10,7 @@ import asyncio
 
 import structlog
 
+from hanse.control.attesting import Attesting
 from hanse.control.config import ControlConfig
 from hanse.control.cosigning import Cosigning
 from hanse.control.enrolment import Enrolment
@@ -57,7 +58,8 @@ class Controller:
             unreachable_after_us=config.unreachable_after_us,
             return_grace_us=config.return_grace_us,
         )
-        self.enrolment = Enrolment(ports, config, self.state, authority)
+        self.attesting = Attesting(ports, config, self.state)
+        self.enrolment = Enrolment(ports, config, self.state, authority, self.attesting)
         self.lease = LeaseKeeper(
             ports.store, ports.clock, ports.signer, me=config.id, api=config.api_url, term_us=config.lease_term_us
         )
@@ -251,9 +253,15 @@ class Controller:
 
     async def _answer_asks(self) -> None:
         async for message in self._ports.bus.subscribe(ASKS):
-            if not message.reply or not message.subject.endswith(".renew") or not self.lease.is_leader():
+            if not message.reply or not self.lease.is_leader():
                 continue
-            answer = await self.enrolment.renew(message)
+            match message.subject.rpartition(".")[2]:
+                case "renew":
+                    answer = await self.enrolment.renew(message)
+                case "challenge" | "attest":
+                    answer = await self.attesting.answer(message)
+                case _:
+                    answer = None
             if answer is None:
                 continue
             try:

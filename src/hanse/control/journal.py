@@ -12,10 +12,12 @@ from typing import Any
 
 import msgspec
 
+from hanse.attest import AppraisalRecord, substance
 from hanse.control.config import ControlConfig
 from hanse.control.ledger_reader import Head, LedgerReader
 from hanse.control.ledger_writer import LedgerWriter
 from hanse.control.state import FabricState, Known
+from hanse.core.fabric import Grade
 from hanse.core.ids import Digest, InstanceId
 from hanse.core.plan import Plan
 from hanse.core.ports import ControlPorts
@@ -45,8 +47,8 @@ from hanse.ledger.statement import expect
 from hanse.ledger.tiles import BUCKET
 from hanse.policy import PackSet
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import ActionRecord, NodeRecord, Order, PlanBody, PlanRecord, Report, SpecRecord
-from hanse.wire.subjects import ACTIONS, NODES, ORDERS, PLANS, REPORTS, SPECS, TOKENS
+from hanse.wire.messages import ActionRecord, Attestation, NodeRecord, Order, PlanBody, PlanRecord, Report, SpecRecord
+from hanse.wire.subjects import ACTIONS, APPRAISAL, ATTESTED, NODES, ORDERS, PLANS, REPORTS, SPECS, TOKENS
 
 ORIGIN_SUFFIX = "/ledger"
 STATE_SUBJECT = "state"
@@ -254,7 +256,7 @@ class Journal:
 
     def _unstated(self, state: FabricState) -> Iterator[tuple[str, str, Known]]:
         """Facts and specs first, then the decision, its orders, and what became of them: the order of causes."""
-        for bucket in (ACTIONS, SPECS, TOKENS, NODES, PLANS, ORDERS, REPORTS):
+        for bucket in (ACTIONS, SPECS, APPRAISAL, TOKENS, NODES, ATTESTED, PLANS, ORDERS, REPORTS):
             for key, known in sorted(state.records[bucket].items()):
                 if self._stated.get((bucket, key)) != known.revision:
                     yield bucket, key, known
@@ -275,6 +277,16 @@ class Journal:
                 return (joined, fact, state_that.node_revoked(record, signer)) if record.is_revoked else (joined, fact)
             case JoinToken() as token:
                 return (state_that.grant(_grant_of(token), signer),)
+            case AppraisalRecord() as held:
+                body = held.reference or held.anchor
+                after = None if held.is_deleted else canonical.digest_of(body)
+                kind, _, name = key.partition(".")
+                return (self._fact_entry(f"{kind}/{name}", after, Grade.SIGNED, held.changed_us),)
+            case Attestation() as found:
+                one = found.attested
+                after = Digest(substance(one))
+                says = f"{one.label}: {one.reason}" if one.reason else one.label
+                return (self._fact_entry(f"attested/{key}", after, Grade.ATTESTED, WallTime(one.since_us), says=says),)
             case PlanRecord() as record:
                 plan = await self._plan(record.body)
                 return (state_that.decision(plan, record.body, signer),)
@@ -307,9 +319,14 @@ class Journal:
         )
         return state_that.spec_change(change, self._ports.signer)
 
-    def _fact_entry(self, subject: str, after: Digest | None, grade: int, at_us: WallTime) -> bytes:
+    def _fact_entry(self, subject: str, after: Digest | None, grade: int, at_us: WallTime, *, says: str = "") -> bytes:
         change = FactChange(
-            subject=subject, before=self._latest.get(subject), after=after, grade=int(grade), effective_us=at_us
+            subject=subject,
+            before=self._latest.get(subject),
+            after=after,
+            grade=int(grade),
+            effective_us=at_us,
+            says=says,
         )
         return state_that.fact_change(change, self._ports.signer)
 

@@ -276,6 +276,22 @@ class Signer(Protocol):
 class Attestor(Protocol):
     """Produces evidence about the platform the node runs on."""
 
+    @property
+    def kind(self) -> str:
+        """``tpm``, ``tdx``, ``sgx``, ``snp``, or ``none`` where the platform has nothing to say."""
+        ...
+
+    async def identity(self) -> bytes:
+        """Which platform will answer, for a challenge that is sealed to it; no bytes where evidence says it itself.
+
+        Raises AttestorError, as all of these do.
+        """
+        ...
+
+    async def activate(self, credential: bytes, seed: bytes) -> bytes:
+        """Open a credential that was sealed to this platform and its key (TPM2_ActivateCredential)."""
+        ...
+
     async def evidence(self, nonce: bytes) -> tuple[str, bytes]:
         """Return (kind, evidence) bound to `nonce`; kind ``none`` with empty bytes where the platform has none."""
         ...

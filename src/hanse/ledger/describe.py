@@ -36,6 +36,7 @@ def describe_receipt(data: bytes) -> str:
         f"  order     {'run' if order.wanted else 'stop'} {order.instance} on {order.node}, "
         f"granted until {spoken_time(order.expires_us)}",
         f"            site {order.site} in {order.country}, operator {order.operator or 'unknown'}",
+        f"            attested {order.attested or 'nothing'}",
         f"            artifact {order.artifact}",
         f"  report    {report.node}: {report.phase} since {spoken_time(report.since_us)}{_because(report.reason)}",
         f"  log       {_where(receipt)}",

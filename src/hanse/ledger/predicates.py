@@ -47,7 +47,7 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     bound_microeur: int | None
 
 
-class OrderIssued(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class OrderIssued(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """An order to one node about one instance; the signed order itself stays outside, under its digest."""
 
     order: Digest
@@ -69,6 +69,8 @@ class OrderIssued(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     artifact: Digest
     issued_us: WallTime
     expires_us: WallTime
+    attested: str = ""
+    """What was attested of the node then, for example ``tpm affirming (simulated)``; left out if nothing was."""
 
 
 class ReceiptTaken(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -81,7 +83,7 @@ class ReceiptTaken(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """The envelope, as the node sealed it."""
 
 
-class FactChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class FactChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A fact about a node, site or operator changed; before and after are digests of its canonical records."""
 
     subject: str
@@ -91,6 +93,8 @@ class FactChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     grade: int
     """How well the new fact is founded, 0..4."""
     effective_us: WallTime
+    says: str = ""
+    """An attested fact in words, with the mark of simulated evidence; left out for others."""
 
 
 class SpecChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -104,7 +108,7 @@ class SpecChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     accepted_us: WallTime
 
 
-class NodeJoined(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class NodeJoined(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A node was enrolled: from here on its seal counts."""
 
     node: NodeId
@@ -114,6 +118,8 @@ class NodeJoined(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     node_key: Digest
     """Of the raw Ed25519 key that it seals with."""
     joined_us: WallTime
+    evidence: str = ""
+    """What it brought, for example ``tpm affirming (simulated)``; left out if nothing."""
 
 
 class NodeRevoked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

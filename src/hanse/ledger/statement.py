@@ -125,6 +125,7 @@ def order(sealed: bytes, signer: Signer) -> bytes:
         artifact=message.workload.artifact,
         issued_us=message.issued_us,
         expires_us=message.expires_us,
+        attested="" if message.attested is None else message.attested.label,
     )
     return seal_statement(f"order/{message.instance}/{message.generation}", digest, predicate, signer)
 
@@ -158,6 +159,7 @@ def node_joined(record: NodeRecord, signer: Signer) -> bytes:
         operator=record.node.operator,
         node_key=canonical.digest_bytes(record.public_key),
         joined_us=record.enrolled_us,
+        evidence=record.evidence,
     )
     return seal_statement(f"node/{joined.node}/joined", joined.node_key, joined, signer)
 
@@ -209,8 +211,9 @@ def policy_change(change: PolicyChange, signer: Signer) -> bytes:
 
 
 def facts_digest(order: Order) -> Digest:
-    """Digest of the facts about place and control that an order was decided on."""
-    return canonical.digest_of((order.site, order.operators))
+    """Digest of the facts about place, control and platform that an order was decided on."""
+    facts: tuple[object, ...] = (order.site, order.operators)
+    return canonical.digest_of(facts if order.attested is None else (*facts, order.attested))
 
 
 def placement_leaves(plan: Plan) -> tuple[bytes, ...]:

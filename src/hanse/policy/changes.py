@@ -114,7 +114,7 @@ def _classes(
 ) -> tuple[_Denied, ...]:
     alike: dict[tuple[object, ...], list[Node]] = {}
     for node in denied:
-        kind = kind_of_node(node, world.fabric.site_of(node), world.packs.reads)
+        kind = kind_of_node(node, world.fabric.site_of(node), world.packs.reads, world.facts.now)
         alike.setdefault(kind, []).append(node)
     cases = [
         Case(

@@ -176,7 +176,8 @@ def valid_until(question: Question, regimes: frozenset[str]) -> WallTime | None:
     ]
     ahead = boundaries((*facts.facts.memberships, *decisions, *concerned))
     expiries = [split_certificate(c)[1] for c in question.operator.certificates]
-    return min((at for at in (*ahead, *expiries) if at is not None and at > facts.now), default=None)
+    evidence = None if question.node.attested is None else WallTime(question.node.attested.until_us)
+    return min((at for at in (*ahead, *expiries, evidence) if at is not None and at > facts.now), default=None)
 
 
 def _subjects(
@@ -200,7 +201,7 @@ def _objects(fabric: Fabric, packs: PackSet, facts: FactsNow) -> dict[NodeId, Ob
     found: dict[NodeId, Object] = {}
     for id_, node in sorted(fabric.nodes.items()):
         site = fabric.site_of(node)
-        kind = kind_of_node(node, site, packs.reads)
+        kind = kind_of_node(node, site, packs.reads, facts.now)
         if kind not in alike:
             alike[kind] = object_of(
                 node, site, fabric.operator_of(node), fabric.operators, facts=facts, reads=packs.reads
@@ -230,5 +231,10 @@ def _next_change(facts: FactsNow, fabric: Fabric) -> WallTime | None:
         for operator in fabric.operators.values()
         for until in (split_certificate(c)[1] for c in operator.certificates)
         if until is not None and until > facts.now
+    ]
+    expiries += [
+        WallTime(node.attested.until_us)
+        for node in fabric.nodes.values()
+        if node.attested is not None and node.attested.until_us > facts.now
     ]
     return min([*expiries, *([facts.next_us] if facts.next_us is not None else [])], default=None)

@@ -26,6 +26,10 @@ LEASES = "leases"
 """Key ``controller``: `Lease`."""
 TRUST = "trust"
 """Key ``revocations``: sealed `Revocations` (by the controller)."""
+APPRAISAL = "appraisal"
+"""What evidence is held against: ``reference.<name>``, ``anchor.<name>``, sealed `AppraisalRecord` (controller)."""
+ATTESTED = "attested"
+"""What evidence showed: key node id, sealed `Attestation` (by the controller)."""
 REVOCATIONS = "revocations"
 """The one key of `TRUST`."""
 
@@ -42,7 +46,10 @@ ACTORS = "actors"
 TOKENS = "tokens"
 """Join tokens: key is the token's hash, sealed `JoinToken` (by the controller)."""
 
-BUCKETS = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS)
+BUCKETS = (
+    SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS,
+    APPRAISAL, ATTESTED,
+)  # fmt: skip
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""
 
