@@ -40,6 +40,8 @@ class Change:
     """``spec`` (the workload's owner), ``fact`` (the operator) or ``rule`` (the domain's guardrails)."""
     allows: tuple[NodeId, ...] = ()
     """Nodes that would become allowed."""
+    by: tuple[str, ...] = ()
+    """Who may make each of its edits, in their order: ``owner``, ``operator NAME``, ``legislator`` or ``domain``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,14 @@ class Kinds(Generic[K]):
     digest: Digest
     """Of the ids; the kinds themselves say nothing that a class does not."""
 
+    @property
+    def by_kind(self) -> tuple[tuple[K, ...], ...]:
+        """The members of each kind, in id order."""
+        found: list[list[K]] = [[] for _ in self.first]
+        for id_, number in zip(self.ids, self.kind_of, strict=True):
+            found[number].append(id_)
+        return tuple(map(tuple, found))
+
     def members(self, is_in: bytes) -> tuple[K, ...]:
         """Ids of the kinds whose byte is not 0, in id order."""
         if len(is_in) > len(_BYTES):

@@ -6,7 +6,7 @@ What a verdict says is spelt out only when it is asked for. It reads no clock: `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -15,7 +15,7 @@ from hanse.core.ids import Digest, NodeId, OperatorId, WorkloadId
 from hanse.core.time import WallTime
 from hanse.core.verdict import Change, Verdict
 from hanse.core.work import Workload
-from hanse.policy.changes import nearest_changes
+from hanse.policy.changes import DeniedKind, nearest_changes
 from hanse.policy.classes import NodeKinds, WorkKinds, node_kinds, work_kinds
 from hanse.policy.control import control_reach, holders_by_name
 from hanse.policy.entities import (
@@ -34,7 +34,6 @@ from hanse.policy.facts import FactsNow, boundaries, facts_at
 from hanse.policy.packs import PackSet
 from hanse.policy.rules import Rule
 from hanse.wire.canonical import digest_of
-
 
 Rows = Mapping[Digest, Mapping[Digest, Answer]]
 """Answers by class of workloads, then by class of nodes."""
@@ -116,11 +115,21 @@ class Screening:
 
     def changes(self, workload: WorkloadId) -> tuple[Change, ...]:
         """Nearest changes that would allow more nodes, fewest edits first; each was tried on Cedar."""
-        denied = tuple(self.fabric.nodes[node] for node in self.objects if not self._answer(workload, node).is_allowed)
-        bound = guardrails_for(self.guardrails, self.workloads[workload].namespace)
+        return self._changes(workload, self.cache.nodes.kinds.by_kind)
+
+    def changes_on(self, workload: WorkloadId, node: NodeId) -> tuple[Change, ...]:
+        """Nearest changes that would allow this one node; none if it is allowed. Raises KeyError as `of` does."""
+        return self._changes(workload, ((self.fabric.nodes[node].id,),))
+
+    def _changes(self, workload: WorkloadId, groups: Sequence[tuple[NodeId, ...]]) -> tuple[Change, ...]:
+        denied = [
+            DeniedKind(nodes=nodes, answer=answer)
+            for nodes in groups
+            if not (answer := self._answer(workload, nodes[0])).is_allowed
+        ]
         return nearest_changes(
-            self.workloads[workload], denied,
-            fabric=self.fabric, packs=self.packs, facts=self.facts, guardrails=bound,
+            self.workloads[workload], denied, fabric=self.fabric, packs=self.packs, facts=self.facts,
+            guardrails=guardrails_for(self.guardrails, self.workloads[workload].namespace),
         )  # fmt: skip
 
     def _answer(self, workload: WorkloadId, node: NodeId) -> Answer:
@@ -163,8 +172,8 @@ def screen(
         digest=digest_of([packs.digest, facts.digest, *classes]),
         next_change_us=_next_change(facts, fabric),
         cache=VerdictCache(
-            facts=facts, answers=MappingProxyType(answers), cedar=cedar, rules=rules, works=works, subjects=subjects, nodes=nodes,
-            lists=MappingProxyType(lists),
+            facts=facts, answers=MappingProxyType(answers), cedar=cedar, rules=rules, works=works, subjects=subjects,
+            nodes=nodes, lists=MappingProxyType(lists),
         ),
         rules={rule.id: rule for rule in packs.rules_of(tuple(packs.packs))},
     )  # fmt: skip
