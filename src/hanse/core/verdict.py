@@ -17,6 +17,8 @@ class FactRead:
     value: str
     grade: int = 0
     until: str | None = None
+    as_of: str | None = None
+    """The day on which it was stated or last checked (YYYY-MM-DD), where that is known: its age."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
