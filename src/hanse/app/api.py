@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hanse.app.bodies import TooLarge, read_body
 from hanse.app.ledger_api import cosigners_router, ledger_router, open_router
 from hanse.app.policy_api import policy_router
-from hanse.control import inspect
+from hanse.control import explaining, inspect
 from hanse.control.controller import Controller
 from hanse.control.service import FabricService, NotFound, SpecRefused
 from hanse.control.views import (
@@ -33,6 +33,7 @@ from hanse.control.views import (
     StatusView,
     Submission,
     TopRow,
+    VerdictView,
     WorkloadDetail,
     WorkloadView,
 )
@@ -198,7 +199,14 @@ def build_api(
         identity = workload_id(namespace, name)
         if identity not in controller.state.workloads(with_deleted=True):
             raise NotFound(f"no workload {identity}", hint="see `hanse get workloads`")
-        return inspect.explain(identity, await controller.pipeline.current_plan())
+        view = inspect.explain(identity, await controller.pipeline.current_plan())
+        return await asyncio.to_thread(explaining.with_changes, controller, view)
+
+    @app.get("/api/v1/workloads/{namespace}/{name}/verdicts/{node}", dependencies=secured)
+    async def verdict(namespace: str, name: str, node: str) -> VerdictView:
+        """What policy says now of a workload on a node: rules, facts with grade and age, the nearest change."""
+        plan = await controller.pipeline.current_plan()
+        return await asyncio.to_thread(explaining.verdict, controller, workload_id(namespace, name), NodeId(node), plan)
 
     @app.get("/api/v1/workloads/{namespace}/{name}/logs", dependencies=secured)
     async def logs(

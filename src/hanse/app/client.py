@@ -36,6 +36,7 @@ from hanse.control.views import (
     StatusView,
     Submission,
     TopRow,
+    VerdictView,
     WorkloadDetail,
     WorkloadView,
 )
@@ -167,6 +168,10 @@ class Client:
     def explain(self, namespace: str, name: str) -> ExplainView:
         """Why its replicas are where they are. Raises ApiError ``not_found``."""
         return self._get(f"/api/v1/workloads/{namespace}/{name}/explain", ExplainView)
+
+    def verdict(self, namespace: str, name: str, node: str) -> VerdictView:
+        """What policy says now of it on one node. Raises ApiError ``not_found``."""
+        return self._get(f"/api/v1/workloads/{namespace}/{name}/verdicts/{node}", VerdictView)
 
     def instances(self, workload: str | None = None) -> tuple[InstanceView, ...]:
         """Every instance, or those of one workload."""
