@@ -13,6 +13,7 @@ import structlog
 
 from hanse.control import orders, revocations, routes
 from hanse.control.config import ControlConfig
+from hanse.control.improving import Think, look_for_better, pays
 from hanse.control.liveness import Liveness
 from hanse.control.state import FabricState, snapshot
 from hanse.core.errors import ConflictError, HanseError
@@ -65,8 +66,12 @@ def decide(
     *,
     now: WallTime,
     trigger: str,
+    proposal: Plan | None = None,
 ) -> Decision:
-    """Screen, plan and audit. The parent stands unless the new plan differs from it in what runs where."""
+    """Screen, plan and audit. The parent stands unless the new plan differs from it in what runs where.
+
+    `proposal` is what the global solver found; it is taken where it pays (`hanse.control.improving`).
+    """
     verdicts = screen(at.workloads, at.fabric, packs, now, cache, guardrails=config.guardrails)
     fresh = plan(
         at,
@@ -77,6 +82,8 @@ def decide(
         trigger=trigger,
         settings=config.placement,
     )
+    if proposal is not None and pays(proposal, fresh, config.placement):
+        fresh = proposal
     is_new = parent is None or _substance(fresh) != _substance(parent)
     chosen = fresh if is_new or parent is None else parent
     findings = audit(chosen, at, verdicts) if is_new else ()
@@ -105,6 +112,8 @@ class Pipeline:
         self.cache: VerdictCache | None = None
         """Verdicts by class of the last screening, shared with the API's previews."""
         self._plan: Plan | None = None
+        self.proposal: Plan | None = None
+        """What the global solver found; the next round takes or drops it."""
         self.holds: tuple[Hold, ...] = ()
         """What the last round did not do, and why: shown by `hanse get`."""
 
@@ -128,6 +137,17 @@ class Pipeline:
             self._plan = canonical.decode(body, PlanBody).plan
         return self._plan
 
+    async def improve(self, think: Think) -> bool:
+        """Look for a better plan with the global solver. Returns whether there is one for the next round to judge."""
+        parent = await self.current_plan()
+        if parent is None:
+            return False
+        at, packs, cache, config = self.snapshot(), self._packs, self.cache, self._config
+        found = await think(lambda: look_for_better(at, parent, packs, cache, config))
+        has_moved = _substance(found) != _substance(parent)
+        self.proposal = found if has_moved else None
+        return has_moved
+
     async def run_once(self, trigger: str) -> None:
         """One round: decide, commit the plan, order the next steps, publish routes, renew and tidy.
 
@@ -138,7 +158,10 @@ class Pipeline:
         if parent is not None and await self._restore_orders(parent):
             return  # these orders enter the ledger before anything follows from them
         at = self.snapshot()
-        decision = decide(at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger)
+        decision = decide(
+            at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger, proposal=self.proposal
+        )
+        self.proposal = None
         self.cache = decision.verdicts.cache
         if decision.findings:
             first = decision.findings[0]
