@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from hanse.control import orders, revocations, routes
+from hanse.control.accounting import records_of
 from hanse.control.config import ControlConfig
 from hanse.control.improving import Think, look_for_better, pays
 from hanse.control.liveness import Liveness
@@ -23,12 +24,12 @@ from hanse.core.ports import ControlPorts, Entry
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.time import WallTime
-from hanse.placement import Finding, audit, plan
+from hanse.placement import Finding, accrued, audit, plan
 from hanse.policy import PackSet, Screening, VerdictCache, screen
 from hanse.rollout import Hold, Start, Step, Stop, next_steps
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import Order, PlanBody, PlanRecord, RouteRecord
-from hanse.wire.subjects import ORDERS, PLANS, REPORTS, REVOCATIONS, ROUTES, SPECS, TRUST, instance_key
+from hanse.wire.subjects import ORDERS, PLANS, REPORTS, REVOCATIONS, ROUTES, SPECS, SPENDING, TRUST, instance_key
 
 log = structlog.get_logger("control")
 
@@ -176,6 +177,19 @@ class Pipeline:
         await self._publish_routes(at)
         await self._renew_orders(at.at_us)
         await self._tidy(at)
+        await self._account(at)
+
+    async def _account(self, at: Snapshot) -> None:
+        """Bring the book of spending up, once in a while; it is written before anything is decided by it."""
+        book = self._state.book()
+        if book is not None and at.at_us - book.until_us < self._config.account_every_us:
+            return
+        if book is None and not at.running:
+            return
+        unknown = self._config.placement.unknown_zone_g_per_kwh
+        now = accrued(book, at, unknown_zone_g_per_kwh=unknown)
+        for namespace, record in records_of(now, at.workloads).items():
+            await self._write(SPENDING, namespace, envelope.seal(record, self._ports.signer))
 
     async def _publish_revocations(self) -> None:
         """Tell peers and the substrate whom to refuse; before anything that may fail, for it waits on no plan."""

@@ -15,8 +15,10 @@ from hanse.placement.optimise import optimise
 from hanse.placement.planner import plan
 from hanse.placement.rehearse import Homeless, Leaving, Rehearsal, rehearse
 from hanse.placement.settings import PlacementSettings
+from hanse.placement.spending import Book, Outlook, Spent, accrued, outlook, restrained
 
 __all__ = [
+    "Book",
     "Capacity",
     "Finding",
     "Free",
@@ -25,18 +27,23 @@ __all__ = [
     "Homeless",
     "Leaving",
     "Obstacle",
+    "Outlook",
     "PlacementSettings",
     "PlanDifference",
     "Rehearsal",
+    "Spent",
     "WhyNot",
     "WorkloadDifference",
+    "accrued",
     "audit",
     "capacity",
     "difference",
     "frontier",
     "headroom",
     "optimise",
+    "outlook",
     "plan",
     "rehearse",
+    "restrained",
     "why_not",
 ]
