@@ -139,7 +139,7 @@ class Screen:
         """Work the recipe out once per kind of node, then policy and selector per node."""
         kinds, table, settings = self.kinds, self.kinds.table, self.settings
         trips = {origin: self.origins.to_sites_us(origin)[table.site] for origin in workload.slo.origins}
-        slo_origins = workload.slo.origins if workload.slo.latency_p99_us is not None else ()
+        slo_origins = workload.slo.demanding if workload.slo.latency_p99_us is not None else ()
         within = _within(workload, trips, slo_origins, table.size, settings)
         worst_us = _worst_served_us(workload, trips, within, table.size)
         scores = score(workload, kinds, worst_us, settings)
@@ -225,7 +225,8 @@ def _worst_served_us(workload: Workload, trips: Mapping[str, Ints], within: Flag
     # With an SLO a node serves the origins it reaches in time, the others are served elsewhere; without one, all.
     if not workload.slo.origins:
         return np.zeros(size, dtype=np.int64)
-    every = np.stack([trips[origin] for origin in workload.slo.origins])
+    origins = workload.slo.demanding if len(within) else workload.slo.origins
+    every = np.stack([trips[origin] for origin in origins])
     if len(within):
         served = np.where(within, every, -1).max(axis=0)
         return np.asarray(np.where(served < 0, every.min(axis=0), served))
