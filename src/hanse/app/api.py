@@ -19,9 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hanse.app.bodies import TooLarge, read_body
 from hanse.app.ledger_api import cosigners_router, ledger_router, open_router
+from hanse.app.plan_api import plan_router
 from hanse.app.policy_api import policy_router
 from hanse.control import explaining, inspect
 from hanse.control.controller import Controller
+from hanse.control.planning import UnknownPart
 from hanse.control.service import FabricService, NotFound, SpecRefused
 from hanse.control.views import (
     ExplainView,
@@ -153,6 +155,7 @@ def build_api(
     app.include_router(ledger_router(controller), dependencies=secured)
     app.include_router(cosigners_router(controller), dependencies=secured)
     app.include_router(open_router(controller))
+    app.include_router(plan_router(controller), dependencies=secured)
 
     @app.get("/api/v1/health")
     async def health() -> dict[str, bool]:
@@ -330,7 +333,7 @@ def _read_after(text: str) -> dict[NodeId, int]:
 
 STATUS_OF: dict[type[HanseError], int] = {
     Unauthorised: 401, NotFound: 404, ManifestError: 422, SpecRefused: 422, ConflictError: 409, TooLarge: 413,
-    StoreError: 503, WireError: 400, PolicyError: 422, FactError: 422,
+    StoreError: 503, WireError: 400, PolicyError: 422, FactError: 422, UnknownPart: 404,
 }  # fmt: skip
 
 
