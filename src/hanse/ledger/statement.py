@@ -90,6 +90,9 @@ class OrderIssued(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     artifact: Digest
     issued_us: WallTime
     expires_us: WallTime
+    reason: str = ""
+    """Why: for work that lost its ground the rule that denies it, and the fact, rule or date that turned it. Absent in
+    entries of old."""
 
 
 class ReceiptTaken(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -263,6 +266,7 @@ def order(sealed: bytes, signer: Signer) -> bytes:
         artifact=message.workload.artifact,
         issued_us=message.issued_us,
         expires_us=message.expires_us,
+        reason=message.reason,
     )
     return seal_statement(f"order/{message.instance}/{message.generation}", digest, predicate, signer)
 
