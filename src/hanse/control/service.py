@@ -105,7 +105,7 @@ class FabricService:
         documents = load(files)
         proposal = await self._propose(documents, artifacts)
         before = self._controller.pipeline.snapshot()
-        await asyncio.to_thread(self._refuse_wrong_policies, documents.policies, before)
+        self._refuse_wrong_policies(documents.policies, before)
         after = _with(before, proposal)
         parent = await self._controller.pipeline.current_plan()
         decision = self._preview(after, parent)
