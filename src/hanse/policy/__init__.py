@@ -7,6 +7,7 @@ Screening, Screening --diff--> what would change; suppositions --impact--> what 
 from hanse.policy.cases import CaseResult, check_packs
 from hanse.policy.control import control_reach
 from hanse.policy.diff import PolicyDiff, Turn, Uprooted, diff
+from hanse.policy.entities import attested_at
 from hanse.policy.errors import FactError, PolicyError
 from hanse.policy.impact import Supposition, World, impact, parse_supposition
 from hanse.policy.order import parse_owner_policy, screen_order
@@ -27,6 +28,7 @@ __all__ = [
     "Uprooted",
     "VerdictCache",
     "World",
+    "attested_at",
     "check_packs",
     "control_reach",
     "countries_that_could_do",
