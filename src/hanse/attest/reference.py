@@ -18,7 +18,7 @@ from hanse.core.time import WallTime
 
 NAME_CHARACTERS = 63
 MAX_CLAIMS = 64
-VOLATILE = ("resets", "restarts", "tcb", "ppid", "ek", "chip")
+VOLATILE = ("anchor", "resets", "restarts", "tcb", "ppid", "ek", "chip")
 """Claims about one machine or one boot: not taken over when a reference is made from a node."""
 
 
