@@ -20,6 +20,8 @@ import httpx
 import msgspec
 
 from hanse.app.context import Context
+from hanse.attest import Anchor, Reference
+from hanse.control.appraising import AttestedView
 from hanse.control.cosigning import CosigningView
 from hanse.control.known_logs import LogView
 from hanse.control.mirror import MirroredView
@@ -252,9 +254,25 @@ class Client:
         """Withdraw a node's standing."""
         self._ask("POST", f"/api/v1/nodes/{node}/revoke", dict[str, str], is_idempotent=True)
 
-    def token_for(self, *, site: str, operator: str, tier: str, grade: int = 1, node: str | None = None) -> TokenMade:
-        """Make a one-time join token."""
-        body = {"site": site, "operator": operator, "tier": tier, "grade": grade, "node": node}
+    def token_for(
+        self,
+        *,
+        site: str,
+        operator: str,
+        tier: str,
+        grade: int = 1,
+        node: str | None = None,
+        require: Sequence[str] = (),
+    ) -> TokenMade:
+        """Make a one-time join token; `require` names kinds of evidence, one of which the node must bring."""
+        body = {
+            "site": site,
+            "operator": operator,
+            "tier": tier,
+            "grade": grade,
+            "node": node,
+            "require": list(require),
+        }
         return self._ask("POST", "/api/v1/tokens", TokenMade, json=body)
 
     # --- plans: questions that change nothing ---
@@ -285,6 +303,46 @@ class Client:
 
     def _ponder(self, path: str, kind: type[T], body: Mapping[str, Any]) -> T:
         return self._ask("POST", path, kind, json=body, is_idempotent=True, timeout=PONDER_TIMEOUT_S)
+
+    # --- attestation ---
+
+    def attested(self) -> tuple[AttestedView, ...]:
+        """What is attested of every node."""
+        return self._get("/api/v1/attest/nodes", tuple[AttestedView, ...])
+
+    def references(self) -> tuple[Reference, ...]:
+        """Reference values."""
+        return self._get("/api/v1/attest/references", tuple[Reference, ...])
+
+    def add_reference(
+        self,
+        name: str,
+        *,
+        kind: str,
+        claims: Mapping[str, str],
+        floors: Mapping[str, int],
+        from_node: str | None = None,
+    ) -> Reference:
+        """Keep a reference value, or take it from what a node shows. Raises ApiError ``appraisal.refused``."""
+        body = {"kind": kind, "claims": dict(claims), "floors": dict(floors), "from_node": from_node}
+        return self._ask("PUT", f"/api/v1/attest/references/{name}", Reference, json=body)
+
+    def remove_reference(self, name: str) -> None:
+        """Withdraw a reference value. Raises ApiError ``not_found``."""
+        self._ask("DELETE", f"/api/v1/attest/references/{name}", dict[str, str])
+
+    def anchors(self) -> tuple[Anchor, ...]:
+        """Roots of makers that are believed."""
+        return self._get("/api/v1/attest/anchors", tuple[Anchor, ...])
+
+    def add_anchor(self, name: str, *, kind: str, certificate_pem: str, origin: str) -> Anchor:
+        """Believe a maker's root. Raises ApiError."""
+        body = {"kind": kind, "certificate_pem": certificate_pem, "origin": origin}
+        return self._ask("PUT", f"/api/v1/attest/anchors/{name}", Anchor, json=body)
+
+    def remove_anchor(self, name: str) -> None:
+        """Believe a maker's root no longer. Raises ApiError ``not_found``."""
+        self._ask("DELETE", f"/api/v1/attest/anchors/{name}", dict[str, str])
 
     # --- policy: questions that change nothing ---
 

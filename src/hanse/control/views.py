@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hanse.core.fabric import Attested
 from hanse.core.plan import Candidate, Explanation, Unplaced
 from hanse.core.verdict import Change, Reason
 from hanse.placement import Outlook
@@ -37,6 +38,10 @@ class NodeView:
     longitude_deg: float
     grid_zone: str
     intensity_g_per_kwh: int | None
+    attested: Attested | None = None
+    """What evidence of its platform shows; None if it gave none, or if that has ended."""
+    joined_with: str = ""
+    """Evidence it brought when it joined; empty if none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

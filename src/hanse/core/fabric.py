@@ -243,6 +243,8 @@ class Node:
     grade: Grade = Grade.SIGNED
     """How well the node's own facts (site, operator) are founded."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    evidence: str = "none"
+    """Kind of evidence that its owner promises when it joins: ``none`` or ``tpm``; its token then asks for it."""
     attested: Attested | None = None
     """What a verifier of the domain found. A node cannot say this of itself: it is refused when it joins."""
     gpus: Gpus | None = None

@@ -282,6 +282,7 @@ def node_of(model: NodeManifest) -> Node:
         ),
         power=Power(idle_mw=spec.power.idle, per_core_mw=spec.power.per_core, per_gpu_mw=spec.power.per_gpu),
         grade=Grade(spec.grade),
+        evidence=spec.evidence,
         labels=dict(sorted(model.metadata.labels.items())),
     )
 

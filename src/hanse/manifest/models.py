@@ -418,6 +418,10 @@ class NodeSpec(_Model):
     price: PriceModel = Field(description="What its owner asks.")
     power: PowerModel = Field(description="What it draws.")
     grade: Level = Field(default=1, description="Grade of its own facts, 0 claimed to 4 attested.")
+    evidence: Literal["none", "tpm"] = Field(
+        default="none",
+        description="Evidence it gives when it joins and from then on; `hanse up` gives such a node a software TPM.",
+    )
 
 
 class PolicyMetadata(_Model):

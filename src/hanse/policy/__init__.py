@@ -8,6 +8,7 @@ from hanse.policy.cases import CaseResult, check_packs
 from hanse.policy.causes import causes, turned
 from hanse.policy.control import control_reach
 from hanse.policy.diff import PolicyDiff, Turn, Uprooted, diff
+from hanse.policy.entities import attested_at
 from hanse.policy.errors import FactError, PolicyError
 from hanse.policy.impact import Supposition, World, impact, parse_supposition
 from hanse.policy.layers import check_policy, in_force
@@ -29,6 +30,7 @@ __all__ = [
     "Uprooted",
     "VerdictCache",
     "World",
+    "attested_at",
     "causes",
     "check_packs",
     "check_policy",
