@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import structlog
 
 from hanse.control import orders, revocations, routes
+from hanse.control.accounting import records_of
 from hanse.control.config import ControlConfig
+from hanse.control.improving import Think, look_for_better, pays
 from hanse.control.liveness import Liveness
 from hanse.control.state import FabricState, snapshot
 from hanse.core.errors import ConflictError, HanseError
@@ -22,12 +24,12 @@ from hanse.core.ports import ControlPorts, Entry
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.time import WallTime
-from hanse.placement import Finding, audit, plan
+from hanse.placement import Finding, accrued, audit, plan
 from hanse.policy import PackSet, Screening, VerdictCache, screen
 from hanse.rollout import Hold, Start, Step, Stop, next_steps
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import Order, PlanBody, PlanRecord, RouteRecord
-from hanse.wire.subjects import ORDERS, PLANS, REPORTS, REVOCATIONS, ROUTES, SPECS, TRUST, instance_key
+from hanse.wire.subjects import ORDERS, PLANS, REPORTS, REVOCATIONS, ROUTES, SPECS, SPENDING, TRUST, instance_key
 
 log = structlog.get_logger("control")
 
@@ -65,8 +67,12 @@ def decide(
     *,
     now: WallTime,
     trigger: str,
+    proposal: Plan | None = None,
 ) -> Decision:
-    """Screen, plan and audit. The parent stands unless the new plan differs from it in what runs where."""
+    """Screen, plan and audit. The parent stands unless the new plan differs from it in what runs where.
+
+    `proposal` is what the global solver found; it is taken where it pays (`hanse.control.improving`).
+    """
     verdicts = screen(at.workloads, at.fabric, packs, now, cache, guardrails=config.guardrails)
     fresh = plan(
         at,
@@ -77,6 +83,8 @@ def decide(
         trigger=trigger,
         settings=config.placement,
     )
+    if proposal is not None and pays(proposal, fresh, config.placement):
+        fresh = proposal
     is_new = parent is None or _substance(fresh) != _substance(parent)
     chosen = fresh if is_new or parent is None else parent
     findings = audit(chosen, at, verdicts) if is_new else ()
@@ -105,6 +113,8 @@ class Pipeline:
         self.cache: VerdictCache | None = None
         """Verdicts by class of the last screening, shared with the API's previews."""
         self._plan: Plan | None = None
+        self.proposal: Plan | None = None
+        """What the global solver found; the next round takes or drops it."""
         self.holds: tuple[Hold, ...] = ()
         """What the last round did not do, and why: shown by `hanse get`."""
 
@@ -128,6 +138,17 @@ class Pipeline:
             self._plan = canonical.decode(body, PlanBody).plan
         return self._plan
 
+    async def improve(self, think: Think) -> bool:
+        """Look for a better plan with the global solver. Returns whether there is one for the next round to judge."""
+        parent = await self.current_plan()
+        if parent is None:
+            return False
+        at, packs, cache, config = self.snapshot(), self._packs, self.cache, self._config
+        found = await think(lambda: look_for_better(at, parent, packs, cache, config))
+        has_moved = _substance(found) != _substance(parent)
+        self.proposal = found if has_moved else None
+        return has_moved
+
     async def run_once(self, trigger: str) -> None:
         """One round: decide, commit the plan, order the next steps, publish routes, renew and tidy.
 
@@ -138,7 +159,10 @@ class Pipeline:
         if parent is not None and await self._restore_orders(parent):
             return  # these orders enter the ledger before anything follows from them
         at = self.snapshot()
-        decision = decide(at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger)
+        decision = decide(
+            at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger, proposal=self.proposal
+        )
+        self.proposal = None
         self.cache = decision.verdicts.cache
         if decision.findings:
             first = decision.findings[0]
@@ -153,6 +177,19 @@ class Pipeline:
         await self._publish_routes(at)
         await self._renew_orders(at.at_us)
         await self._tidy(at)
+        await self._account(at)
+
+    async def _account(self, at: Snapshot) -> None:
+        """Bring the book of spending up, once in a while; it is written before anything is decided by it."""
+        book = self._state.book()
+        if book is not None and at.at_us - book.until_us < self._config.account_every_us:
+            return
+        if book is None and not at.running:
+            return
+        unknown = self._config.placement.unknown_zone_g_per_kwh
+        now = accrued(book, at, unknown_zone_g_per_kwh=unknown)
+        for namespace, record in records_of(now, at.workloads).items():
+            await self._write(SPENDING, namespace, envelope.seal(record, self._ports.signer))
 
     async def _publish_revocations(self) -> None:
         """Tell peers and the substrate whom to refuse; before anything that may fail, for it waits on no plan."""

@@ -13,15 +13,18 @@ from typing import TypeVar
 import msgspec
 
 from hanse.attest import Anchor, AppraisalRecord, Appraiser, Reference
+from hanse.control.accounting import within_budgets
 from hanse.control.config import ControlConfig
 from hanse.control.liveness import Liveness
 from hanse.core.errors import HanseError, SignatureError
-from hanse.core.fabric import Attested, Fabric, Node, Operator, Site
+from hanse.core.fabric import Attested, Fabric, Node, Operator, Resources, Site
 from hanse.core.ids import InstanceId, NodeId, OperatorId, SiteId, WorkloadId
 from hanse.core.ports import Entry
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import MonoTime, WallTime
 from hanse.core.work import Workload
+from hanse.identity.join import JoinToken
+from hanse.placement import Book, Spent
 from hanse.wire import envelope
 from hanse.wire.messages import (
     ActionRecord,
@@ -34,6 +37,7 @@ from hanse.wire.messages import (
     Revocations,
     RouteRecord,
     SpecRecord,
+    SpendRecord,
 )
 from hanse.wire.subjects import (
     ACTIONS,
@@ -47,6 +51,8 @@ from hanse.wire.subjects import (
     REVOCATIONS,
     ROUTES,
     SPECS,
+    SPENDING,
+    TOKENS,
     TRUST,
 )
 
@@ -55,9 +61,12 @@ _M = TypeVar("_M", bound=msgspec.Struct)
 SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
     TRUST: Revocations, ACTIONS: ActionRecord, APPRAISAL: AppraisalRecord, ATTESTED: Attestation,
+    TOKENS: JoinToken, SPENDING: SpendRecord,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
-WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, APPRAISAL, ATTESTED)
+WATCHED = (
+    SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, APPRAISAL, ATTESTED, TOKENS, SPENDING,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,11 +212,36 @@ class FabricState:
         """Sites, operators, and the enrolled nodes whose site and operator are known, in id order."""
         sites, operators, attested = self.sites(), self.operators(), self.attested()
         nodes = {
-            key: _with_evidence(record.node, attested.get(key))
+            key: _with_evidence(self._as_offered(record.node), attested.get(key))
             for key, record in self.nodes().items()
             if record.node.site in sites and record.node.operator in operators
         }
         return Fabric(sites=sites, operators=operators, nodes=nodes)
+
+    def _as_offered(self, node: Node) -> Node:
+        """The facts of a node with what it offers since its last start."""
+        known = self.records[PRESENCE].get(node.id)
+        said = known.message if known is not None else None
+        if not isinstance(said, Presence) or said.capacity is None:
+            return node
+        if (said.capacity, said.gpus, said.overhead) == (node.capacity, node.gpus, node.overhead):
+            return node
+        return replace(node, capacity=said.capacity, gpus=said.gpus, overhead=said.overhead or Resources())
+
+    def book(self) -> Book | None:
+        """What work cost this month, as last written; None before anything was accounted."""
+        records = self.messages(SPENDING, SpendRecord).values()
+        if not records:
+            return None
+        start = max(record.period_start_us for record in records)
+        current = [record for record in records if record.period_start_us == start]
+        spent = {
+            workload: Spent(money=row.money, carbon=row.carbon, run_us=row.run_us)
+            for record in current
+            for workload, row in record.workloads.items()
+        }
+        kept = {key: spent[key] for key in sorted(spent)}
+        return Book(period_start_us=start, until_us=max(record.until_us for record in current), spent=kept)
 
     def node_key(self, node: NodeId) -> Mapping[str, bytes]:
         """The key a node seals with, as a trust map; empty for an unknown or revoked node."""
@@ -243,7 +277,7 @@ def snapshot(
     """Freeze what is known into the one input of every decision."""
     fabric = state.fabric()
     nodes = state.nodes()
-    return Snapshot(
+    at = Snapshot(
         at_us=now,
         fabric=fabric,
         reach={node: _reach(nodes[node], liveness.reach(node, mono)) for node in fabric.nodes},
@@ -253,6 +287,7 @@ def snapshot(
         rtt_us=config.rtt_us,
         gazetteer=config.gazetteer,
     )
+    return within_budgets(at, state.book(), config.placement)
 
 
 def _reach(record: NodeRecord, heard: Reach) -> Reach:

@@ -312,6 +312,10 @@ class ControlPorts:
     """Ed25519: seals orders, routes and records."""
     ledger_signers: tuple[Signer, ...]
     """Sign checkpoints, one line each: Ed25519 and ML-DSA-44."""
+    witness_signers: tuple[Signer, ...]
+    """Cosign the checkpoints of other domains' logs that were seen."""
+    mirror_signers: tuple[Signer, ...]
+    """Cosign those whose entries are kept here: keys of their own, for the two say different things about one text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

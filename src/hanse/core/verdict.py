@@ -17,6 +17,8 @@ class FactRead:
     value: str
     grade: int = 0
     until: str | None = None
+    as_of: str | None = None
+    """The day on which it was stated or last checked (YYYY-MM-DD), where that is known: its age."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,8 @@ class Change:
     """``spec`` (the workload's owner), ``fact`` (the operator) or ``rule`` (the domain's guardrails)."""
     allows: tuple[NodeId, ...] = ()
     """Nodes that would become allowed."""
+    by: tuple[str, ...] = ()
+    """Who may make each of its edits, in their order: ``owner``, ``operator NAME``, ``legislator`` or ``domain``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,13 +90,17 @@ def object_of(
     reads: Reads,
 ) -> Object:
     """Describe a node and its operator to Cedar."""
-    op = operator_entity(operator, operators, facts, reads)
+    return object_under(node, site, operator_entity(operator, operators, facts, reads), reads, facts.now)
+
+
+def object_under(node: Node, site: Site, op: Entity, reads: Reads, now: WallTime) -> Object:
+    """Describe a node to Cedar whose operator was described already."""
     attrs: dict[str, Any] = {
         "location": _ref("Jurisdiction", site.country),
         "operator": op["uid"],
         "tier": node.tier.value,
         "grade": int(node.grade),
-        "attested": attested_attrs(attested_at(node, facts.now)),
+        "attested": attested_attrs(attested_at(node, now)),
     }
     parents = [_ref("Site", site.id)] if reads.names_type("Site") else []
     read = _read(attrs, reads, "resource")
@@ -106,15 +110,24 @@ def object_of(
 
 
 def operator_entity(
-    operator: Operator, operators: Mapping[OperatorId, Operator], facts: FactsNow, reads: Reads
+    operator: Operator,
+    operators: Mapping[OperatorId, Operator],
+    facts: FactsNow,
+    reads: Reads,
+    by_name: Mapping[str, Operator] | None = None,
 ) -> Entity:
-    """Describe an operator to Cedar: who reaches it, and which of its certificates hold now."""
-    reach = [country for country, _ in control_reach(operator, operators)]
+    """Describe an operator to Cedar: who reaches it, and which of its certificates hold now.
+
+    `by_name` as `control_reach` takes it.
+    """
+    reach = [country for country, _ in control_reach(operator, operators, by_name)]
     attrs: dict[str, Any] = {
         "seat": _ref("Jurisdiction", operator.seat),
         "reach": _countries(reach),
         "controlled_within": [
-            _ref("Jurisdiction", bloc) for bloc, members in facts.members.items() if set(members).issuperset(reach)
+            _ref("Jurisdiction", bloc)
+            for bloc in facts.members
+            if all(bloc in facts.blocs.get(str(country), ()) for country in reach)
         ],
         "seal": _seal(operator.seal),
         "certificates": certificates_at(operator, facts.now),

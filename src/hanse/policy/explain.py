@@ -96,7 +96,7 @@ def facts_read(rule: Rule, question: Question) -> tuple[FactRead, ...]:
 
 
 def _in_order(facts: set[FactRead]) -> tuple[FactRead, ...]:
-    return tuple(sorted(facts, key=lambda fact: (fact.subject, fact.value)))
+    return tuple(sorted(facts, key=lambda fact: (fact.subject, fact.value, fact.until or "")))
 
 
 def uncovered(question: Question, regimes: frozenset[str]) -> tuple[str, ...]:
@@ -241,7 +241,13 @@ def _adequacy_facts(q: Question, tag: str, countries: tuple[str, ...]) -> list[F
 
 def _row_fact(row: Adequacy, value: str) -> FactRead:
     until = None if row.until is None else row.until.isoformat()
-    return FactRead(subject=f"adequacy/{row.id}", value=value, grade=ASSURANCE_GRADE[row.assurance], until=until)
+    return FactRead(
+        subject=f"adequacy/{row.id}",
+        value=value,
+        grade=ASSURANCE_GRADE[row.assurance],
+        until=until,
+        as_of=row.as_of.isoformat(),
+    )
 
 
 def _why_not(row: Adequacy, facts: FactsNow) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from hanse.core.fabric import Attested, Node, Operator, Resources, Site
+from hanse.core.fabric import Attested, Gpus, Node, Operator, Resources, Site
 from hanse.core.geo import Place
 from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, PlanId, WorkloadId
 from hanse.core.plan import Plan
@@ -55,6 +55,10 @@ class Presence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pre
     mesh: str
     version: str
     started_us: WallTime
+    capacity: Resources | None = None
+    """What it offers from this start on; None (a node of an older version): what it said when it joined."""
+    gpus: Gpus | None = None
+    overhead: Resources | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="heartbeat.v1", kw_only=True):
@@ -191,6 +195,8 @@ class WitnessedHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
     split: str = ""
     """A checkpoint under the log's own signature that does not extend `note`: proof of two histories."""
     split_us: WallTime | None = None
+    earlier: tuple[str, ...] = ()
+    """Checkpoints before `note`, newest first, that an upload to a mirror may still lead to."""
 
 
 class Witnesses(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witnesses.v1", kw_only=True):
@@ -230,6 +236,22 @@ class ActorRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
 
     user: str
     salt: bytes
+
+
+class SpendRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """What one workload cost since the period began, in millionths of a microeuro and of a microgram."""
+
+    money: int
+    carbon: int
+    run_us: int
+
+
+class SpendRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="spend.v1", kw_only=True):
+    """What the workloads of one namespace cost this calendar month, up to a moment. Written by the leader."""
+
+    period_start_us: WallTime
+    until_us: WallTime
+    workloads: dict[WorkloadId, SpendRow]
 
 
 class StateRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):

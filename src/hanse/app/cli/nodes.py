@@ -157,6 +157,14 @@ SubstrateOption = Annotated[str | None, typer.Option(help="Substrate address, wh
 PolicyOption = Annotated[
     Path | None, typer.Option("--owner-policy", help="Cedar policy of the node's owner.", exists=True, dir_okay=False)
 ]
+ResourceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--resource",
+        help="What the node offers, over what its document says: disk=200Gi, bandwidth=1Gbit/s, gpu=L4:2, licence=4. "
+        "May be given again; 0 withdraws.",
+    ),
+]
 
 TpmOption = Annotated[
     str | None, typer.Option("--tpm", help="The node's TPM as tpm2-tools name it, for example device:/dev/tpmrm0.")
@@ -184,6 +192,7 @@ def join(
     owner_policy: PolicyOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
+    resource: ResourceOption = None,
 ) -> None:
     """Join a domain with this machine and serve until Ctrl-C. Later starts need `hanse node run` and no token."""
     from hanse.app.cli.processes import JoinArguments, run_node_process
@@ -200,6 +209,7 @@ def join(
         owner_policy=owner_policy,
         joining=joining,
         tpm=_tpm(tpm, tpm_issuers),
+        resources=tuple(resource or ()),
     )
 
 
@@ -216,6 +226,7 @@ def run(
     owner_policy: PolicyOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
+    resource: ResourceOption = None,
 ) -> None:
     """Start a node that has joined before; it needs nobody to serve its own work."""
     from hanse.app.cli.processes import run_node_process
@@ -231,6 +242,7 @@ def run(
         owner_policy=owner_policy,
         joining=None,
         tpm=_tpm(tpm, tpm_issuers),
+        resources=tuple(resource or ()),
     )
 
 

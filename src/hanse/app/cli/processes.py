@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,6 +52,9 @@ def run_controller(
     host: Annotated[str, typer.Option(help="Address the API listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the API; 0 takes a free one.")] = 0,
     latency: Annotated[Path | None, typer.Option(help="Measured round trips between sites.")] = None,
+    optimise_every: Annotated[
+        float, typer.Option(min=0, max=86_400, help="Seconds between two runs of the global solver; 0: never.")
+    ] = 600.0,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Run one controller and its API in the foreground. The first to take the lease leads; the others stand by."""
@@ -65,6 +68,7 @@ def run_controller(
         api_port=port,
         substrate_url=substrate,
         node_substrate_urls=tuple(node_substrate or (substrate,)),
+        optimise_every_us=round(optimise_every * 1e6),
         latency_table=None if latency is None else str(latency),
     )
     _run(serve(options))
@@ -82,11 +86,16 @@ def run_node_process(
     owner_policy: Path | None,
     joining: JoinArguments | None,
     tpm: TpmArguments | None = None,
+    resources: Sequence[str] = (),
 ) -> None:
-    """Run one node in the foreground, joining first if it must. Raises ManifestError, JoinFailed, NoSuchNode."""
+    """Run one node in the foreground, joining first if it must.
+
+    Raises ManifestError, JoinFailed, NoSuchNode, UnitError.
+    """
     from hanse.app.node_main import run_node
     from hanse.app.options import JoinOptions, NodeOptions
     from hanse.manifest import load
+    from hanse.manifest.offers import with_offers
 
     documents = load([(str(manifest), manifest.read_text(encoding="utf-8"))])
     node = next((one for one in documents.nodes if one.id == name), None)
@@ -95,7 +104,7 @@ def run_node_process(
         raise NoSuchNode(f"{manifest} holds no node {name}", hint=f"it holds: {known}")
     options = NodeOptions(
         state=str(directory),
-        node=node,
+        node=with_offers(node, resources),
         front=front,
         mesh=mesh,
         compiled=None if compiled is None else str(compiled),
