@@ -15,6 +15,7 @@ from hanse.placement.optimise import optimise
 from hanse.placement.planner import plan
 from hanse.placement.rehearse import Homeless, Leaving, Rehearsal, rehearse
 from hanse.placement.settings import PlacementSettings
+from hanse.placement.shift import Shift, Waiting, mean_of, shift
 from hanse.placement.spending import Book, Outlook, Spent, accrued, outlook, restrained
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
     "PlacementSettings",
     "PlanDifference",
     "Rehearsal",
+    "Shift",
     "Spent",
+    "Waiting",
     "WhyNot",
     "WorkloadDifference",
     "accrued",
@@ -40,10 +43,12 @@ __all__ = [
     "difference",
     "frontier",
     "headroom",
+    "mean_of",
     "optimise",
     "outlook",
     "plan",
     "rehearse",
     "restrained",
+    "shift",
     "why_not",
 ]
