@@ -194,6 +194,13 @@ def _certificate_facts(q: Question) -> list[FactRead]:
     ]
 
 
+def _verified_facts(q: Question) -> list[FactRead]:
+    """A credential is of grade 2 by itself: a third party signed it."""
+    dated = [(split_certificate(c)[0], c.partition("@")[2] or None) for c in sorted(q.operator.verified)]
+    subject = f"operator/{q.operator.id}.verified"
+    return [FactRead(subject=subject, value=name, grade=2, until=until) for name, until in dated]
+
+
 def _seal_fact(q: Question, objective: str) -> FactRead:
     level = str(q.operator.seal.get(objective, 0))
     return FactRead(subject=f"operator/{q.operator.id}.seal.{objective}", value=level, grade=int(q.operator.grade))
@@ -253,4 +260,5 @@ _READERS: Mapping[str, Callable[[Question], list[FactRead]]] = {
         )
     ],
     "resource.operator.certificates": _certificate_facts,
+    "resource.operator.verified": _verified_facts,
 }

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from hanse.app.cli import audit, catalogue, fabric, looking, nodes, policy, processes, twin, working
+from hanse.app.cli import audit, catalogue, credential, fabric, looking, nodes, policy, processes, twin, working
 
 START, WORK, LOOK, PROVE = "Start", "Work", "Look", "Operate and prove"
 
@@ -39,6 +39,7 @@ _SECTION_OF = {command.__name__: section for section, command, _ in _COMMANDS} |
     "policy": PROVE,
     "twin": PROVE,
     "catalogue": LOOK,
+    "credential": PROVE,
 }
 
 
@@ -76,4 +77,5 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
 app.add_typer(twin.app, name="twin")
 app.add_typer(catalogue.app, name="catalogue")
+app.add_typer(credential.app, name="credential")
 app.add_typer(processes.app, name="controller", hidden=True)
