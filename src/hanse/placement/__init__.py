@@ -9,27 +9,41 @@ All pure: no clock, no network, no random source of their own.
 from hanse.placement.auditor import Finding, audit
 from hanse.placement.compare import PlanDifference, WorkloadDifference, difference
 from hanse.placement.frontier import FrontierPoint, frontier
-from hanse.placement.headroom import Headroom, headroom
+from hanse.placement.headroom import Capacity, Free, Headroom, capacity, headroom
+from hanse.placement.obstacles import Obstacle, WhyNot, why_not
 from hanse.placement.optimise import optimise
 from hanse.placement.planner import plan
 from hanse.placement.rehearse import Homeless, Leaving, Rehearsal, rehearse
 from hanse.placement.settings import PlacementSettings
+from hanse.placement.spending import Book, Outlook, Spent, accrued, outlook, restrained
 
 __all__ = [
+    "Book",
+    "Capacity",
     "Finding",
+    "Free",
     "FrontierPoint",
     "Headroom",
     "Homeless",
     "Leaving",
+    "Obstacle",
+    "Outlook",
     "PlacementSettings",
     "PlanDifference",
     "Rehearsal",
+    "Spent",
+    "WhyNot",
     "WorkloadDifference",
+    "accrued",
     "audit",
+    "capacity",
     "difference",
     "frontier",
     "headroom",
     "optimise",
+    "outlook",
     "plan",
     "rehearse",
+    "restrained",
+    "why_not",
 ]

@@ -111,6 +111,8 @@ class Screen:
         permitted = self._shared(self.verdicts.allowed(workload.id))
         key = (
             workload.resources,
+            workload.gpu,
+            workload.priority,
             workload.objective,
             workload.slo,
             workload.budget,
@@ -137,7 +139,7 @@ class Screen:
         """Work the recipe out once per kind of node, then policy and selector per node."""
         kinds, table, settings = self.kinds, self.kinds.table, self.settings
         trips = {origin: self.origins.to_sites_us(origin)[table.site] for origin in workload.slo.origins}
-        slo_origins = workload.slo.origins if workload.slo.latency_p99_us is not None else ()
+        slo_origins = workload.slo.demanding if workload.slo.latency_p99_us is not None else ()
         within = _within(workload, trips, slo_origins, table.size, settings)
         worst_us = _worst_served_us(workload, trips, within, table.size)
         scores = score(workload, kinds, worst_us, settings)
@@ -223,7 +225,8 @@ def _worst_served_us(workload: Workload, trips: Mapping[str, Ints], within: Flag
     # With an SLO a node serves the origins it reaches in time, the others are served elsewhere; without one, all.
     if not workload.slo.origins:
         return np.zeros(size, dtype=np.int64)
-    every = np.stack([trips[origin] for origin in workload.slo.origins])
+    origins = workload.slo.demanding if len(within) else workload.slo.origins
+    every = np.stack([trips[origin] for origin in origins])
     if len(within):
         served = np.where(within, every, -1).max(axis=0)
         return np.asarray(np.where(served < 0, every.min(axis=0), served))
@@ -240,8 +243,10 @@ def _affordable(workload: Workload, scores: ScoreTable) -> Flags:
 
 
 def _large_enough(workload: Workload, table: NodeTable) -> Flags:
-    enough_cpu = table.cpu_milli >= workload.resources.cpu_milli
-    return np.asarray(enough_cpu & (table.memory_bytes >= workload.resources.memory_bytes))
+    enough = (table.amounts >= table.axes.vector(workload.resources)).all(axis=1)
+    if workload.gpu is not None:
+        enough &= (table.gpu_count >= workload.gpu.count) & table.has_model(workload.gpu)
+    return np.asarray(enough)
 
 
 def _masks(within: Flags, size: int) -> tuple[tuple[int, ...], Ints]:
