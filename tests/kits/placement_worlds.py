@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from hanse.core.fabric import Fabric, Node, Operator, Power, Price, Resources, Site, Tier
+from hanse.core.fabric import Fabric, GpuNeed, Gpus, Node, Operator, Power, Price, Resources, Site, Tier
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.plan import Plan
@@ -17,6 +17,16 @@ from hanse.core.work import Budget, Kind, Objective, Route, Slo, Workload
 
 NOW = WallTime(1_795_262_400_000_000)
 MI = 2**20
+GPU_NEEDS = (
+    None,
+    None,
+    None,
+    None,
+    GpuNeed(),
+    GpuNeed(share_milli=300),
+    GpuNeed(share_milli=600),
+    GpuNeed(count=2, models=("A100",)),
+)
 CITIES = (
     ("Frankfurt", "DE", 50.1, 8.7),
     ("Berlin", "DE", 52.5, 13.4),
@@ -65,12 +75,22 @@ def fabrics(draw) -> Fabric:
             site=SiteId(f"s{draw(st.integers(0, 4))}"),
             operator=OperatorId(f"o{draw(st.integers(0, 2))}"),
             tier=draw(st.sampled_from(Tier)),
-            capacity=Resources(cpu_milli=draw(st.integers(100, 1_000)), memory_bytes=draw(st.integers(32, 512)) * MI),
+            capacity=Resources(
+                cpu_milli=draw(st.integers(100, 1_000)),
+                memory_bytes=draw(st.integers(32, 512)) * MI,
+                disk_bytes=draw(st.sampled_from([0, 64, 512])) * MI,
+                custom=draw(st.sampled_from([(), (("licence", 2),)])),
+            ),
+            overhead=Resources(cpu_milli=draw(st.sampled_from([0, 0, 80]))),
+            gpus=draw(st.sampled_from([None, Gpus(model="L4", count=1), Gpus(model="A100", count=2)])),
             price=Price(
                 cpu_core_hour_microeur=draw(st.integers(0, 60_000)),
                 memory_gib_hour_microeur=draw(st.integers(0, 6_000)),
+                disk_gib_hour_microeur=draw(st.integers(0, 600)),
+                gpu_hour_microeur=draw(st.integers(0, 600_000)),
+                custom=draw(st.sampled_from([(), (("licence", 50_000),)])),
             ),
-            power=Power(idle_mw=draw(st.integers(0, 90_000)), per_core_mw=6_000),
+            power=Power(idle_mw=draw(st.integers(0, 90_000)), per_core_mw=6_000, per_gpu_mw=150_000),
         )
     return Fabric(sites=sites, operators=operators, nodes=nodes)
 
@@ -86,7 +106,13 @@ def specs(draw, index: int) -> Workload:
         artifact=Digest("sha256:" + "0" * 64),
         artifact_bytes=MI,
         route=Route(path=f"/w{index}"),
-        resources=Resources(cpu_milli=draw(st.integers(10, 600)), memory_bytes=draw(st.integers(8, 256)) * MI),
+        resources=Resources(
+            cpu_milli=draw(st.integers(10, 600)),
+            memory_bytes=draw(st.integers(8, 256)) * MI,
+            disk_bytes=draw(st.sampled_from([0, 0, 0, 50])) * MI,
+            custom=draw(st.sampled_from([(), (), (), (("licence", 1),)])),
+        ),
+        gpu=draw(st.sampled_from(GPU_NEEDS)),
         slo=Slo(
             latency_p99_us=draw(st.sampled_from([None, 8_000, 15_000, 40_000])),
             origins=origins,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from hanse.core.fabric import Resources
+from hanse.core.fabric import GpuNeed, Resources
 from hanse.core.ids import CountryCode, Digest, WorkloadId
 
 
@@ -94,6 +94,14 @@ class Disruption:
     max_unavailable: int = 1
 
 
+class Preemption(StrEnum):
+    """Whose place a workload may take where there is no room for it."""
+
+    NEVER = "never"
+    LOWER = "lower"
+    """Those of strictly lower priority, within their disruption budgets; never its equals."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """One workload as its owner wants it, complete: a node needs nothing else to run it."""
@@ -123,3 +131,7 @@ class Workload:
     env: Mapping[str, str] = field(default_factory=dict)
     generation: int = 1
     """Raised by one at each accepted change of the spec."""
+    gpu: GpuNeed | None = None
+    priority: int = 0
+    """-1,000..1,000; higher is placed first, and may displace lower (`Preemption`)."""
+    preemption: Preemption = Preemption.LOWER

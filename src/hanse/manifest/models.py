@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from hanse.manifest.quantities import (
     Area,
     Availability,
+    Bandwidth,
+    BandwidthPrice,
     BodySize,
     CarbonPerMonth,
     CarbonPrice,
@@ -23,7 +26,11 @@ from hanse.manifest.quantities import (
     Country,
     Cpu,
     Destination,
+    Disk,
     EnvName,
+    GpuModel,
+    GpuPrice,
+    GpuShare,
     GridZone,
     GuestMemory,
     Host,
@@ -34,11 +41,13 @@ from hanse.manifest.quantities import (
     MemoryPrice,
     NodeMemory,
     Pue,
+    ResourceName,
     RoutePath,
     Share,
     Text,
     Timeout,
     TrafficPrice,
+    UnitPrice,
     Watts,
     Weight,
 )
@@ -91,11 +100,40 @@ class RouteModel(_Model):
     host: Host | None = Field(default=None, description="Host name; without it the route answers on every host.")
 
 
+Units = Annotated[int, Field(ge=1, le=10**12)]
+
+
+class GpuNeedModel(_Model):
+    """Accelerators."""
+
+    count: int = Field(default=1, ge=1, le=64, description="Devices of one node.")
+    share: GpuShare = _written("100%", "Share of the device; below 100% only with a count of 1.")
+    models: tuple[GpuModel, ...] = Field(default=(), description="Models that will do; none means any.")
+
+    @model_validator(mode="after")
+    def _one_is_shared(self) -> GpuNeedModel:
+        if self.share < 1_000 and self.count > 1:
+            raise PydanticCustomError(
+                "word",
+                "{problem}",
+                {"problem": "only one GPU can be shared", "fix": "ask for count 1, or for whole devices (share 100%)"},
+            )
+        return self
+
+
 class ResourcesModel(_Model):
     """What one replica may use."""
 
     memory: GuestMemory = _written("128Mi", "Memory limit of one running instance.")
     cpu: Cpu = _written("100m", "Share of a core reserved for one replica.")
+    disk: Disk | None = Field(default=None, description="Disk reserved for one replica; accounted, not enforced.")
+    bandwidth: Bandwidth | None = Field(
+        default=None, description="Bandwidth reserved for one replica; accounted, not enforced."
+    )
+    gpu: GpuNeedModel | None = Field(default=None, description="Accelerators reserved for one replica.")
+    custom: dict[ResourceName, Units] = Field(
+        default_factory=dict, description="Whole units of anything else that nodes offer by the same name."
+    )
 
 
 class LatencyModel(_Model):
@@ -231,6 +269,13 @@ class FunctionSpec(_Model):
         default_factory=dict,
         description="Labels a node must carry; the keys `node`, `site`, `operator` and `tier` match those fields.",
     )
+    priority: int = Field(
+        default=0, ge=-1_000, le=1_000, description="Who is placed first where room is scarce; higher goes first."
+    )
+    preemption: Literal["lower", "never"] = Field(
+        default="lower",
+        description="Whether it may displace work of lower priority, within its disruption budget; never its equals.",
+    )
     timeout: Timeout = _written("10s", "Time that one request may take.")
     limits: LimitsModel = Field(default_factory=LimitsModel, description="Bounds on bodies.")
     env: dict[EnvName, str] = Field(default_factory=dict, description="Environment of the guest; not for secrets.")
@@ -273,11 +318,34 @@ class SiteSpec(_Model):
     pue: Pue = _written(1.2, "Power usage effectiveness.")
 
 
+class NodeGpuModel(_Model):
+    """Accelerators of one node, all of one model."""
+
+    model: GpuModel = Field(description="Model, as workloads ask for it.")
+    count: int = Field(ge=1, le=64, description="Devices.")
+    memory: NodeMemory | None = Field(default=None, description="Memory of one device.")
+
+
 class CapacityModel(_Model):
     """What a node offers."""
 
     cpu: Cpu = Field(description="Cores offered.")
     memory: NodeMemory = Field(description="Memory offered.")
+    disk: Disk | None = Field(default=None, description="Disk offered.")
+    bandwidth: Bandwidth | None = Field(default=None, description="Bandwidth offered, to and from outside together.")
+    gpu: NodeGpuModel | None = Field(default=None, description="Accelerators offered.")
+    custom: dict[ResourceName, Units] = Field(
+        default_factory=dict, description="Whole units of anything else, for example `licence: 4`."
+    )
+
+
+class OverheadModel(_Model):
+    """What the machine itself and its agent need."""
+
+    cpu: Cpu | None = Field(default=None, description="Cores that no work is placed on.")
+    memory: NodeMemory | None = Field(default=None, description="Memory that no work is placed on.")
+    disk: Disk | None = Field(default=None, description="Disk that no work is placed on.")
+    bandwidth: Bandwidth | None = Field(default=None, description="Bandwidth that no work is placed on.")
 
 
 class PriceModel(_Model):
@@ -286,6 +354,12 @@ class PriceModel(_Model):
     cpu: CorePrice = Field(description="Per core and hour.")
     memory: MemoryPrice = Field(description="Per GiB and hour.")
     egress: TrafficPrice = _written("0 EUR/GiB", "Per GiB sent out.")
+    disk: MemoryPrice = _written("0 EUR/GiB-hour", "Per GiB of disk and hour.")
+    bandwidth: BandwidthPrice = _written("0 EUR/Mbit/s-hour", "Per megabit per second reserved and hour.")
+    gpu: GpuPrice = _written("0 EUR/GPU-hour", "Per whole GPU and hour.")
+    custom: dict[ResourceName, UnitPrice] = Field(
+        default_factory=dict, description="Per unit of a custom resource and hour."
+    )
 
 
 class PowerModel(_Model):
@@ -293,6 +367,7 @@ class PowerModel(_Model):
 
     idle: Watts = Field(description="Draw of the idle node.")
     per_core: Watts = Field(description="Additional draw per busy core.")
+    per_gpu: Watts = _written("0 W", "Additional draw per busy GPU.")
 
 
 class NodeSpec(_Model):
@@ -302,6 +377,9 @@ class NodeSpec(_Model):
     operator: Label = Field(description="Name of its Operator.")
     tier: Literal["core", "regional", "edge", "device"] = Field(description="How far from the core it stands.")
     capacity: CapacityModel = Field(description="What it offers.")
+    overhead: OverheadModel = Field(
+        default_factory=OverheadModel, description="What of it the machine itself and its agent need."
+    )
     price: PriceModel = Field(description="What its owner asks.")
     power: PowerModel = Field(description="What it draws.")
     grade: Level = Field(default=1, description="Grade of its own facts, 0 claimed to 4 attested.")

@@ -111,6 +111,8 @@ class Screen:
         permitted = self._shared(self.verdicts.allowed(workload.id))
         key = (
             workload.resources,
+            workload.gpu,
+            workload.priority,
             workload.objective,
             workload.slo,
             workload.budget,
@@ -240,8 +242,10 @@ def _affordable(workload: Workload, scores: ScoreTable) -> Flags:
 
 
 def _large_enough(workload: Workload, table: NodeTable) -> Flags:
-    enough_cpu = table.cpu_milli >= workload.resources.cpu_milli
-    return np.asarray(enough_cpu & (table.memory_bytes >= workload.resources.memory_bytes))
+    enough = (table.amounts >= table.axes.vector(workload.resources)).all(axis=1)
+    if workload.gpu is not None:
+        enough &= (table.gpu_count >= workload.gpu.count) & table.has_model(workload.gpu)
+    return np.asarray(enough)
 
 
 def _masks(within: Flags, size: int) -> tuple[tuple[int, ...], Ints]:

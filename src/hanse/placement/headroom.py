@@ -11,15 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hanse.core.fabric import GpuNeed
 from hanse.core.ids import NodeId, WorkloadId
 from hanse.core.plan import Plan
 from hanse.core.snapshot import Snapshot
 from hanse.core.time import WallTime
 from hanse.core.verdict import Verdicts
+from hanse.core.work import Workload
 from hanse.placement.feasible import Limit
 from hanse.placement.outcome import limits_now
 from hanse.placement.planner import place_all, prepare
 from hanse.placement.settings import DEFAULT_SETTINGS, PlacementSettings
+from hanse.placement.table import MANY, Ints, Room
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +37,7 @@ class Headroom:
     nodes_by_limit: Mapping[str, int]
     """Nodes that take none, by what rules them out, in the order of the recipe."""
     scarce: str
-    """What runs out first on most of the nodes that take some: ``cpu`` or ``memory``; empty where none does."""
+    """What runs out first on most of the nodes that take some, as ``cpu`` or ``gpu``; empty where none does."""
 
 
 def headroom(
@@ -55,12 +58,37 @@ def headroom(
     limits = limits_now(placing, room)
     rows = np.flatnonzero(limits == Limit.NONE)
     times = room.times(rows, needs)
+    if spec.gpu is not None:
+        times = np.minimum(times, gpu_times(room, rows, spec.gpu))
     counts = np.bincount(limits, minlength=len(Limit)).tolist()
-    by_cpu = room.cpu_milli[rows] * max(needs.memory_bytes, 1) < room.memory_bytes[rows] * max(needs.cpu_milli, 1)
     return Headroom(
         workload=workload,
         replicas=int(times.sum()),
         largest=run.world.table.ids[int(rows[np.argmax(times)])] if len(rows) else None,
         nodes_by_limit={limit.label: counts[limit] for limit in Limit if limit is not Limit.NONE and counts[limit]},
-        scarce="" if not len(rows) else "cpu" if int(by_cpu.sum()) * 2 > len(rows) else "memory",
+        scarce=_scarce(room, rows, spec),
     )
+
+
+def _scarce(room: Room, rows: Ints, spec: Workload) -> str:
+    """The axis that runs out first on most of the rows; ties go to the first axis."""
+    if not len(rows):
+        return ""
+    times = [
+        np.where(each > 0, free[rows] // max(each, 1), MANY)
+        for free, each in zip(room.free, room.axes.vector(spec.resources).tolist(), strict=True)
+    ]
+    names = [*room.axes.names]
+    if spec.gpu is not None:
+        times.append(gpu_times(room, rows, spec.gpu))
+        names.append("gpu")
+    first = np.argmin(np.stack(times), axis=0)
+    return names[int(np.argmax(np.bincount(first, minlength=len(names))))]
+
+
+def gpu_times(room: Room, rows: Ints, need: GpuNeed) -> Ints:
+    """How many times a need of GPUs fits on each of `rows`, each replica on devices of its own or shares of them."""
+    free = np.maximum(room.devices[rows], 0)
+    if need.count == 1:
+        return np.asarray((free // need.share_milli).sum(axis=1))
+    return np.asarray((free >= need.share_milli).sum(axis=1) // need.count)

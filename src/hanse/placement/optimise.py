@@ -121,10 +121,11 @@ def _program(run: Run, outcomes: Mapping[WorkloadId, Outcome]) -> tuple[Model | 
             return None, ()
         groups.append(group)
         _add_rows(model, group, run)
-    for capacity, name in ((taken.cpu_milli, "cpu_milli"), (taken.memory_bytes, "memory_bytes")):
+    for axis, capacity in enumerate(taken.free):
         columns = np.concatenate([np.arange(len(g.rows)) + g.first for g in groups] or [np.empty(0, dtype=np.int64)])
         rows = np.concatenate([g.rows for g in groups] or [np.empty(0, dtype=np.int64)])
-        needs = [np.full(len(g.rows), float(getattr(g.placings[0].workload.resources, name))) for g in groups]
+        amounts = [float(table.axes.vector(g.placings[0].workload.resources)[axis]) for g in groups]
+        needs = [np.full(len(g.rows), amount) for g, amount in zip(groups, amounts, strict=True)]
         values = np.concatenate([*needs, np.empty(0)])
         order = np.argsort(rows, kind="stable")
         for part in np.split(order, np.flatnonzero(np.diff(rows[order])) + 1):
@@ -148,6 +149,8 @@ def _counted_together(run: Run, outcomes: Mapping[WorkloadId, Outcome]) -> Itera
 
 def _group(one: Placing, placings: Sequence[Placing], outcome: Outcome, model: Model, run: Run) -> _Group | None:
     feasibility = one.feasibility
+    if one.workload.gpu is not None:
+        return None  # Devices do not add up: a count per node says nothing about which of them are free.
     rows = np.flatnonzero(feasibility.limit == Limit.NONE)
     rows = np.union1d(rows[~np.isin(rows, one.excluded)], one.kept)
     if outcome.wanted == 1 and feasibility.every_origin:
@@ -230,12 +233,11 @@ def _is_affordable(placing: Placing, outcome: Outcome) -> bool:
 def _refilled(run: Run, outcomes: Mapping[WorkloadId, Outcome]) -> bool:
     """Make the room that of the new outcomes; False where a tolerance of the solver overfilled a node."""
     world = run.world
-    empty = full_room(world.table)
-    world.room.cpu_milli[:], world.room.memory_bytes[:] = empty.cpu_milli, empty.memory_bytes
+    world.room.free[:] = full_room(world.table).free
     for placing in run.placings:
         for row in outcomes[placing.workload.id].rows.tolist():
             world.room.take(row, placing.workload.resources)
-    return not ((world.room.cpu_milli < 0).any() or (world.room.memory_bytes < 0).any())
+    return not (world.room.free < 0).any()
 
 
 def _relimited(run: Run, workload: WorkloadId, outcome: Outcome) -> Outcome:

@@ -92,6 +92,6 @@ def limits_now(placing: Placing, room: Room) -> Codes:
     failed = placing.excluded[(codes[placing.excluded] == Limit.NONE) | (codes[placing.excluded] > Limit.FAILURE)]
     codes[failed] = Limit.FAILURE
     every = np.arange(len(codes))
-    is_full = ~room.fits(every, placing.workload.resources)
+    is_full = ~room.may_take(every, placing.workload)
     codes[is_full & ((codes == Limit.NONE) | (codes > Limit.CAPACITY))] = Limit.CAPACITY
     return codes

@@ -7,14 +7,15 @@ auditor, who sees the finished plan only, can confirm each reason.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from hanse.core.fabric import PARTS
 from hanse.core.plan import Unplaced
-from hanse.core.units import MEMORY_UNITS, format_bytes
+from hanse.core.units import MEMORY_UNITS, format_resource
 from hanse.core.verdict import Change, Reason
-from hanse.placement.explain import euro, limit_reason, policy_reasons
+from hanse.placement.explain import amount, euro, gpus, limit_reason, policy_reasons
 from hanse.placement.feasible import Codes, Limit
 from hanse.placement.outcome import Outcome, Placing, World, limits_now
 from hanse.placement.table import UNKNOWN_RTT_US, Ints, NodeTable, Room
@@ -96,7 +97,7 @@ def _changes(placing: Placing, outcome: Outcome, codes: Codes, world: World) -> 
     table = world.table
     yield from _more_budget(placing, outcome, codes, table)
     yield from _more_time(placing, outcome, codes, world)
-    yield from _less_memory(placing, codes, table, world.room)
+    yield from _less_asked(placing, codes, table, world.room)
     excluded = [table.ids[row] for row in np.flatnonzero(codes == Limit.FAILURE).tolist()]
     if excluded:
         first = min(excluded, key=lambda node: (placing.standing.excluded[node].until_us, node))
@@ -160,17 +161,58 @@ def _more_time(placing: Placing, outcome: Outcome, codes: Codes, world: World) -
     )
 
 
-def _less_memory(placing: Placing, codes: Codes, table: NodeTable, room: Room) -> Iterator[Change]:
+def _less_asked(placing: Placing, codes: Codes, table: NodeTable, room: Room) -> Iterator[Change]:
+    """The smallest cut, as a share of what is asked, of one single resource that lets a replica in somewhere."""
     workload = placing.workload
-    rows = np.flatnonzero((codes == Limit.CAPACITY) & (room.cpu_milli >= workload.resources.cpu_milli))
-    rows = rows[room.memory_bytes[rows] >= MEMORY_UNITS["Mi"]]
-    if len(rows):
-        largest = int(rows[np.argmax(room.memory_bytes[rows])])
-        free = int(room.memory_bytes[largest]) // MEMORY_UNITS["Mi"] * MEMORY_UNITS["Mi"]
-        what = f"lower resources.memory of {workload.id} from {format_bytes(workload.resources.memory_bytes)}"
-        yield Change(what=f"{what} to {free // MEMORY_UNITS['Mi']}Mi", target="spec", allows=(table.ids[largest],))
-    elif (codes == Limit.CAPACITY).any():
-        what = (
-            f"add a node with {workload.resources.cpu_milli}m CPU and {format_bytes(workload.resources.memory_bytes)}"
+    full = np.flatnonzero(codes == Limit.CAPACITY)
+    if not len(full):
+        return
+    needs = room.axes.vector(workload.resources)
+    lacks = np.stack([free[full] < need for free, need in zip(room.free, needs.tolist(), strict=True)])
+    is_gpu_short = np.zeros(len(full), dtype=np.bool_)
+    if workload.gpu is not None:
+        is_gpu_short = ~(room.has_gpus(full, workload.gpu) & table.has_model(workload.gpu)[full])
+    best: tuple[float, int, int] | None = None
+    for axis, name in enumerate(room.axes.names):
+        alone = full[lacks[axis] & (lacks.sum(axis=0) == 1) & ~is_gpu_short]
+        alone = alone[room.free[axis, alone] >= _LEAST_STEP.get(name, 1)]
+        if len(alone):
+            row = int(alone[np.argmax(room.free[axis, alone])])
+            left = float(room.free[axis, row] / needs[axis])
+            if best is None or left > best[0]:
+                best = (left, axis, row)
+    if best is not None:
+        _, axis, row = best
+        name = room.axes.names[axis]
+        step = _LEAST_STEP.get(name, 1)
+        free = int(room.free[axis, row]) // step * step
+        field = name if name in PARTS else f"custom.{name}"
+        asked = format_resource(name, int(needs[axis]))
+        yield Change(
+            what=f"lower resources.{field} of {workload.id} from {asked} to {_exactly(name, free)}",
+            target="spec",
+            allows=(table.ids[row],),
         )
-        yield Change(what=f"{what} free, or free as much on one that may take {workload.id}", target="fact")
+    elif is_gpu_short.all() and workload.gpu is not None and not lacks.any(axis=0).all():
+        what = f"add a node with {gpus(workload.gpu)}, or free as much on one that may take {workload.id}"
+        yield Change(what=what, target="fact")
+    else:
+        what = f"add a node with {amount(workload.resources, workload.gpu)} free"
+        yield Change(what=f"{what}, or free as much on one that may take {workload.id}", target="fact")
+
+
+_LEAST_STEP: Mapping[str, int] = {"memory": MEMORY_UNITS["Mi"], "disk": MEMORY_UNITS["Mi"], "bandwidth": 1_000}
+"""A proposal is worth writing down from here on, and in these steps."""
+
+
+def _exactly(name: str, quantity: int) -> str:
+    """An amount as a manifest takes it, without rounding up."""
+    match name:
+        case "memory" | "disk":
+            return f"{quantity // MEMORY_UNITS['Mi']}Mi"
+        case "bandwidth":
+            return f"{quantity // 1_000}kbit/s"
+        case "cpu":
+            return f"{quantity}m"
+        case _:
+            return str(quantity)
