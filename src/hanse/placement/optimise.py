@@ -155,7 +155,7 @@ def _group(one: Placing, placings: Sequence[Placing], outcome: Outcome, model: M
     rows = np.union1d(rows[~np.isin(rows, one.excluded)], one.kept)
     if outcome.wanted == 1 and feasibility.every_origin:
         serves = np.array([mask == feasibility.every_origin for mask in feasibility.reach_masks], dtype=np.bool_)
-        rows = rows[serves[feasibility.mask_of_row[rows]]]
+        rows = rows[serves[feasibility.masks_of(rows)]]
     if any(len(np.unique(column)) < len(column) for column in _domains(one, outcome.rows, run)):
         return None
     totals = totals_microeur(one, rows, run.world.settings)
@@ -181,7 +181,7 @@ def _add_rows(model: Model, group: _Group, run: Run) -> None:
     feasibility = one.feasibility
     for bit in range(len(feasibility.origins)):
         serves = np.array([mask >> bit & 1 for mask in feasibility.reach_masks], dtype=np.bool_)
-        model.add_row(columns[serves[feasibility.mask_of_row[group.rows]]], 1.0, lower=many)
+        model.add_row(columns[serves[feasibility.masks_of(group.rows)]], 1.0, lower=many)
     budget, scores = one.workload.budget, feasibility.scores
     if group.replicas > 1:
         for most, amounts in (

@@ -73,7 +73,7 @@ def moving_costs(placing: Placing, rows: Ints, settings: PlacementSettings) -> I
     """What starting on each row costs: nothing for a first placement and where it is settled already."""
     if not placing.standing.has_any:
         return np.zeros(len(rows), dtype=np.int64)
-    costs = moving_microeur(placing.feasibility.scores.total_microeur[rows], settings)
+    costs = moving_microeur(placing.feasibility.scores.totals_microeur(rows), settings)
     costs[np.isin(rows, placing.kept)] = settings.moving_floor_microeur
     costs[np.isin(rows, placing.settled)] = 0
     return costs
@@ -81,7 +81,7 @@ def moving_costs(placing: Placing, rows: Ints, settings: PlacementSettings) -> I
 
 def totals_microeur(placing: Placing, rows: Ints, settings: PlacementSettings) -> Ints:
     """The scores that candidates are compared by, moving included."""
-    return np.asarray(placing.feasibility.scores.total_microeur[rows] + moving_costs(placing, rows, settings))
+    return np.asarray(placing.feasibility.scores.totals_microeur(rows) + moving_costs(placing, rows, settings))
 
 
 def limits_now(placing: Placing, room: Room) -> Codes:
