@@ -13,7 +13,7 @@ from hanse.core.plan import Plan
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import WallTime
 from hanse.core.verdict import Reason, Verdict
-from hanse.core.work import Budget, Kind, Objective, Route, Slo, Workload
+from hanse.core.work import Budget, Disruption, Kind, Objective, Route, Slo, Workload
 
 NOW = WallTime(1_795_262_400_000_000)
 MI = 2**20
@@ -124,6 +124,8 @@ def specs(draw, index: int) -> Workload:
             carbon_ug_month=draw(st.sampled_from([None, None, 10**10])),
         ),
         replicas=draw(st.sampled_from([None, None, 1, 3])),
+        priority=draw(st.sampled_from([0, 0, 0, 5, 10])),
+        disruption=Disruption(max_unavailable=draw(st.sampled_from([1, 1, 2]))),
         node_selector=draw(st.sampled_from([{}, {}, {"tier": "core"}, {"operator": "o1"}])),
     )
 

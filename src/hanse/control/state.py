@@ -7,7 +7,7 @@ under its key with the reason, so that an operator sees it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 from hanse.control.config import ControlConfig
 from hanse.control.liveness import Liveness
 from hanse.core.errors import HanseError, SignatureError
-from hanse.core.fabric import Fabric, Operator, Site
+from hanse.core.fabric import Fabric, Node, Operator, Resources, Site
 from hanse.core.ids import InstanceId, NodeId, OperatorId, SiteId, WorkloadId
 from hanse.core.ports import Entry
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
@@ -168,11 +168,21 @@ class FabricState:
         """Sites, operators, and the enrolled nodes whose site and operator are known, in id order."""
         sites, operators = self.sites(), self.operators()
         nodes = {
-            key: record.node
+            key: self._as_offered(record.node)
             for key, record in self.nodes().items()
             if record.node.site in sites and record.node.operator in operators
         }
         return Fabric(sites=sites, operators=operators, nodes=nodes)
+
+    def _as_offered(self, node: Node) -> Node:
+        """The facts of a node with what it offers since its last start."""
+        known = self.records[PRESENCE].get(node.id)
+        said = known.message if known is not None else None
+        if not isinstance(said, Presence) or said.capacity is None:
+            return node
+        if (said.capacity, said.gpus, said.overhead) == (node.capacity, node.gpus, node.overhead):
+            return node
+        return replace(node, capacity=said.capacity, gpus=said.gpus, overhead=said.overhead or Resources())
 
     def node_key(self, node: NodeId) -> Mapping[str, bytes]:
         """The key a node seals with, as a trust map; empty for an unknown or revoked node."""

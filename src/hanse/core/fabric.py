@@ -105,7 +105,7 @@ class Resources:
         return self._joined(other, -1)
 
     def fits(self, room: Resources) -> bool:
-        """Tell whether this amount fits into `room`; no room is overcommitted for what is not asked."""
+        """Tell whether this amount fits into `room`; nothing fits into room that is overcommitted in any part."""
         names = (*PARTS, *(name for name, _ in (*self.custom, *room.custom)))
         return all(self.of(name) <= room.of(name) for name in names)
 

@@ -366,6 +366,9 @@ class NodeAgent:
             mesh=self._config.addresses.mesh,
             version=self._config.version,
             started_us=self._ports.clock.wall(),
+            capacity=self._config.node.capacity,
+            gpus=self._config.node.gpus,
+            overhead=self._config.node.overhead,
         )
         sealed = envelope.seal(presence, self._ports.signer)
         await self._outbox.deliver(PRESENCE, self._me, sealed)

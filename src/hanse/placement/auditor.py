@@ -198,6 +198,15 @@ def _displaced(case: _Case) -> Iterator[Finding]:
         if not any(a.node == entry.node for a in case.by_workload.get(entry.by, ())):
             message = f"{entry.workload} left node {entry.node} for {entry.by}, which is not placed there"
             yield Finding(rule="displaced.needless", message=message, workload=entry.workload, node=entry.node)
+    serving = {(r.workload, r.node) for r in case.snapshot.running if r.is_wanted and r.phase is Phase.RUNNING}
+    stopped = Counter(e.workload for e in case.plan.displaced if (e.workload, e.node) in serving)
+    for identity, times in sorted(stopped.items()):
+        most = (
+            case.snapshot.workloads[identity].disruption.max_unavailable if identity in case.snapshot.workloads else 0
+        )
+        if times > most:
+            message = f"{times} running replicas of {identity} are displaced at once, its disruption budget is {most}"
+            yield Finding(rule="displaced.budget", message=message, workload=identity)
 
 
 def _counts(case: _Case) -> Iterator[Finding]:

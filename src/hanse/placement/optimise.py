@@ -81,7 +81,7 @@ def _improved(
     run: Run, outcomes: Mapping[WorkloadId, Outcome], effort: Effort
 ) -> tuple[Mapping[WorkloadId, Outcome], int] | None:
     """Better outcomes and their bound; None where the program does not apply or finds nothing."""
-    if any(outcome.missing for outcome in outcomes.values()):
+    if any(outcome.missing or outcome.displaced for outcome in outcomes.values()):
         return None
     model, groups = _program(run, outcomes)
     if model is None:

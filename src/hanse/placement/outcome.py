@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hanse.core.plan import Plan
+from hanse.core.plan import Displaced, Plan
 from hanse.core.snapshot import Snapshot
 from hanse.core.time import WallTime
 from hanse.core.verdict import Verdicts
@@ -62,6 +62,8 @@ class Outcome:
     bound_microeur: int
     limits: Codes | None = None
     """The limit per row at the moment of choosing; None for a large fabric, whose explanations are samples."""
+    displaced: tuple[Displaced, ...] = ()
+    """Replicas of it that gave way to higher priority."""
 
     @property
     def missing(self) -> int:

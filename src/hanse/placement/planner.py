@@ -25,6 +25,7 @@ from hanse.placement.explain import Storyteller, sample
 from hanse.placement.feasible import Limit, Screen, screen
 from hanse.placement.inputs import input_digests
 from hanse.placement.outcome import Outcome, Placing, World, limits_now, totals_microeur
+from hanse.placement.preempt import displace
 from hanse.placement.settings import DEFAULT_SETTINGS, PlacementSettings
 from hanse.placement.standing import Standing, standings
 from hanse.placement.table import Ints, NodeTable, Room, full_room, node_table
@@ -170,7 +171,7 @@ def place_all(run: Run) -> Mapping[WorkloadId, Outcome]:
     for placing, releases in short:
         if world.room.releases != releases:
             found[placing.workload.id] = place(placing, found[placing.workload.id].rows, world)
-    return found
+    return displace(run.placings, found, world, place)
 
 
 def place(placing: Placing, charged: Ints, world: World) -> Outcome:
@@ -327,6 +328,7 @@ def assemble(
         bound_microeur=sum(o.bound_microeur for _, o in placed) if bound_microeur is None else bound_microeur,
         trigger=trigger,
         samples=_samples(placed, world),
+        displaced=tuple(sorted((d for _, o in placed for d in o.displaced), key=lambda d: (d.workload, d.node, d.by))),
     )
     return replace(draft, id=PlanId(f"p{generation}-{plan_digest(draft)[:16]}"))
 

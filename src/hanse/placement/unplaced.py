@@ -50,6 +50,14 @@ def unplaced(placing: Placing, outcome: Outcome, world: World) -> Unplaced:
 
 def _reasons(placing: Placing, outcome: Outcome, codes: Codes, world: World) -> Iterator[Reason]:
     workload, feasibility = placing.workload, placing.feasibility
+    for one in outcome.displaced:
+        if one.to is None:
+            yield Reason(
+                rule="placement.displaced",
+                cite=f"priority of {one.by}",
+                message=f"{one.workload} (priority {one.priority}) gave way on node {one.node} to {one.by} "
+                f"(priority {one.by_priority})",
+            )
     open_origins = [name for bit, name in enumerate(feasibility.origins) if outcome.uncovered >> bit & 1]
     if open_origins and len(outcome.rows):
         yield Reason(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from hanse.core.fabric import Node, Operator, Resources, Site
+from hanse.core.fabric import Gpus, Node, Operator, Resources, Site
 from hanse.core.geo import Place
 from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, PlanId, WorkloadId
 from hanse.core.plan import Plan
@@ -53,6 +53,10 @@ class Presence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pre
     mesh: str
     version: str
     started_us: WallTime
+    capacity: Resources | None = None
+    """What it offers from this start on; None (a node of an older version): what it said when it joined."""
+    gpus: Gpus | None = None
+    overhead: Resources | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="heartbeat.v1", kw_only=True):

@@ -150,6 +150,14 @@ SubstrateOption = Annotated[str | None, typer.Option(help="Substrate address, wh
 PolicyOption = Annotated[
     Path | None, typer.Option("--owner-policy", help="Cedar policy of the node's owner.", exists=True, dir_okay=False)
 ]
+ResourceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--resource",
+        help="What the node offers, over what its document says: disk=200Gi, bandwidth=1Gbit/s, gpu=L4:2, licence=4. "
+        "May be given again; 0 withdraws.",
+    ),
+]
 
 
 @app.command()
@@ -165,6 +173,7 @@ def join(
     mesh: MeshOption,
     substrate: SubstrateOption = None,
     owner_policy: PolicyOption = None,
+    resource: ResourceOption = None,
 ) -> None:
     """Join a domain with this machine and serve until Ctrl-C. Later starts need `hanse node run` and no token."""
     from hanse.app.cli.processes import JoinArguments, run_node_process
@@ -180,6 +189,7 @@ def join(
         substrate=substrate,
         owner_policy=owner_policy,
         joining=joining,
+        resources=tuple(resource or ()),
     )
 
 
@@ -194,6 +204,7 @@ def run(
     compiled: Annotated[Path | None, typer.Option(help="Cache of compiled components.", hidden=True)] = None,
     substrate: SubstrateOption = None,
     owner_policy: PolicyOption = None,
+    resource: ResourceOption = None,
 ) -> None:
     """Start a node that has joined before; it needs nobody to serve its own work."""
     from hanse.app.cli.processes import run_node_process
@@ -208,4 +219,5 @@ def run(
         substrate=substrate,
         owner_policy=owner_policy,
         joining=None,
+        resources=tuple(resource or ()),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,11 +70,16 @@ def run_node_process(
     substrate: str | None,
     owner_policy: Path | None,
     joining: JoinArguments | None,
+    resources: Sequence[str] = (),
 ) -> None:
-    """Run one node in the foreground, joining first if it must. Raises ManifestError, JoinFailed, NoSuchNode."""
+    """Run one node in the foreground, joining first if it must.
+
+    Raises ManifestError, JoinFailed, NoSuchNode, UnitError.
+    """
     from hanse.app.node_main import run_node
     from hanse.app.options import JoinOptions, NodeOptions
     from hanse.manifest import load
+    from hanse.manifest.offers import with_offers
 
     documents = load([(str(manifest), manifest.read_text(encoding="utf-8"))])
     node = next((one for one in documents.nodes if one.id == name), None)
@@ -83,7 +88,7 @@ def run_node_process(
         raise NoSuchNode(f"{manifest} holds no node {name}", hint=f"it holds: {known}")
     options = NodeOptions(
         state=str(directory),
-        node=node,
+        node=with_offers(node, resources),
         front=front,
         mesh=mesh,
         compiled=None if compiled is None else str(compiled),
