@@ -15,7 +15,7 @@ from hanse.placement.feasible import Codes, Feasibility, Limit
 from hanse.placement.score import moving_microeur
 from hanse.placement.settings import PlacementSettings
 from hanse.placement.standing import Standing
-from hanse.placement.table import Ints, NodeTable, Room
+from hanse.placement.table import Ints, NodeTable, Room, among
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +76,8 @@ def moving_costs(placing: Placing, rows: Ints, settings: PlacementSettings) -> I
     if not placing.standing.has_any:
         return np.zeros(len(rows), dtype=np.int64)
     costs = moving_microeur(placing.feasibility.scores.totals_microeur(rows), settings)
-    costs[np.isin(rows, placing.kept)] = settings.moving_floor_microeur
-    costs[np.isin(rows, placing.settled)] = 0
+    costs[among(rows, placing.kept)] = settings.moving_floor_microeur
+    costs[among(rows, placing.settled)] = 0
     return costs
 
 

@@ -28,7 +28,7 @@ from hanse.placement.outcome import Outcome, Placing, World, limits_now, totals_
 from hanse.placement.preempt import displace
 from hanse.placement.settings import DEFAULT_SETTINGS, PlacementSettings
 from hanse.placement.standing import Standing, standings
-from hanse.placement.table import Ints, NodeTable, Room, full_room, node_table
+from hanse.placement.table import Ints, NodeTable, Room, among, full_room, node_table
 from hanse.placement.unplaced import unplaced
 from hanse.wire.canonical import digest_of
 
@@ -183,7 +183,7 @@ def place(placing: Placing, charged: Ints, world: World) -> Outcome:
     outcome = _choose_enough(placing, world)
     for row in outcome.rows.tolist():
         room.hold(row, workload, held.get(row, placing.standing.devices.get(ids[row], ())))
-    if len(charged) and not np.isin(charged, outcome.rows).all():
+    if len(charged) and not among(charged, outcome.rows).all():
         room.releases += 1
     return outcome
 
@@ -272,7 +272,7 @@ def _open_rows(placing: Placing, room: Room) -> Ints:
 
 
 def _without_failed(placing: Placing, rows: Ints) -> Ints:
-    return rows[~np.isin(rows, placing.excluded)] if len(placing.excluded) else rows
+    return rows[~among(rows, placing.excluded)] if len(placing.excluded) else rows
 
 
 def _with_kept(placing: Placing, rows: Ints, room: Room) -> Ints:
@@ -296,7 +296,7 @@ def _problem(placing: Placing, wanted: int, rows: Ints, totals: Ints, table: Nod
         replicas=wanted,
         most_bill_microeur=budget.cost_microeur_month,
         most_carbon_ug=budget.carbon_ug_month,
-        kept=tuple(np.flatnonzero(np.isin(rows, placing.kept)).tolist()) if len(placing.kept) else (),
+        kept=tuple(np.flatnonzero(among(rows, placing.kept)).tolist()) if len(placing.kept) else (),
     )
 
 

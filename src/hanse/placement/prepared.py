@@ -156,7 +156,7 @@ def _with_nodes(
     there = [node for node in changed.nodes if node in table.row_of]
     screening.take_in(snapshot, verdicts, table, with_changed_kinds(screening.kinds, table, rows), rows, there)
     state.world = replace(world, snapshot=snapshot, verdicts=verdicts, now=now, table=table)
-    return rows.tolist()
+    return list(map(int, rows))
 
 
 def _touched(state: Prepared, changed: Changes, rows: Sequence[int], now: WallTime) -> Sequence[WorkloadId]:

@@ -27,6 +27,7 @@ MANY = 2**31
 """More replicas than any fabric takes."""
 
 
+_A_HANDFUL = 8
 WHOLE_MILLI = 1_000
 """One whole device, in thousandths."""
 
@@ -50,9 +51,9 @@ class Axes:
 class NodeTable:
     """Columns over nodes; `site`, `operator` and `country` are row numbers of the respective names."""
 
-    ids: tuple[NodeId, ...]
-    row_of: Mapping[NodeId, int]
-    nodes: tuple[Node, ...]
+    ids: Sequence[NodeId]
+    row_of: dict[NodeId, int]
+    nodes: Sequence[Node]
     site_ids: tuple[SiteId, ...]
     site: Ints
     operator: Ints
@@ -315,6 +316,16 @@ def full_room(table: NodeTable) -> Room:
     slots = np.arange(int(table.gpu_count.max(initial=0)))
     devices = np.where(slots < table.gpu_count[:, None], WHOLE_MILLI, -1)
     return Room(axes=table.axes, free=np.ascontiguousarray(table.amounts.T), devices=devices)
+
+
+def among(rows: Ints, few: Ints) -> Flags:
+    """Tell for each of `rows` whether it is one of `few`: cheaper than `np.isin`, which sorts, for a handful."""
+    if len(few) > _A_HANDFUL:
+        return np.isin(rows, few)
+    found = np.zeros(len(rows), dtype=np.bool_)
+    for row in few.tolist():
+        found |= rows == row
+    return found
 
 
 def asked(workloads: Iterable[Workload]) -> tuple[str, ...]:

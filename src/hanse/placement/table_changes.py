@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -52,22 +53,25 @@ def with_changed(
     known, fresh = np.flatnonzero(is_known), np.flatnonzero(~is_known)
     gone = np.array(sorted(table.row_of[n] for n in nodes if n in table.row_of and n not in snapshot.fabric.nodes))
     rows = np.array([table.row_of[there[index]] for index in known.tolist()], dtype=np.int64)
-    columns = {name: getattr(table, name) for name in COLUMNS}
+    columns: dict[str, Any] = {name: getattr(table, name) for name in COLUMNS}
     for name, column in columns.items():
         column[rows] = getattr(part, name)[known]
         if len(fresh):
             columns[name] = np.concatenate([column, getattr(part, name)[fresh]])
     if len(gone):
         columns["reach"][gone] = REACH_CODES[Reach.UNREACHABLE]
-    every = list(table.nodes)
+    # Lists, so that one event does not copy a name per node.
+    nodes_now = table.nodes if isinstance(table.nodes, list) else list(table.nodes)
+    ids_now = table.ids if isinstance(table.ids, list) else list(table.ids)
+    before = len(ids_now)
     for index, row in zip(known.tolist(), rows.tolist(), strict=True):
-        every[row] = part.nodes[index]
+        nodes_now[row] = part.nodes[index]
     for index in fresh.tolist():
-        table.row_of[there[index]] = len(every)  # type: ignore[index]
-        every.append(part.nodes[index])
-    ids = (*table.ids, *(there[index] for index in fresh.tolist()))
-    touched = np.concatenate([rows, gone.astype(np.int64), np.arange(table.size, len(ids))])
-    return replace(table, ids=ids, nodes=tuple(every), **columns), np.sort(touched)
+        table.row_of[there[index]] = len(ids_now)
+        ids_now.append(there[index])
+        nodes_now.append(part.nodes[index])
+    touched = np.concatenate([rows, gone.astype(np.int64), np.arange(before, len(ids_now))])
+    return replace(table, ids=ids_now, nodes=nodes_now, **columns), np.sort(touched)
 
 
 def with_changed_kinds(kinds: Kinds, table: NodeTable, rows: Ints) -> Kinds:
@@ -101,5 +105,5 @@ def with_changed_room(room: Room, before: Ints, table: NodeTable, rows: Ints) ->
 
 def _with_rows(kinds: NodeTable, table: NodeTable, rows: Sequence[int]) -> NodeTable:
     more = table.picked(np.array(rows, dtype=np.int64))
-    columns = {name: np.concatenate([getattr(kinds, name), getattr(more, name)]) for name in COLUMNS}
-    return replace(kinds, ids=kinds.ids + more.ids, nodes=kinds.nodes + more.nodes, **columns)
+    columns: dict[str, Any] = {name: np.concatenate([getattr(kinds, name), getattr(more, name)]) for name in COLUMNS}
+    return replace(kinds, ids=(*kinds.ids, *more.ids), nodes=(*kinds.nodes, *more.nodes), **columns)

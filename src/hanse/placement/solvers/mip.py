@@ -159,13 +159,15 @@ def _solution(highs: Any, model: Model) -> Solution:
 def _from_duals(model: Model, duals: Floats) -> tuple[float, Floats]:
     """The bound that any row prices prove, in plain arithmetic, so that no tolerance of the solver enters it."""
     lower, upper = np.array(model.lower), np.array(model.upper)
+    duals = np.asarray(duals, dtype=np.float64)
     duals = np.where((duals > 0) & np.isinf(lower) | (duals < 0) & np.isinf(upper), 0.0, duals)
     sides = np.where(duals > 0, lower, upper)
     rows = np.repeat(np.arange(len(lower)), np.diff(model.starts))
     columns = np.concatenate([np.empty(0, dtype=np.int64), *model.columns])
     values = np.concatenate([np.empty(0), *model.values])
     costs = np.array(model.costs)
-    reduced = costs - np.bincount(columns, weights=values * duals[rows], minlength=len(costs))
+    priced = np.bincount(columns, weights=values * duals[rows], minlength=len(costs))
+    reduced: Floats = (costs - priced).astype(np.float64)
     bound = float((duals[duals != 0] * sides[duals != 0]).sum() + (np.minimum(reduced, 0) * np.array(model.most)).sum())
     return bound, reduced
 
