@@ -7,7 +7,7 @@ between the snapshot and the finished decision nothing is awaited.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -22,7 +22,7 @@ from hanse.core.ports import ControlPorts, Entry
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.time import WallTime
-from hanse.placement import Finding, audit, plan
+from hanse.placement import Finding, Kept, audit, is_same, replan
 from hanse.policy import PackSet, Screening, VerdictCache, screen
 from hanse.rollout import Hold, Start, Step, Stop, next_steps
 from hanse.wire import canonical, envelope
@@ -54,6 +54,8 @@ class Decision:
     plan: Plan
     is_new: bool
     findings: tuple[Finding, ...]
+    kept: Kept
+    """For the next decision, which takes it over."""
 
 
 def decide(
@@ -65,10 +67,18 @@ def decide(
     *,
     now: WallTime,
     trigger: str,
+    before: Decision | None = None,
 ) -> Decision:
-    """Screen, plan and audit. The parent stands unless the new plan differs from it in what runs where."""
+    """Screen, plan and audit. The parent stands unless the new plan differs from it in what runs where.
+
+    `before` is the last decision of whoever decides again and again: where nothing changed since that anything here
+    reads, its plan stands without a look at policy or placement; else its plan is taken on from where it stood.
+    """
+    if before is not None and _stands(before, at, parent, packs, config, now=now):
+        return replace(before, snapshot=at, is_new=False, findings=())
     verdicts = screen(at.workloads, at.fabric, packs, now, cache, guardrails=config.guardrails)
-    fresh = plan(
+    fresh, kept = replan(
+        None if before is None else before.kept,
         at,
         verdicts,
         parent,
@@ -80,7 +90,30 @@ def decide(
     is_new = parent is None or _substance(fresh) != _substance(parent)
     chosen = fresh if is_new or parent is None else parent
     findings = audit(chosen, at, verdicts) if is_new else ()
-    return Decision(snapshot=at, verdicts=verdicts, plan=chosen, is_new=is_new, findings=findings)
+    return Decision(
+        snapshot=at,
+        verdicts=verdicts,
+        plan=chosen,
+        is_new=is_new,
+        findings=findings,
+        kept=kept.adopted(chosen),
+    )
+
+
+def _stands(
+    before: Decision, at: Snapshot, parent: Plan | None, packs: PackSet, config: ControlConfig, *, now: WallTime
+) -> bool:
+    """Tell whether deciding again would read what the last decision read."""
+    verdicts = before.verdicts
+    is_dated = verdicts.next_change_us is not None and verdicts.next_change_us <= now
+    return (
+        before.plan is parent
+        and verdicts.packs is packs
+        and verdicts.guardrails == config.guardrails
+        and not is_dated
+        and not before.kept.is_due(now)
+        and is_same(before.snapshot, at)
+    )
 
 
 class Pipeline:
@@ -105,6 +138,8 @@ class Pipeline:
         self.cache: VerdictCache | None = None
         """Verdicts by class of the last screening, shared with the API's previews."""
         self._plan: Plan | None = None
+        self._decision: Decision | None = None
+        """The last decision, from which the next one goes on."""
         self.holds: tuple[Hold, ...] = ()
         """What the last round did not do, and why: shown by `hanse get`."""
 
@@ -138,7 +173,10 @@ class Pipeline:
         if parent is not None and await self._restore_orders(parent):
             return  # these orders enter the ledger before anything follows from them
         at = self.snapshot()
-        decision = decide(at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger)
+        before, self._decision = self._decision, None
+        decision = decide(
+            at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger, before=before
+        )
         self.cache = decision.verdicts.cache
         if decision.findings:
             first = decision.findings[0]
@@ -148,6 +186,7 @@ class Pipeline:
             )
         if decision.is_new:
             await self._commit(decision.plan)
+        self._decision = decision
         steps = next_steps(decision.plan, at, at.workloads, limits=self._config.rollout, now=at.at_us)
         await self._order(steps, decision.plan, at)
         await self._publish_routes(at)

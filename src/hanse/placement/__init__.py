@@ -1,35 +1,42 @@
 """Placement: where every replica runs, why, and whether a finished plan holds.
 
-`plan` decides at once, `optimise` decides globally and with a bound, `audit` checks a finished plan without sharing the
-planner's code, `difference` compares two plans. `rehearse` answers what an exit would mean, `headroom` what else fits,
-`frontier` what money buys in carbon.
+`plan` decides at once, `replan` does so from what the last plan worked out, `optimise` decides globally and with a
+bound, `audit` checks a finished plan without sharing the planner's code, `difference` compares two plans. `rehearse`
+answers what an exit would mean, `headroom` what else fits, `frontier` what money buys in carbon.
 All pure: no clock, no network, no random source of their own.
 """
 
 from hanse.placement.auditor import Finding, audit
+from hanse.placement.changes import Changes, changes, is_same
 from hanse.placement.compare import PlanDifference, WorkloadDifference, difference
 from hanse.placement.frontier import FrontierPoint, frontier
 from hanse.placement.headroom import Headroom, headroom
 from hanse.placement.optimise import optimise
 from hanse.placement.planner import plan
 from hanse.placement.rehearse import Homeless, Leaving, Rehearsal, rehearse
+from hanse.placement.replan import Kept, replan
 from hanse.placement.settings import PlacementSettings
 
 __all__ = [
+    "Changes",
     "Finding",
     "FrontierPoint",
     "Headroom",
     "Homeless",
+    "Kept",
     "Leaving",
     "PlacementSettings",
     "PlanDifference",
     "Rehearsal",
     "WorkloadDifference",
     "audit",
+    "changes",
     "difference",
     "frontier",
     "headroom",
+    "is_same",
     "optimise",
     "plan",
     "rehearse",
+    "replan",
 ]

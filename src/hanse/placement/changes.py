@@ -101,8 +101,8 @@ def _other_verdicts(
     """Workloads that other nodes are open to; what changed for nodes that changed themselves is known already."""
     if old is new:
         return
-    # Workloads of one policy class share a tuple, so each pair of tuples is compared once.
-    known: dict[tuple[int, int], tuple[object, bool]] = {}
+    # Workloads of one policy class share a tuple, so each pair is compared once; kept, so that their ids stay theirs.
+    known: dict[tuple[int, int], tuple[object, object, bool]] = {}
     for workload in after.workloads:
         if workload not in before.workloads:
             continue
@@ -111,6 +111,6 @@ def _other_verdicts(
             continue
         pair = (id(was), id(now))
         if pair not in known:
-            known[pair] = (was, now), was == now or {*was} - nodes == {*now} - nodes
-        if not known[pair][1]:
+            known[pair] = was, now, was == now or {*was} - nodes == {*now} - nodes
+        if not known[pair][2]:
             yield workload

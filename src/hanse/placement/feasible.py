@@ -7,7 +7,7 @@ one `Feasibility`; what changes while a plan is made (free room, failures of one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
@@ -145,9 +145,19 @@ class Screen:
         return found
 
     def take_in(
-        self, snapshot: Snapshot, verdicts: Verdicts, table: NodeTable, changed: Kinds, rows: Ints, nodes: Sequence[NodeId]
+        self,
+        snapshot: Snapshot,
+        verdicts: Verdicts,
+        *,
+        table: NodeTable,
+        changed: Kinds,
+        rows: Ints,
+        nodes: Sequence[NodeId],
     ) -> None:
-        """Go on with changed nodes: what is known of all others stays, shapes catch up when they are asked for."""
+        """Go on with changed nodes: what is known of all others stays, shapes catch up when they are asked for.
+
+        A class is spoken for by workloads whose verdicts are as they were: see `hush`.
+        """
         for number, mask in enumerate(self.masks):
             speaker = next((w for w in self.speakers[number] if w in snapshot.workloads), None)
             longer = np.zeros(table.size, dtype=np.bool_)
@@ -160,6 +170,11 @@ class Screen:
         self.labels.clear()
         self.changed.extend(rows.tolist())
         self._share_again()
+
+    def hush(self, workloads: Collection[WorkloadId]) -> None:
+        """Let workloads that changed speak for no class: their verdicts may have changed with them."""
+        for speakers in self.speakers:
+            speakers[:] = [w for w in speakers if w not in workloads]
 
     def renew(self, snapshot: Snapshot, verdicts: Verdicts) -> None:
         """Go on with other workloads on the same nodes."""
@@ -183,7 +198,7 @@ class Screen:
         known = self.shared.get(id(permitted))
         if known is None:
             if self.classes is None:
-                self.classes = {nodes: number for nodes, number in reversed(self.shared.values())}
+                self.classes = dict(reversed(self.shared.values()))
             number = self.classes.get(permitted)
             if number is None:
                 number = self.classes[permitted] = len(self.masks)

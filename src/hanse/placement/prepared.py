@@ -142,6 +142,7 @@ def _with_nodes(
 ) -> Sequence[int]:
     """Take the nodes of an event into columns, room and shapes; their rows."""
     world, screening = state.world, state.screening
+    screening.hush(frozenset(changed.workloads))
     if not changed.nodes:
         screening.renew(snapshot, verdicts)
         state.world = replace(world, snapshot=snapshot, verdicts=verdicts, now=now)
@@ -154,7 +155,8 @@ def _with_nodes(
     )
     with_changed_room(world.room, before, table, rows)
     there = [node for node in changed.nodes if node in table.row_of]
-    screening.take_in(snapshot, verdicts, table, with_changed_kinds(screening.kinds, table, rows), rows, there)
+    kinds = with_changed_kinds(screening.kinds, table, rows)
+    screening.take_in(snapshot, verdicts, table=table, changed=kinds, rows=rows, nodes=there)
     state.world = replace(world, snapshot=snapshot, verdicts=verdicts, now=now, table=table)
     return list(map(int, rows))
 
@@ -271,9 +273,7 @@ def _again(state: Prepared, placing: Placing) -> Placing:
     held = state.assignments.get(placing.workload.id, ())
     if not held and placing.standing is NOTHING:
         return placing_of(placing.workload, state.screening, None)
-    has = standing(
-        placing.workload, placing.standing.reports, held, now=state.world.now, settings=state.world.settings
-    )
+    has = standing(placing.workload, placing.standing.reports, held, now=state.world.now, settings=state.world.settings)
     return placing_of(placing.workload, state.screening, has)
 
 

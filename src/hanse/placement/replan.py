@@ -32,7 +32,18 @@ class Kept:
     """The plan whose assignments the rest describes."""
     state: Prepared
     planned_us: WallTime
-    """When a whole plan was last made: events since then moved nothing for gain."""
+    """When a whole plan was last made."""
+    has_events: bool = False
+    """Events were answered since, which moved nothing for gain."""
+
+    def is_due(self, now: WallTime) -> bool:
+        """Tell whether time alone asks for another look: a node left out may be tried again, or a whole plan is due."""
+        due = self.state.due_us
+        return (due is not None and due <= now) or self.is_stale(now)
+
+    def is_stale(self, now: WallTime) -> bool:
+        """Tell whether events were answered since the last whole plan, and that was long ago."""
+        return self.has_events and now - self.planned_us >= self.state.world.settings.whole_plan_us
 
     def adopted(self, standing: Plan) -> Kept:
         """The same for an older plan that stands because it puts everything in the same places."""
@@ -60,13 +71,9 @@ def replan(
     if kept is not None and parent is not None and kept.plan is parent and kept.state.world.settings == settings:
         world = kept.state.world
         changed = changes(world.snapshot, snapshot, world.verdicts, verdicts)
-        due = kept.state.due_us
-        is_due = due is not None and due <= now
-        is_small = world.table.size <= settings.full_explanation_nodes
-        is_stale = now - kept.planned_us >= settings.whole_plan_us and kept.state.generation > parent.generation
-        if changed.is_empty and not is_due and not is_stale:
+        if changed.is_empty and not kept.is_due(now):
             return parent, kept
-        if not is_small and not is_stale:
+        if world.table.size > settings.full_explanation_nodes and not kept.is_stale(now):
             found = _after_event(kept, snapshot, verdicts, changed, parent, now=now, trigger=trigger)
             if found is not None:
                 return found
@@ -92,8 +99,11 @@ def _after_event(
     if answered is None:
         return None
     response, state = answered
+    lowest = min((placing.workload.priority for placing in state.placings.values()), default=0)
+    if any(state.placings[entry.workload].workload.priority > lowest for entry in response.unplaced):
+        return None  # It may take the place of work of lower priority, which only a whole plan weighs.
     made = plan_after(state, response, parent, trigger)
-    return made, Kept(plan=made, state=state, planned_us=kept.planned_us)
+    return made, Kept(plan=made, state=state, planned_us=kept.planned_us, has_events=True)
 
 
 def plan_after(state: Prepared, response: Response, parent: Plan, trigger: str) -> Plan:

@@ -272,9 +272,7 @@ def table_of(
         site_ids=site_ids,
         site=_numbered([node.site for node in nodes], site_ids),
         operator=_numbered([node.operator for node in nodes], sorted(fabric.operators)),
-        country=_numbered(
-            [site.country for site in sites], sorted({site.country for site in fabric.sites.values()})
-        ),
+        country=_numbered([site.country for site in sites], sorted({site.country for site in fabric.sites.values()})),
         reach=_ints([REACH_CODES[snapshot.reach.get(node, Reach.UNREACHABLE)] for node in ids]),
         axes=axes,
         amounts=_rows_of([axes.vector(node.allocatable) for node in nodes], len(axes.names)),

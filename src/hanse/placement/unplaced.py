@@ -147,7 +147,9 @@ def _more_time(placing: Placing, outcome: Outcome, codes: Codes, world: World) -
     rows = np.flatnonzero((codes == Limit.LATENCY) | (codes == Limit.NONE) | (codes == -1))
     if not len(rows) or not (open_origins or (codes == Limit.LATENCY).any()):
         return
-    trips = [feasibility.trips_us[origin][feasibility.scores.kind[rows]] for origin in open_origins or feasibility.origins]
+    trips = [
+        feasibility.trips_us[origin][feasibility.scores.kind[rows]] for origin in open_origins or feasibility.origins
+    ]
     if open_origins:
         nearest = [(int(column.min()), int(rows[np.argmin(column)])) for column in trips]
     else:
