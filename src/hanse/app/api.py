@@ -18,10 +18,12 @@ from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
+from hanse.app.plan_api import plan_router
 from hanse.app.policy_api import policy_router
 from hanse.control import inspect
 from hanse.control.controller import Controller
 from hanse.control.cosigning import CosigningView
+from hanse.control.planning import UnknownPart
 from hanse.control.service import FabricService, NotFound, SpecRefused
 from hanse.control.state_anchor import StateHealth
 from hanse.control.views import (
@@ -165,6 +167,7 @@ def build_api(
     app.state.token = token
     secured = [Depends(authenticated)]
     app.include_router(policy_router(controller), dependencies=secured)
+    app.include_router(plan_router(controller), dependencies=secured)
 
     @app.get("/api/v1/health")
     async def health() -> dict[str, bool]:
@@ -411,7 +414,7 @@ def _read_after(text: str) -> dict[NodeId, int]:
 
 STATUS_OF: dict[type[HanseError], int] = {
     Unauthorised: 401, NotFound: 404, ManifestError: 422, SpecRefused: 422, ConflictError: 409, TooLarge: 413,
-    StoreError: 503, WireError: 400, PolicyError: 422, FactError: 422,
+    StoreError: 503, WireError: 400, PolicyError: 422, FactError: 422, UnknownPart: 404,
 }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ import msgspec
 
 from hanse.app.context import Context
 from hanse.control.cosigning import CosigningView
+from hanse.control.planning import ExitView, FrontierAnswer, PlanAnswer
 from hanse.control.state_anchor import StateHealth
 from hanse.control.supposing import PackView
 from hanse.control.views import (
@@ -39,12 +40,15 @@ from hanse.control.views import (
 from hanse.control.witness import WitnessedView
 from hanse.core.errors import HanseError
 from hanse.core.ids import Digest
+from hanse.placement import Capacity, WhyNot
 from hanse.policy import PolicyDiff
 
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 3.0
 """A controller on this continent accepts within a second; beyond three the next one is asked."""
+PONDER_TIMEOUT_S = 600.0
+"""The global solver on a large fabric takes minutes."""
 READ_TIMEOUT_S = 30.0
 """A large submission is planned before it is answered."""
 
@@ -245,6 +249,35 @@ class Client:
         """Make a one-time join token."""
         body = {"site": site, "operator": operator, "tier": tier, "grade": grade, "node": node}
         return self._ask("POST", "/api/v1/tokens", TokenMade, json=body)
+
+    # --- plans: questions that change nothing ---
+
+    def plan_preview(self, files: Sequence[tuple[str, str]] = ()) -> PlanAnswer:
+        """What the global solver would change now, or with these manifests. Raises ApiError ``manifest.invalid``."""
+        body = {"files": [{"name": name, "text": text} for name, text in files]}
+        return self._ponder("/api/v1/plan/preview", PlanAnswer, body)
+
+    def plan_without(self, parts: Sequence[tuple[str, str]]) -> ExitView:
+        """Rehearse an exit of operators, sites, countries. Raises ApiError ``not_found``."""
+        return self._ponder(
+            "/api/v1/plan/without", ExitView, {"without": [{"kind": kind, "name": name} for kind, name in parts]}
+        )
+
+    def plan_frontier(self, prices_eur_per_t: Sequence[int] = ()) -> FrontierAnswer:
+        """Money against carbon, at these prices of a tonne or at the usual ones."""
+        body = {"carbon_prices_eur_per_t": list(prices_eur_per_t)} if prices_eur_per_t else {}
+        return self._ponder("/api/v1/plan/frontier", FrontierAnswer, body)
+
+    def capacity(self) -> Capacity:
+        """What the fabric could still take, and what limits it."""
+        return self._ask("GET", "/api/v1/capacity", Capacity, timeout=PONDER_TIMEOUT_S)
+
+    def why_not(self, namespace: str, name: str, node: str) -> WhyNot:
+        """Every limit between a workload and a node, nearest first. Raises ApiError ``not_found``."""
+        return self._get(f"/api/v1/workloads/{namespace}/{name}/why-not/{node}", WhyNot)
+
+    def _ponder(self, path: str, kind: type[T], body: Mapping[str, Any]) -> T:
+        return self._ask("POST", path, kind, json=body, is_idempotent=True, timeout=PONDER_TIMEOUT_S)
 
     # --- policy: questions that change nothing ---
 

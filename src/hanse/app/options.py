@@ -22,6 +22,8 @@ class ControllerOptions:
     substrate_url: str
     node_substrate_urls: tuple[str, ...]
     guardrails: tuple[str, ...] = GUARDRAILS
+    optimise_every_us: int = 600_000_000
+    """How often the leader runs the global solver; 0 never."""
     latency_table: str | None = None
     """File of measured round trips between sites (`hanse.adapters.latency`); missing pairs are modelled."""
 

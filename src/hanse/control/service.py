@@ -25,6 +25,7 @@ from hanse.core.ports import ControlPorts, Entry, LogLine
 from hanse.core.snapshot import Reach, Snapshot
 from hanse.core.work import Workload
 from hanse.manifest import FunctionDocument, Manifests, load
+from hanse.placement import Outlook
 from hanse.policy import countries_that_could_do, guardrails_for
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import (
@@ -176,7 +177,9 @@ class FabricService:
         at = self._controller.pipeline.snapshot()
         nodes = [node for node, reach in at.reach.items() if reach is not Reach.UNREACHABLE]
         answers = await asyncio.gather(*(self._node_stats(node) for node in nodes))
-        return tuple(row for rows in answers for row in rows)
+        workloads = self._controller.state.workloads(with_deleted=True)
+        spent = {key: inspect.spending(self._controller, at, spec) for key, spec in workloads.items()}
+        return tuple(_with_spending(row, spent.get(WorkloadId(row.workload))) for rows in answers for row in rows)
 
     # --- details ---
 
@@ -330,6 +333,12 @@ class FabricService:
         except BusError:
             return None
         return envelope.open_sealed(data, kind, self._controller.state.node_key(node)).message
+
+
+def _with_spending(row: TopRow, spent: Outlook | None) -> TopRow:
+    if spent is None:
+        return row
+    return replace(row, spent_microeur=spent.spent_microeur, spent_ug=spent.spent_ug, budget=spent.state)
 
 
 def _with(at: Snapshot, proposal: _Proposal) -> Snapshot:

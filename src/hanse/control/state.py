@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from hanse.control.accounting import within_budgets
 from hanse.control.config import ControlConfig
 from hanse.control.liveness import Liveness
 from hanse.core.errors import HanseError, SignatureError
@@ -21,6 +22,7 @@ from hanse.core.ports import Entry
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import MonoTime, WallTime
 from hanse.core.work import Workload
+from hanse.placement import Book, Spent
 from hanse.wire import envelope
 from hanse.wire.messages import (
     ActionRecord,
@@ -32,17 +34,30 @@ from hanse.wire.messages import (
     Revocations,
     RouteRecord,
     SpecRecord,
+    SpendRecord,
 )
-from hanse.wire.subjects import ACTIONS, NODES, ORDERS, PLANS, PRESENCE, REPORTS, REVOCATIONS, ROUTES, SPECS, TRUST
+from hanse.wire.subjects import (
+    ACTIONS,
+    NODES,
+    ORDERS,
+    PLANS,
+    PRESENCE,
+    REPORTS,
+    REVOCATIONS,
+    ROUTES,
+    SPECS,
+    SPENDING,
+    TRUST,
+)
 
 _M = TypeVar("_M", bound=msgspec.Struct)
 
 SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
-    TRUST: Revocations, ACTIONS: ActionRecord,
+    TRUST: Revocations, ACTIONS: ActionRecord, SPENDING: SpendRecord,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
-WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS)
+WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, SPENDING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +199,21 @@ class FabricState:
             return node
         return replace(node, capacity=said.capacity, gpus=said.gpus, overhead=said.overhead or Resources())
 
+    def book(self) -> Book | None:
+        """What work cost this month, as last written; None before anything was accounted."""
+        records = self.messages(SPENDING, SpendRecord).values()
+        if not records:
+            return None
+        start = max(record.period_start_us for record in records)
+        current = [record for record in records if record.period_start_us == start]
+        spent = {
+            workload: Spent(money=row.money, carbon=row.carbon, run_us=row.run_us)
+            for record in current
+            for workload, row in record.workloads.items()
+        }
+        kept = {key: spent[key] for key in sorted(spent)}
+        return Book(period_start_us=start, until_us=max(record.until_us for record in current), spent=kept)
+
     def node_key(self, node: NodeId) -> Mapping[str, bytes]:
         """The key a node seals with, as a trust map; empty for an unknown or revoked node."""
         known = self.records[NODES].get(node)
@@ -214,7 +244,7 @@ def snapshot(
     """Freeze what is known into the one input of every decision."""
     fabric = state.fabric()
     nodes = state.nodes()
-    return Snapshot(
+    at = Snapshot(
         at_us=now,
         fabric=fabric,
         reach={node: _reach(nodes[node], liveness.reach(node, mono)) for node in fabric.nodes},
@@ -224,6 +254,7 @@ def snapshot(
         rtt_us=config.rtt_us,
         gazetteer=config.gazetteer,
     )
+    return within_budgets(at, state.book(), config.placement)
 
 
 def _reach(record: NodeRecord, heard: Reach) -> Reach:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from hanse.core.plan import Explanation, Unplaced
 from hanse.core.verdict import Change
+from hanse.placement import Outlook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,8 @@ class WorkloadView:
     money_microeur_month: int
     carbon_ug_month: int
     latency_us: int | None
+    spending: Outlook | None = None
+    """What it cost this calendar month and where that leads; None before anything was accounted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,3 +227,8 @@ class TopRow:
     retried: int
     cpu_us: int
     peak_memory_bytes: int
+    spent_microeur: int = 0
+    """By the whole workload, on all nodes, since the calendar month began."""
+    spent_ug: int = 0
+    budget: str = "free"
+    """``ok``, ``warn``, ``over``, or ``free`` where the workload has no budget."""

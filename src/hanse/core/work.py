@@ -70,12 +70,26 @@ class Objective:
     """Price put on a tonne of CO2 equivalent, in microeur."""
 
 
+class BudgetRule(StrEnum):
+    """What happens to work whose spending reaches its budget within the month."""
+
+    REFUSE = "refuse"
+    """Nothing new starts; what runs goes on."""
+    SHRINK = "shrink"
+    """Fewer replicas, at least one."""
+    MOVE = "move"
+    """Only where the rest of the budget lasts."""
+    STOP = "stop"
+    """Nothing runs until the month ends."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """Upper bounds per month (a twelfth of a Gregorian year); None means no bound."""
 
     cost_microeur_month: int | None = None
     carbon_ug_month: int | None = None
+    rule: BudgetRule = BudgetRule.REFUSE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

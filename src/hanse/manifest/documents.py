@@ -14,6 +14,7 @@ from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.work import (
     Budget,
+    BudgetRule,
     Data,
     Disruption,
     Egress,
@@ -183,7 +184,11 @@ def function_of(model: FunctionManifest, where: Where) -> FunctionDocument:
             grade=spec.sovereignty.grade,
         ),
         objective=Objective(cost_milli=spec.objective.cost, carbon_microeur_per_t=spec.objective.carbon),
-        budget=Budget(cost_microeur_month=spec.budget.cost, carbon_ug_month=spec.budget.carbon),
+        budget=Budget(
+            cost_microeur_month=spec.budget.cost,
+            carbon_ug_month=spec.budget.carbon,
+            rule=BudgetRule(spec.budget.rule),
+        ),
         egress=tuple(
             Egress(host=item.host, jurisdiction=item.jurisdiction, allow_private=item.allow_private)
             for item in spec.egress

@@ -219,6 +219,11 @@ class BudgetModel(_Model):
 
     cost: CostPerMonth | None = Field(default=None, description="Bound on money; counted per month.")
     carbon: CarbonPerMonth | None = Field(default=None, description="Bound on carbon; counted per month.")
+    rule: Literal["refuse", "shrink", "move", "stop"] = Field(
+        default="refuse",
+        description="What happens once the calendar month's spending reaches it: `refuse` starts nothing new, `shrink` "
+        "runs fewer replicas, `move` runs only where the rest lasts, `stop` runs nothing until the month ends.",
+    )
 
 
 class EgressModel(_Model):

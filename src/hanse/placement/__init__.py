@@ -10,33 +10,47 @@ from hanse.placement.auditor import Finding, audit
 from hanse.placement.changes import Changes, changes, is_same
 from hanse.placement.compare import PlanDifference, WorkloadDifference, difference
 from hanse.placement.frontier import FrontierPoint, frontier
-from hanse.placement.headroom import Headroom, headroom
+from hanse.placement.headroom import Capacity, Free, Headroom, capacity, headroom
+from hanse.placement.obstacles import Obstacle, WhyNot, why_not
 from hanse.placement.optimise import optimise
 from hanse.placement.planner import plan
 from hanse.placement.rehearse import Homeless, Leaving, Rehearsal, rehearse
 from hanse.placement.replan import Kept, replan
 from hanse.placement.settings import PlacementSettings
+from hanse.placement.spending import Book, Outlook, Spent, accrued, outlook, restrained
 
 __all__ = [
+    "Book",
+    "Capacity",
     "Changes",
     "Finding",
+    "Free",
     "FrontierPoint",
     "Headroom",
     "Homeless",
     "Kept",
     "Leaving",
+    "Obstacle",
+    "Outlook",
     "PlacementSettings",
     "PlanDifference",
     "Rehearsal",
+    "Spent",
+    "WhyNot",
     "WorkloadDifference",
+    "accrued",
     "audit",
+    "capacity",
     "changes",
     "difference",
     "frontier",
     "headroom",
     "is_same",
     "optimise",
+    "outlook",
     "plan",
     "rehearse",
     "replan",
+    "restrained",
+    "why_not",
 ]

@@ -232,6 +232,22 @@ class ActorRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     salt: bytes
 
 
+class SpendRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """What one workload cost since the period began, in millionths of a microeuro and of a microgram."""
+
+    money: int
+    carbon: int
+    run_us: int
+
+
+class SpendRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="spend.v1", kw_only=True):
+    """What the workloads of one namespace cost this calendar month, up to a moment. Written by the leader."""
+
+    period_start_us: WallTime
+    until_us: WallTime
+    workloads: dict[WorkloadId, SpendRow]
+
+
 class StateRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
     """One key of the store at one moment."""
 

@@ -38,10 +38,28 @@ ACTIONS = "actions"
 ACTORS = "actors"
 """Who did it: key is the hex digest that stands in the ledger, sealed `ActorRecord`. Erased by deleting the key."""
 
+SPENDING = "spending"
+"""What work cost this month: key is a namespace, sealed `SpendRecord` (by the controller)."""
+
 TOKENS = "tokens"
 """Join tokens: key is the token's hash, sealed `JoinToken` (by the controller)."""
 
-BUCKETS = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS)
+BUCKETS = (
+    SPECS,
+    NODES,
+    PRESENCE,
+    ORDERS,
+    REPORTS,
+    ROUTES,
+    PLANS,
+    LEASES,
+    TRUST,
+    WITNESS,
+    ACTIONS,
+    ACTORS,
+    SPENDING,
+    TOKENS,
+)
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""
 

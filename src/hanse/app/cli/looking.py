@@ -109,16 +109,23 @@ def explain(
     *,
     workload: Annotated[str, typer.Argument(help="For example clinic.triage.")],
     node: Annotated[str | None, typer.Option(help="Only about this node.")] = None,
+    why_not: Annotated[
+        str | None, typer.Option("--why-not", help="Every limit between the workload and this node, nearest first.")
+    ] = None,
     state: StateOption = DEFAULT_STATE,
     context: ContextOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Why a workload is where it is, or nowhere: candidates, rules, citations, facts, scores, the nearest change."""
     from hanse.app.cli.names import workload_name
-    from hanse.app.render import explanation
+    from hanse.app.render import explanation, planning
 
     session = Session(state=state, context=context, output=output)
     with session.client() as client:
+        if why_not is not None:
+            found = client.why_not(*workload_name(workload), why_not)
+            session.answer(found, lambda: planning.why_not(found))
+            return
         view = client.explain(*workload_name(workload))
         nodes = client.nodes()
     if node is not None:

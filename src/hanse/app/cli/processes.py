@@ -41,6 +41,9 @@ def run_controller(
     host: Annotated[str, typer.Option(help="Address the API listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the API; 0 takes a free one.")] = 0,
     latency: Annotated[Path | None, typer.Option(help="Measured round trips between sites.")] = None,
+    optimise_every: Annotated[
+        float, typer.Option(min=0, max=86_400, help="Seconds between two runs of the global solver; 0: never.")
+    ] = 600.0,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Run one controller and its API in the foreground. The first to take the lease leads; the others stand by."""
@@ -54,6 +57,7 @@ def run_controller(
         api_port=port,
         substrate_url=substrate,
         node_substrate_urls=tuple(node_substrate or (substrate,)),
+        optimise_every_us=round(optimise_every * 1e6),
         latency_table=None if latency is None else str(latency),
     )
     _run(serve(options))

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from hanse.app.cli import audit, catalogue, fabric, looking, nodes, policy, processes, twin, working
+from hanse.app.cli import audit, catalogue, fabric, looking, nodes, planning, policy, processes, twin, working
 
 START, WORK, LOOK, PROVE = "Start", "Work", "Look", "Operate and prove"
 
@@ -29,6 +29,8 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (LOOK, looking.get, "List workloads, nodes, instances, operators, ..."),
     (LOOK, looking.describe, "Everything about one of them."),
     (LOOK, looking.explain, "Why a workload is where it is, or nowhere."),
+    (LOOK, planning.plan, "What would change, an exit, money against carbon."),
+    (LOOK, planning.capacity, "What the fabric could still take."),
     (LOOK, looking.top, "Traffic per workload and node."),
     (PROVE, nodes.drain, "Empty a node on purpose."),
     (PROVE, nodes.undrain, "Let a drained node take work again."),

@@ -14,7 +14,7 @@ from hanse.app.render import quantities as q
 from hanse.app.render import tables
 from hanse.app.render.explanation import explanation, refusal
 from hanse.app.render.style import WARN, heading, line, pairs, stack, table, word
-from hanse.control.views import InstanceView, NodeView, OperatorView, SiteView, WorkloadDetail
+from hanse.control.views import InstanceView, NodeView, OperatorView, SiteView, WorkloadDetail, WorkloadView
 from hanse.core.time import WallTime, rfc3339
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def workload(of: WorkloadDetail, nodes: Sequence[NodeView]) -> Group:
         ("cost", f"{q.euros(view.money_microeur_month)} a month"),
         ("carbon", f"{q.carbon(view.carbon_ug_month)} CO2e a month"),
         ("latency", q.latency(view.latency_us)),
+        *_spending(view),
     )
     parts: list[RenderableType] = [head, Text(), heading("Instances"), tables.instances(of.instances)]
     if of.holds:
@@ -113,6 +114,19 @@ def built_components(built: Mapping[str, BuiltComponent]) -> Table:
         took = "cached" if one.is_cached else f"{one.seconds:.1f} s"
         made.add_row(source, q.short_digest(one.digest), q.size(one.size_bytes), took)
     return made
+
+
+def _spending(of: WorkloadView) -> Sequence[tuple[str, str]]:
+    """This calendar month so far, and where it leads."""
+    at = of.spending
+    if at is None:
+        return ()
+    words = {"warn": "; 80 % of the budget or more", "over": "; beyond the budget"}
+    leads = f"{q.euros(at.projected_microeur)} and {q.carbon(at.projected_ug)} CO2e by its end{words.get(at.state, '')}"
+    return (
+        ("this month", f"{q.euros(at.spent_microeur)} and {q.carbon(at.spent_ug)} CO2e so far"),
+        ("leads to", leads),
+    )
 
 
 def _spec(spec: Mapping[str, Any]) -> str:

@@ -137,10 +137,14 @@ def gap(objective: int, bound: int | None) -> str:
 
 
 def top(rows: Iterable[TopRow]) -> Table:
-    """Traffic per workload and node since the node's engine started; pairs without any are left out."""
+    """Traffic per workload and node since the node's engine started; pairs without any are left out.
+
+    What was spent is the whole workload's, this calendar month.
+    """
     made = table(
         "WORKLOAD", "NODE", "REQUESTS", "ERRORS", "NOW", "P50", "P99", "FORWARDED", "RETRIED", "CPU", "PEAK MEMORY",
-        right=("REQUESTS", "ERRORS", "NOW", "P50", "P99", "FORWARDED", "RETRIED", "CPU", "PEAK MEMORY"),
+        "SPENT", "BUDGET",
+        right=("REQUESTS", "ERRORS", "NOW", "P50", "P99", "FORWARDED", "RETRIED", "CPU", "PEAK MEMORY", "SPENT"),
     )  # fmt: skip
     for row in sorted(rows, key=lambda one: (one.workload, one.node)):
         if row.requests == 0 and row.in_flight == 0:
@@ -157,5 +161,7 @@ def top(rows: Iterable[TopRow]) -> Table:
             f"{row.retried:,}",
             q.latency(row.cpu_us),
             q.size(row.peak_memory_bytes),
+            q.euros(row.spent_microeur),
+            word(row.budget) if row.budget != "free" else Text(q.NOTHING),
         )
     return made
