@@ -117,6 +117,8 @@ def specs(draw, index: int) -> Workload:
             latency_p99_us=draw(st.sampled_from([None, 8_000, 15_000, 40_000])),
             origins=origins,
             availability_ppm=draw(st.sampled_from([None, 990_000, 999_500, 999_990])),
+            percentile=draw(st.sampled_from([99, 99, 90, 50])),
+            rates_milli=draw(st.sampled_from([(), tuple(range(1_000, 1_000 + 900 * len(origins), 900))])),
         ),
         objective=Objective(carbon_microeur_per_t=draw(st.sampled_from([0, 60_000_000, 10**10]))),
         budget=Budget(

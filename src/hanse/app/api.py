@@ -44,6 +44,7 @@ from hanse.core.errors import ConflictError, HanseError, StoreError, WireError
 from hanse.core.fabric import Grade, Tier
 from hanse.core.ids import Digest, InstanceId, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.ports import ControlPorts
+from hanse.core.snapshot import Series
 from hanse.ledger.witness import MAX_REQUEST_BYTES
 from hanse.manifest import ManifestError
 from hanse.policy import FactError, PolicyError
@@ -113,6 +114,24 @@ class WitnessesBody(PolicyBody):
     """Witnesses with their addresses, and the authorities of their servers (PEM)."""
 
     bundle_pem: str = Field(default="", max_length=2**18)
+
+
+class SeriesBody(BaseModel):
+    """Values at equal steps."""
+
+    model_config = ConfigDict(extra="forbid")
+    start_us: int
+    step_us: int = Field(ge=1)
+    values: list[int] = Field(min_length=1, max_length=400)
+
+
+class CarbonBody(BaseModel):
+    """A forecast of carbon intensity, g/kWh per grid zone."""
+
+    model_config = ConfigDict(extra="forbid")
+    source: str = Field(max_length=1_024)
+    error_permille: int = Field(ge=0, le=1_000)
+    zones: dict[str, SeriesBody] = Field(min_length=1, max_length=500)
 
 
 class LogRow(BaseModel):
@@ -266,6 +285,16 @@ def build_api(
     async def sites() -> tuple[SiteView, ...]:
         """Every site."""
         return inspect.sites(controller)
+
+    @app.put("/api/v1/feeds/carbon", status_code=202)
+    async def take_carbon(body: CarbonBody, by: User) -> dict[str, int]:
+        """Take a forecast of carbon intensity in; it replaces the last one."""
+        zones = {
+            zone: Series(start_us=one.start_us, step_us=one.step_us, values=tuple(one.values))
+            for zone, one in body.zones.items()
+        }
+        await service.take_carbon(zones, source=body.source, error_permille=body.error_permille, user=by)
+        return {"zones": len(zones)}
 
     @app.get("/api/v1/plans", dependencies=secured)
     async def plans() -> tuple[PlanView, ...]:

@@ -21,7 +21,7 @@ import msgspec
 
 from hanse.app.context import Context
 from hanse.control.cosigning import CosigningView
-from hanse.control.planning import ExitView, FrontierAnswer, PlanAnswer
+from hanse.control.planning import ExitView, FrontierAnswer, PlanAnswer, ShiftView
 from hanse.control.state_anchor import StateHealth
 from hanse.control.supposing import PackView
 from hanse.control.views import (
@@ -40,6 +40,7 @@ from hanse.control.views import (
 from hanse.control.witness import WitnessedView
 from hanse.core.errors import HanseError
 from hanse.core.ids import Digest
+from hanse.core.snapshot import Series
 from hanse.placement import Capacity, WhyNot
 from hanse.policy import PolicyDiff
 
@@ -267,6 +268,23 @@ class Client:
         """Money against carbon, at these prices of a tonne or at the usual ones."""
         body = {"carbon_prices_eur_per_t": list(prices_eur_per_t)} if prices_eur_per_t else {}
         return self._ponder("/api/v1/plan/frontier", FrontierAnswer, body)
+
+    def plan_shift(
+        self, workload: str, *, duration_us: int, within_us: int, is_interruptible: bool
+    ) -> tuple[ShiftView, ...]:
+        """When work that may wait would best run, per node. Raises ApiError ``not_found``."""
+        body = {
+            "workload": workload,
+            "duration_us": duration_us,
+            "within_us": within_us,
+            "is_interruptible": is_interruptible,
+        }
+        return self._ponder("/api/v1/plan/shift", tuple[ShiftView, ...], body)
+
+    def refresh_carbon(self, zones: Mapping[str, Series], *, source: str, error_permille: int) -> int:
+        """Bring a forecast of carbon intensity in; returns the number of zones."""
+        body = {"source": source, "error_permille": error_permille, "zones": msgspec.to_builtins(zones)}
+        return self._ask("PUT", "/api/v1/feeds/carbon", dict[str, int], json=body)["zones"]
 
     def capacity(self) -> Capacity:
         """What the fabric could still take, and what limits it."""

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hanse.control import planning
 from hanse.control.controller import Controller
-from hanse.control.planning import ExitView, FrontierAnswer, PlanAnswer
-from hanse.core.ids import NodeId, workload_id
+from hanse.control.planning import ExitView, FrontierAnswer, PlanAnswer, ShiftView
+from hanse.core.ids import NodeId, WorkloadId, workload_id
 from hanse.placement import Capacity, WhyNot
 
 
@@ -55,6 +55,16 @@ class FrontierBody(BaseModel):
     carbon_prices_eur_per_t: list[int] = Field(default=list(planning.PRICES_EUR_PER_T), min_length=1, max_length=50)
 
 
+class ShiftBody(BaseModel):
+    """Work that may wait."""
+
+    model_config = ConfigDict(extra="forbid")
+    workload: str
+    duration_us: int = Field(ge=1)
+    within_us: int = Field(ge=1)
+    is_interruptible: bool = False
+
+
 def plan_router(controller: Controller) -> APIRouter:
     """Build the routes around one controller; whoever includes them asks for the token."""
     router = APIRouter(prefix="/api/v1")
@@ -78,6 +88,14 @@ def plan_router(controller: Controller) -> APIRouter:
         """Money against carbon: plans that no other found beats in both."""
         parent = await controller.pipeline.current_plan()
         return await asyncio.to_thread(planning.pareto, controller, parent, body.carbon_prices_eur_per_t)
+
+    @router.post("/plan/shift")
+    async def shift(body: ShiftBody) -> tuple[ShiftView, ...]:
+        """When work that may wait would best run, on each node that may take it, cleanest first."""
+        return await asyncio.to_thread(
+            planning.shifts, controller, WorkloadId(body.workload), duration_us=body.duration_us,
+            within_us=body.within_us, is_interruptible=body.is_interruptible,
+        )  # fmt: skip
 
     @router.get("/capacity")
     async def capacity() -> Capacity:

@@ -16,11 +16,13 @@ from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, Work
 from hanse.core.plan import Displaced, Plan, Unplaced
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Snapshot
+from hanse.core.time import WallTime
 from hanse.manifest import Manifests, load
 from hanse.placement import (
     Capacity,
     Homeless,
     Leaving,
+    Waiting,
     WhyNot,
     WorkloadDifference,
     capacity,
@@ -28,6 +30,7 @@ from hanse.placement import (
     frontier,
     optimise,
     rehearse,
+    shift,
     why_not,
 )
 from hanse.policy import Screening, screen
@@ -132,6 +135,20 @@ class FrontierAnswer:
     """Cheapest first."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShiftView:
+    """When work that may wait would best run on one node."""
+
+    node: str
+    zone: str
+    runs: tuple[tuple[int, int], ...]
+    """Beginning and end of each piece, microseconds since 1970."""
+    g_per_kwh: int
+    g_per_kwh_now: int
+    saved_permille: int
+    why: str
+
+
 def preview(controller: Controller, parent: Plan | None, files: Sequence[tuple[str, str]]) -> PlanAnswer:
     """What the global solver would change: now, or with these manifests, of which nothing need be built yet.
 
@@ -217,6 +234,38 @@ def pareto(controller: Controller, parent: Plan | None, prices_eur_per_t: Sequen
             for point in points
         ),
     )
+
+
+def shifts(
+    controller: Controller, workload: WorkloadId, *, duration_us: int, within_us: int, is_interruptible: bool
+) -> tuple[ShiftView, ...]:
+    """When to run work of this length that must have ended `within_us` from now, on each node that may take it.
+
+    Cleanest first; nodes whose grid zone has no forecast are left out. Raises UnknownPart.
+    """
+    at = controller.pipeline.snapshot()
+    if workload not in at.workloads:
+        raise UnknownPart(f"the fabric has no {workload}", hint="see `hanse get workloads`")
+    if not at.forecast:
+        raise UnknownPart("no forecast was brought in", hint="`hanse carbon refresh FILE` takes one")
+    waiting = Waiting(
+        duration_us=duration_us, deadline_us=WallTime(at.at_us + within_us), is_interruptible=is_interruptible
+    )
+    found: list[ShiftView] = []
+    for node in _screened(controller, at).allowed(workload):
+        zone = at.fabric.site_of(at.fabric.nodes[node]).grid_zone
+        series = at.forecast.get(zone)
+        if series is None:
+            continue
+        best = shift(series, waiting, now=at.at_us, error_permille=at.forecast_error_permille)
+        if best is not None:
+            found.append(
+                ShiftView(
+                    node=node, zone=zone, runs=best.runs, g_per_kwh=best.mean, g_per_kwh_now=best.mean_now,
+                    saved_permille=best.saved_permille, why=best.why,
+                )
+            )  # fmt: skip
+    return tuple(sorted(found, key=lambda one: (one.g_per_kwh, one.node)))
 
 
 def room_left(controller: Controller, parent: Plan | None) -> Capacity:

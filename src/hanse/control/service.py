@@ -22,7 +22,7 @@ from hanse.core.fabric import Operator, Site
 from hanse.core.ids import Digest, NodeId, WorkloadId, is_digest
 from hanse.core.plan import Plan
 from hanse.core.ports import ControlPorts, Entry, LogLine
-from hanse.core.snapshot import Reach, Snapshot
+from hanse.core.snapshot import Reach, Series, Snapshot
 from hanse.core.work import Workload
 from hanse.manifest import FunctionDocument, Manifests, load
 from hanse.placement import Outlook
@@ -31,6 +31,7 @@ from hanse.wire import canonical, envelope
 from hanse.wire.messages import (
     ActionRecord,
     ActorRecord,
+    CarbonFeed,
     LogsReply,
     LogsRequest,
     NodeRecord,
@@ -38,7 +39,7 @@ from hanse.wire.messages import (
     StatsReply,
     StatsRequest,
 )
-from hanse.wire.subjects import ACTIONS, ACTORS, NODES, SPECS, spec_key, tell
+from hanse.wire.subjects import ACTIONS, ACTORS, FEEDS, NODES, SPECS, spec_key, tell
 
 _NodeChange = Callable[[NodeRecord], NodeRecord]
 _Answer = TypeVar("_Answer", bound=msgspec.Struct)
@@ -149,6 +150,15 @@ class FabricService:
                 record if record.is_revoked else msgspec.structs.replace(record, is_revoked=True, revoked_us=now)
             ),
         )
+
+    async def take_carbon(self, zones: Mapping[str, Series], *, source: str, error_permille: int, user: str) -> None:
+        """Take a forecast of carbon intensity in; it replaces the last one."""
+        await self.note("refresh", "feed/carbon", user=user)
+        feed = CarbonFeed(
+            source=source, error_permille=error_permille, taken_us=self._ports.clock.wall(), zones=dict(zones)
+        )
+        await self._write(FEEDS, "carbon", envelope.seal(feed, self._ports.signer))
+        self._controller.poke("a forecast of carbon intensity came in")
 
     async def note(self, action: str, target: str, *, user: str) -> None:
         """Have the ledger say what a user does, before it is done: an act without a trace must not be possible."""

@@ -20,12 +20,13 @@ from hanse.core.fabric import Fabric, Node, Operator, Resources, Site
 from hanse.core.ids import InstanceId, NodeId, OperatorId, SiteId, WorkloadId
 from hanse.core.ports import Entry
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
-from hanse.core.time import MonoTime, WallTime
+from hanse.core.time import DAY_US, MonoTime, WallTime
 from hanse.core.work import Workload
-from hanse.placement import Book, Spent
+from hanse.placement import Book, Spent, mean_of
 from hanse.wire import envelope
 from hanse.wire.messages import (
     ActionRecord,
+    CarbonFeed,
     NodeRecord,
     Order,
     PlanRecord,
@@ -38,6 +39,7 @@ from hanse.wire.messages import (
 )
 from hanse.wire.subjects import (
     ACTIONS,
+    FEEDS,
     NODES,
     ORDERS,
     PLANS,
@@ -54,10 +56,10 @@ _M = TypeVar("_M", bound=msgspec.Struct)
 
 SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
-    TRUST: Revocations, ACTIONS: ActionRecord, SPENDING: SpendRecord,
+    TRUST: Revocations, ACTIONS: ActionRecord, SPENDING: SpendRecord, FEEDS: CarbonFeed,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
-WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, SPENDING)
+WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, SPENDING, FEEDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +201,10 @@ class FabricState:
             return node
         return replace(node, capacity=said.capacity, gpus=said.gpus, overhead=said.overhead or Resources())
 
+    def carbon_feed(self) -> CarbonFeed | None:
+        """The forecast of carbon intensity that was brought in last."""
+        return self.messages(FEEDS, CarbonFeed).get("carbon")
+
     def book(self) -> Book | None:
         """What work cost this month, as last written; None before anything was accounted."""
         records = self.messages(SPENDING, SpendRecord).values()
@@ -244,17 +250,30 @@ def snapshot(
     """Freeze what is known into the one input of every decision."""
     fabric = state.fabric()
     nodes = state.nodes()
+    feed = state.carbon_feed()
     at = Snapshot(
         at_us=now,
         fabric=fabric,
         reach={node: _reach(nodes[node], liveness.reach(node, mono)) for node in fabric.nodes},
         workloads=state.workloads(),
         running=_running(state),
-        intensity_g_per_kwh=config.intensity_g_per_kwh,
+        intensity_g_per_kwh=_intensity(feed, config.intensity_g_per_kwh, now),
         rtt_us=config.rtt_us,
         gazetteer=config.gazetteer,
+        forecast={} if feed is None else feed.zones,
+        forecast_error_permille=0 if feed is None else feed.error_permille,
     )
     return within_budgets(at, state.book(), config.placement)
+
+
+def _intensity(feed: CarbonFeed | None, yearly: Mapping[str, int], now: WallTime) -> Mapping[str, int]:
+    """What lasting work is judged by: the mean of the next day where the feed tells it, else the yearly mean.
+
+    A single hour would have work follow the sun and move twice a day.
+    """
+    means = {} if feed is None else {z: mean_of(s, now=now, ahead_us=DAY_US) for z, s in feed.zones.items()}
+    both = {**yearly, **{zone: mean for zone, mean in means.items() if mean is not None}}
+    return {zone: both[zone] for zone in sorted(both)}
 
 
 def _reach(record: NodeRecord, heard: Reach) -> Reach:

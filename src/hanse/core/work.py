@@ -29,10 +29,28 @@ class Slo:
     """Service levels: a latency percentile from named origins, and availability."""
 
     latency_p99_us: int | None = None
-    """Upper bound on the round trip from each origin to its nearest replica plus service time."""
+    """Upper bound, at `percentile`, on the round trip from each origin to its nearest replica plus service time."""
     origins: tuple[str, ...] = ()
     """City or site names, resolved against the fabric's gazetteer."""
     availability_ppm: int | None = None
+    percentile: int = 99
+    """Share of the demand that the bound holds for, percent, 1..100."""
+    rates_milli: tuple[int, ...] = ()
+    """Demand per origin, thousandths of a request a second; empty where all origins ask alike."""
+
+    @property
+    def demanding(self) -> tuple[str, ...]:
+        """The fewest origins that carry the share of demand that the bound is for, in the order of the spec."""
+        rates = self.rates_milli or (1,) * len(self.origins)
+        needed = -(-sum(rates) * self.percentile // 100)
+        left, held = set(range(len(rates))), sum(rates)
+        # Who asks least is given up first, as long as the rest still carries the share; the last of equals first.
+        for index in sorted(left, key=lambda i: (rates[i], -i)):
+            if held - rates[index] < needed:
+                break
+            held -= rates[index]
+            left.discard(index)
+        return tuple(origin for index, origin in enumerate(self.origins) if index in left)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

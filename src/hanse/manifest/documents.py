@@ -171,9 +171,11 @@ def function_of(model: FunctionManifest, where: Where) -> FunctionDocument:
         route=Route(path=spec.route.path, host=spec.route.host),
         resources=_amount(spec.resources),
         slo=Slo(
-            latency_p99_us=latency.p99 if latency else None,
+            latency_p99_us=latency.bound[1] if latency else None,
             origins=latency.origins if latency else (),
             availability_ppm=spec.slo.availability,
+            percentile=latency.bound[0] if latency else 99,
+            rates_milli=tuple(latency.rates[name] for name in latency.origins) if latency and latency.rates else (),
         ),
         data=Data(classes=spec.data.classes, subjects=spec.data.subjects),
         sovereignty=Sovereignty(

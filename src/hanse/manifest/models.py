@@ -41,6 +41,7 @@ from hanse.manifest.quantities import (
     MemoryPrice,
     NodeMemory,
     Pue,
+    Rate,
     ResourceName,
     RoutePath,
     Share,
@@ -139,8 +140,37 @@ class ResourcesModel(_Model):
 class LatencyModel(_Model):
     """A latency target."""
 
-    p99: Latency = Field(description="Bound on the 99th percentile, from each origin to its nearest replica.")
+    p99: Latency | None = Field(
+        default=None, description="Bound for 99 % of the demand, from each origin to its nearest replica."
+    )
+    p95: Latency | None = Field(default=None, description="The same for 95 % of the demand; give one of the four.")
+    p90: Latency | None = Field(default=None, description="The same for 90 % of the demand.")
+    p50: Latency | None = Field(default=None, description="The same for half of the demand.")
     origins: tuple[Text, ...] = Field(alias="from", min_length=1, description="Cities or sites the requests come from.")
+    rates: dict[Text, Rate] = Field(
+        default_factory=dict,
+        description="Requests a second per origin; without them all ask alike. Origins that carry less than the "
+        "percentile leaves over need not be served in time.",
+    )
+
+    @property
+    def bound(self) -> tuple[int, int]:
+        """Percentile and bound in microseconds."""
+        return next((p, us) for p, us in self._bounds() if us is not None)
+
+    def _bounds(self) -> tuple[tuple[int, int | None], ...]:
+        return (99, self.p99), (95, self.p95), (90, self.p90), (50, self.p50)
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> LatencyModel:
+        problem, fix = "", ""
+        if sum(us is not None for _, us in self._bounds()) != 1:
+            problem, fix = "a latency target is one of p99, p95, p90 and p50", "give exactly one, like `p99: 40ms`"
+        elif self.rates and set(self.rates) != set(self.origins):
+            problem, fix = "rates and origins differ", "give a rate for every name in `from`, and for no other"
+        if problem:
+            raise PydanticCustomError("word", "{problem}", {"problem": problem, "fix": fix})
+        return self
 
 
 class SloModel(_Model):

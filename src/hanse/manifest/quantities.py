@@ -122,6 +122,14 @@ def _thousandths(text: str, *, what: str, example: str) -> int:
     return int(value)
 
 
+def _rate(text: str) -> int:
+    number, slash, unit = text.partition("/")
+    if not slash or unit.strip() not in ("s", "m", "h"):
+        raise UnitError(f"not a rate: {text!r}", hint="write it like `20/s`; units: /s, /m, /h")
+    per_s = _thousandths(number.strip(), what="rate", example="20/s")
+    return -(-per_s // {"s": 1, "m": 60, "h": 3_600}[unit.strip()])
+
+
 def _weight(text: str) -> int:
     return _thousandths(text, what="weight", example="1.0")
 
@@ -195,6 +203,11 @@ Cpu = Annotated[
     int,
     Quantity(units.cpu_milli, "number of cores", unit="cores, or m (thousandths)", example="250m",
              pattern=_NUMBER + "m?$", low=1, high=10**9, bounds="1m to 1,000,000 cores", is_bare_number=True),
+]  # fmt: skip
+Rate = Annotated[
+    int,
+    Quantity(_rate, "rate", unit="/s, /m, /h", example="20/s", pattern=_NUMBER + r"/\s*[smh]$", low=1, high=10**12,
+             bounds="up to 1,000,000,000/s"),
 ]  # fmt: skip
 GpuShare = Annotated[
     int,

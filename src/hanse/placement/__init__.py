@@ -17,6 +17,7 @@ from hanse.placement.planner import plan
 from hanse.placement.rehearse import Homeless, Leaving, Rehearsal, rehearse
 from hanse.placement.replan import Kept, replan
 from hanse.placement.settings import PlacementSettings
+from hanse.placement.shift import Shift, Waiting, mean_of, shift
 from hanse.placement.spending import Book, Outlook, Spent, accrued, outlook, restrained
 
 __all__ = [
@@ -35,7 +36,9 @@ __all__ = [
     "PlacementSettings",
     "PlanDifference",
     "Rehearsal",
+    "Shift",
     "Spent",
+    "Waiting",
     "WhyNot",
     "WorkloadDifference",
     "accrued",
@@ -46,11 +49,13 @@ __all__ = [
     "frontier",
     "headroom",
     "is_same",
+    "mean_of",
     "optimise",
     "outlook",
     "plan",
     "rehearse",
     "replan",
     "restrained",
+    "shift",
     "why_not",
 ]

@@ -252,10 +252,16 @@ def _latency(case: _Case) -> Iterator[Finding]:
         if workload.slo.latency_p99_us is None or identity in admitted or identity not in case.by_workload:
             continue
         nodes = [case.snapshot.fabric.nodes.get(a.node) for a in case.by_workload[identity]]
-        for origin in workload.slo.origins:
-            if not any(node is not None and _is_in_time(case, workload, origin, node) for node in nodes):
-                message = f"no replica of {identity} serves {origin} within {workload.slo.latency_p99_us} us"
-                yield Finding(rule="latency.cover", message=message, workload=identity)
+        rates = workload.slo.rates_milli or (1,) * len(workload.slo.origins)
+        late = [
+            (origin, rate)
+            for origin, rate in zip(workload.slo.origins, rates, strict=True)
+            if not any(node is not None and _is_in_time(case, workload, origin, node) for node in nodes)
+        ]
+        if sum(rate for _, rate in late) * 100 > sum(rates) * (100 - workload.slo.percentile):
+            names = ", ".join(origin for origin, _ in late)
+            message = f"no replica of {identity} serves {names} within {workload.slo.latency_p99_us} us"
+            yield Finding(rule="latency.cover", message=message, workload=identity)
 
 
 def _explanations(case: _Case) -> Iterator[Finding]:
@@ -322,7 +328,7 @@ def _node_with_a_place(case: _Case, workload: Workload, entry: Unplaced) -> Node
     is_short = explanation is None or len(assigned) < explanation.replicas_wanted
     if not is_short and workload.replicas is not None:
         return None  # The count is fixed and full: no node may take one more, whatever it would serve.
-    origins = workload.slo.origins if workload.slo.latency_p99_us is not None else ()
+    origins = workload.slo.demanding if workload.slo.latency_p99_us is not None else ()
     unserved = [o for o in origins if not any(_is_in_time(case, workload, o, node) for node in used)]
     # A count that is short is helped by any replica in time for some origin, a full one only by one for an open origin.
     helped = origins if is_short else unserved

@@ -352,7 +352,7 @@ def _allows(verdicts: Verdicts, workload: WorkloadId | None, node: NodeId) -> bo
 
 
 def _slo_origins(workload: Workload) -> tuple[str, ...]:
-    return workload.slo.origins if workload.slo.latency_p99_us is not None else ()
+    return workload.slo.demanding if workload.slo.latency_p99_us is not None else ()
 
 
 def _span(first: int, kinds: Kinds) -> Ints:
@@ -404,7 +404,8 @@ def _worst_served_us(workload: Workload, trips: Mapping[str, Ints], within: Flag
     # With an SLO a node serves the origins it reaches in time, the others are served elsewhere; without one, all.
     if not workload.slo.origins:
         return np.zeros(size, dtype=np.int64)
-    every = np.stack([trips[origin] for origin in workload.slo.origins])
+    origins = workload.slo.demanding if len(within) else workload.slo.origins
+    every = np.stack([trips[origin] for origin in origins])
     if len(within):
         served = np.where(within, every, -1).max(axis=0)
         return np.asarray(np.where(served < 0, every.min(axis=0), served))

@@ -157,8 +157,8 @@ def _latency(placing: Placing, row: int, world: World) -> Iterator[Obstacle]:
     changes: tuple[Change, ...] = ()
     if nearest != UNKNOWN_RTT_US:
         needed = -(-(nearest + world.settings.service_time_us) // 1_000) * 1_000
-        what = f"relax slo.latency.p99 of {placing.workload.id} from {format_duration(target)}"
-        what += f" to {format_duration(needed)}"
+        what = f"relax slo.latency.p{placing.workload.slo.percentile} of {placing.workload.id}"
+        what += f" from {format_duration(target)} to {format_duration(needed)}"
         changes = (Change(what=what, target="spec", allows=(world.table.ids[row],)),)
     yield Obstacle(limit="latency", reasons=(limit_reason(placing, row, Limit.LATENCY, world),), changes=changes)
 

@@ -167,7 +167,7 @@ def _more_time(placing: Placing, outcome: Outcome, codes: Codes, world: World) -
         return
     milliseconds = -(-(needed + world.settings.service_time_us) // 1_000)
     yield Change(
-        what=f"relax slo.latency.p99 of {workload.id} to {milliseconds}ms",
+        what=f"relax slo.latency.p{workload.slo.percentile} of {workload.id} to {milliseconds}ms",
         target="spec",
         allows=tuple(sorted({table.ids[row] for _, row in nearest})),
     )

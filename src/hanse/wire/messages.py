@@ -12,7 +12,7 @@ from hanse.core.geo import Place
 from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, PlanId, WorkloadId
 from hanse.core.plan import Plan
 from hanse.core.ports import LogLine, WorkloadStats
-from hanse.core.snapshot import Phase
+from hanse.core.snapshot import Phase, Series
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
 
@@ -246,6 +246,16 @@ class SpendRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     period_start_us: WallTime
     until_us: WallTime
     workloads: dict[WorkloadId, SpendRow]
+
+
+class CarbonFeed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="carbon-feed.v1", kw_only=True):
+    """A forecast of carbon intensity per grid zone, g/kWh, as somebody brought it in."""
+
+    source: str
+    error_permille: int
+    """Mean relative error, as the source states it."""
+    taken_us: WallTime
+    zones: dict[str, Series]
 
 
 class StateRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):

@@ -41,6 +41,9 @@ ACTORS = "actors"
 SPENDING = "spending"
 """What work cost this month: key is a namespace, sealed `SpendRecord` (by the controller)."""
 
+FEEDS = "feeds"
+"""Data from outside: key ``carbon``, sealed `CarbonFeed` (by the controller)."""
+
 TOKENS = "tokens"
 """Join tokens: key is the token's hash, sealed `JoinToken` (by the controller)."""
 
@@ -58,6 +61,7 @@ BUCKETS = (
     ACTIONS,
     ACTORS,
     SPENDING,
+    FEEDS,
     TOKENS,
 )
 ARTIFACTS = "artifacts"

@@ -26,8 +26,8 @@ from hanse.control.controller import Controller
 from hanse.core.ids import ControllerId, Digest
 from hanse.core.ports import ControlPorts
 from hanse.core.rng import Rng
-from hanse.core.snapshot import Reach, Snapshot
-from hanse.core.time import WallTime
+from hanse.core.snapshot import Reach, Series, Snapshot
+from hanse.core.time import HOUR_US, WallTime
 from hanse.manifest import load
 from hanse.placement import plan
 from hanse.policy import parse_packs, screen
@@ -54,6 +54,7 @@ def _snapshot() -> Snapshot:
     return Snapshot(
         at_us=NOW, fabric=fabric, workloads={triage.id: triage}, reach=dict.fromkeys(fabric.nodes, Reach.READY),
         running=(), intensity_g_per_kwh=read_intensities(), gazetteer=read_gazetteer(),
+        forecast={"DE": Series(start_us=NOW, step_us=HOUR_US, values=(300, 300, 200, 150, 150, 280))},
     )  # fmt: skip
 
 
@@ -173,6 +174,17 @@ def test_why_not_there_names_every_limit_nearest_first(run: Run, capsys: pytest.
     assert run("explain", "clinic.triage", "--why-not", "dub-1") == 0
     assert "Between clinic.triage and node dub-1, nearest first" in capsys.readouterr().out
     assert run("explain", "clinic.triage", "--why-not", "nowhere-1") == 3
+
+
+def test_the_cleanest_hours_are_told_per_legal_node(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("plan", "--shift", "2h", "--within", "6h", "--workload", "clinic.triage")
+    assert run(*asked, "-o", "json") == 0
+    said = _said(capsys)
+    assert [(one["zone"], one["g_per_kwh"]) for one in said] == [("DE", 150)]
+    assert said[0]["saved_permille"] == 500
+    assert run(*asked) == 0
+    assert "it waits: 50.0 % less than at once" in capsys.readouterr().out
+    assert run("plan", "--shift", "2h") == 2
 
 
 def test_what_contradicts_itself_is_a_usage_error(run: Run) -> None:

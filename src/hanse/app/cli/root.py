@@ -41,6 +41,7 @@ _SECTION_OF = {command.__name__: section for section, command, _ in _COMMANDS} |
     "policy": PROVE,
     "twin": PROVE,
     "catalogue": LOOK,
+    "carbon": LOOK,
 }
 
 
@@ -78,4 +79,5 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
 app.add_typer(twin.app, name="twin")
 app.add_typer(catalogue.app, name="catalogue")
+app.add_typer(planning.carbon, name="carbon")
 app.add_typer(processes.app, name="controller", hidden=True)

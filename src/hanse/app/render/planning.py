@@ -14,7 +14,7 @@ from hanse.app.render import quantities as q
 from hanse.app.render.explanation import reason_lines, refusal
 from hanse.app.render.style import BAD, FAINT, GOOD, WARN, heading, line, stack, table
 from hanse.app.render.submission import nodes_difference
-from hanse.control.planning import ChangeView, ExitView, FrontierAnswer, PlanAnswer
+from hanse.control.planning import ChangeView, ExitView, FrontierAnswer, PlanAnswer, ShiftView
 from hanse.core.units import format_resource
 from hanse.placement import Capacity, Free, Headroom, WhyNot
 
@@ -140,6 +140,16 @@ def svg(of: FrontierAnswer) -> str:
         "cross: the plan in force</text>"
         '<text x="20" y="190" transform="rotate(-90 20 190)" text-anchor="middle">CO2e per month</text></svg>\n'
     )
+
+
+def shifts(of: Sequence[ShiftView]) -> Group:
+    """Per node: when, how clean, and why."""
+    made = table("NODE", "ZONE", "WHEN (UTC)", "g/kWh", "AT ONCE", "SAVED", "WHY", right=("g/kWh", "AT ONCE", "SAVED"))
+    for one in of:
+        when = ", ".join(f"{q.moment(start)[:-3]} to {q.moment(end)[6:-3]}" for start, end in one.runs)
+        saved = f"{one.saved_permille / 10:.1f} %"
+        made.add_row(one.node, one.zone, when, str(one.g_per_kwh), str(one.g_per_kwh_now), saved, one.why)
+    return stack(made if of else Text("no node that may take it has a forecast that reaches so far"))
 
 
 def capacity(of: Capacity) -> Group:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.table import Table
 from rich.text import Text
@@ -134,6 +134,14 @@ def gap(objective: int, bound: int | None) -> str:
     if objective <= bound:
         return "0 %"
     return f"{100 * (objective - bound) / bound:.1f} %" if bound > 0 else q.NOTHING
+
+
+def grid(rows: Mapping[str, int | None]) -> Table:
+    """Grid zones and their intensity."""
+    made = table("ZONE", "g CO2e/kWh", right=("g CO2e/kWh",))
+    for zone, grams in rows.items():
+        made.add_row(zone, q.NOTHING if grams is None else str(grams))
+    return made
 
 
 def top(rows: Iterable[TopRow]) -> Table:
