@@ -134,11 +134,11 @@ def build_api(
     app.state.token = token
     secured = [Depends(authenticated)]
     app.include_router(policy_router(controller), dependencies=secured)
-    app.include_router(attest_router(Appraising(controller, service, ports)))
     app.include_router(ledger_router(controller), dependencies=secured)
     app.include_router(cosigners_router(controller), dependencies=secured)
     app.include_router(open_router(controller))
     app.include_router(plan_router(controller), dependencies=secured)
+    app.include_router(attest_router(Appraising(controller, service, ports)))
 
     @app.get("/api/v1/health")
     async def health() -> dict[str, bool]:

@@ -275,6 +275,35 @@ class Client:
         }
         return self._ask("POST", "/api/v1/tokens", TokenMade, json=body)
 
+    # --- plans: questions that change nothing ---
+
+    def plan_preview(self, files: Sequence[tuple[str, str]] = ()) -> PlanAnswer:
+        """What the global solver would change now, or with these manifests. Raises ApiError ``manifest.invalid``."""
+        body = {"files": [{"name": name, "text": text} for name, text in files]}
+        return self._ponder("/api/v1/plan/preview", PlanAnswer, body)
+
+    def plan_without(self, parts: Sequence[tuple[str, str]]) -> ExitView:
+        """Rehearse an exit of operators, sites, countries. Raises ApiError ``not_found``."""
+        return self._ponder(
+            "/api/v1/plan/without", ExitView, {"without": [{"kind": kind, "name": name} for kind, name in parts]}
+        )
+
+    def plan_frontier(self, prices_eur_per_t: Sequence[int] = ()) -> FrontierAnswer:
+        """Money against carbon, at these prices of a tonne or at the usual ones."""
+        body = {"carbon_prices_eur_per_t": list(prices_eur_per_t)} if prices_eur_per_t else {}
+        return self._ponder("/api/v1/plan/frontier", FrontierAnswer, body)
+
+    def capacity(self) -> Capacity:
+        """What the fabric could still take, and what limits it."""
+        return self._ask("GET", "/api/v1/capacity", Capacity, timeout=PONDER_TIMEOUT_S)
+
+    def why_not(self, namespace: str, name: str, node: str) -> WhyNot:
+        """Every limit between a workload and a node, nearest first. Raises ApiError ``not_found``."""
+        return self._get(f"/api/v1/workloads/{namespace}/{name}/why-not/{node}", WhyNot)
+
+    def _ponder(self, path: str, kind: type[T], body: Mapping[str, Any]) -> T:
+        return self._ask("POST", path, kind, json=body, is_idempotent=True, timeout=PONDER_TIMEOUT_S)
+
     # --- attestation ---
 
     def attested(self) -> tuple[AttestedView, ...]:
@@ -314,35 +343,6 @@ class Client:
     def remove_anchor(self, name: str) -> None:
         """Believe a maker's root no longer. Raises ApiError ``not_found``."""
         self._ask("DELETE", f"/api/v1/attest/anchors/{name}", dict[str, str])
-
-    # --- plans: questions that change nothing ---
-
-    def plan_preview(self, files: Sequence[tuple[str, str]] = ()) -> PlanAnswer:
-        """What the global solver would change now, or with these manifests. Raises ApiError ``manifest.invalid``."""
-        body = {"files": [{"name": name, "text": text} for name, text in files]}
-        return self._ponder("/api/v1/plan/preview", PlanAnswer, body)
-
-    def plan_without(self, parts: Sequence[tuple[str, str]]) -> ExitView:
-        """Rehearse an exit of operators, sites, countries. Raises ApiError ``not_found``."""
-        return self._ponder(
-            "/api/v1/plan/without", ExitView, {"without": [{"kind": kind, "name": name} for kind, name in parts]}
-        )
-
-    def plan_frontier(self, prices_eur_per_t: Sequence[int] = ()) -> FrontierAnswer:
-        """Money against carbon, at these prices of a tonne or at the usual ones."""
-        body = {"carbon_prices_eur_per_t": list(prices_eur_per_t)} if prices_eur_per_t else {}
-        return self._ponder("/api/v1/plan/frontier", FrontierAnswer, body)
-
-    def capacity(self) -> Capacity:
-        """What the fabric could still take, and what limits it."""
-        return self._ask("GET", "/api/v1/capacity", Capacity, timeout=PONDER_TIMEOUT_S)
-
-    def why_not(self, namespace: str, name: str, node: str) -> WhyNot:
-        """Every limit between a workload and a node, nearest first. Raises ApiError ``not_found``."""
-        return self._get(f"/api/v1/workloads/{namespace}/{name}/why-not/{node}", WhyNot)
-
-    def _ponder(self, path: str, kind: type[T], body: Mapping[str, Any]) -> T:
-        return self._ask("POST", path, kind, json=body, is_idempotent=True, timeout=PONDER_TIMEOUT_S)
 
     # --- policy: questions that change nothing ---
 

@@ -20,7 +20,7 @@ from hanse.control.lease import LeaseKeeper
 from hanse.control.liveness import Liveness
 from hanse.control.mirror import Mirror
 from hanse.control.mirroring import Mirroring
-from hanse.control.pipeline import Pipeline
+from hanse.control.pipeline import TIME_PASSES, Pipeline
 from hanse.control.state import WATCHED, FabricState
 from hanse.control.state_anchor import StateAnchor
 from hanse.control.witness import Witness
@@ -223,7 +223,7 @@ class Controller:
 
     async def _round(self) -> None:
         self._wake.clear()
-        trigger = "; ".join(self._triggers) or "time passes"
+        trigger = "; ".join(self._triggers) or TIME_PASSES
         self._triggers = []
         if not self.lease.is_leader():
             return

@@ -66,9 +66,9 @@ def stated_days(state: FabricState) -> Mapping[str, str]:
 def _screening(controller: Controller, workload: WorkloadId, at: Snapshot) -> Screening:
     if workload not in at.workloads:
         raise NotFound(f"no workload {workload}", hint="see `hanse get workloads`")
-    pipeline = controller.pipeline
+    packs, guardrails = controller.pipeline.rules(at)
     only = {workload: at.workloads[workload]}
-    return screen(only, at.fabric, pipeline.packs, at.at_us, pipeline.cache, guardrails=controller.config.guardrails)
+    return screen(only, at.fabric, packs, at.at_us, controller.pipeline.cache, guardrails=guardrails)
 
 
 def _dated(reason: Reason, stated: Mapping[str, str]) -> Reason:

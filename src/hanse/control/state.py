@@ -19,6 +19,7 @@ from hanse.control.liveness import Liveness
 from hanse.core.errors import HanseError, SignatureError
 from hanse.core.fabric import Attested, Fabric, Node, Operator, Resources, Site
 from hanse.core.ids import InstanceId, NodeId, OperatorId, SiteId, WorkloadId
+from hanse.core.layer import Policy
 from hanse.core.ports import Entry
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import MonoTime, WallTime
@@ -208,6 +209,12 @@ class FabricState:
         records = self.specs().values()
         return {r.operator.id: r.operator for r in records if r.operator is not None and not r.is_deleted}
 
+    def policies(self) -> tuple[Policy, ...]:
+        """Accepted layers of rules, in id order."""
+        records = self.specs().values()
+        found = [r.policy for r in records if r.policy is not None and not r.is_deleted]
+        return tuple(sorted(found, key=lambda policy: policy.id))
+
     def fabric(self) -> Fabric:
         """Sites, operators, and the enrolled nodes whose site and operator are known, in id order."""
         sites, operators, attested = self.sites(), self.operators(), self.attested()
@@ -286,6 +293,7 @@ def snapshot(
         intensity_g_per_kwh=config.intensity_g_per_kwh,
         rtt_us=config.rtt_us,
         gazetteer=config.gazetteer,
+        policies=state.policies(),
     )
     return within_budgets(at, state.book(), config.placement)
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from hanse.core.fabric import Fabric
 from hanse.core.geo import Place, modelled_rtt_us
 from hanse.core.ids import InstanceId, NodeId, SiteId, WorkloadId
+from hanse.core.layer import Policy
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
 
@@ -67,6 +68,8 @@ class Snapshot:
     """Measured round trips; pairs that are missing are modelled."""
     gazetteer: Mapping[str, Place] = field(default_factory=dict)
     """Named origins of demand that are not sites."""
+    policies: tuple[Policy, ...] = ()
+    """Layers of rules that were accepted, in id order."""
 
     def round_trip_us(self, origin: str, site: SiteId) -> int | None:
         """Round trip from a named origin (site id, city of a site, gazetteer entry) to a site, or None if unknown."""

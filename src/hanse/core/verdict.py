@@ -7,6 +7,9 @@ from typing import Protocol
 
 from hanse.core.ids import NodeId, WorkloadId
 
+DENIED_BECAUSE = "verdict.denied-because"
+"""Subject of the fact by which a denial says what changed when it turned: a fact, a rule, a date, the spec."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactRead:
@@ -30,6 +33,8 @@ class Reason:
     cite: str
     message: str
     facts: tuple[FactRead, ...] = ()
+    within_us: int | None = None
+    """Within which time what this rule denies where it runs must be gone; None leaves it to the domain's limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

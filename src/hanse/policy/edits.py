@@ -182,14 +182,8 @@ def _evidence(case: Case, paths: set[str], packs: PackSet) -> Iterator[Edit]:
     if any(path.startswith("resource.attested") for path in paths):
         where = f"{case.operator.id}'s nodes in {case.site.country}"
         what = f"have {where} attested by a hardware TPM 2.0 or a TEE, and matching a reference of the domain"
-        touches = frozenset({"resource.attested"})
-        yield Edit(
-            what=what,
-            who=Who.OPERATOR,
-            touches=touches,
-            apply=_attested(case, best_evidence(packs.reads)),
-            operator=case.operator.id,
-        )
+        touches, apply = frozenset({"resource.attested"}), _attested(case, best_evidence(packs.reads))
+        yield Edit(what=what, who=Who.OPERATOR, touches=touches, apply=apply, operator=case.operator.id)
 
 
 def _certificates(case: Case, denying: tuple[Rule, ...], facts: FactsNow) -> Iterator[Edit]:

@@ -61,7 +61,8 @@ def reasons_for(
 
 def _of_rule(rule: Rule, question: Question, values: Mapping[str, str]) -> Reason:
     message = rule.message.format_map(values)
-    return Reason(rule=rule.id, cite=rule.cite, message=message, facts=facts_read(rule, question))
+    facts = facts_read(rule, question)
+    return Reason(rule=rule.id, cite=rule.cite, message=message, facts=facts, within_us=rule.within_us)
 
 
 def _of_wrapper(id_: str, answer: evaluate.Answer, question: Question, packs: PackSet) -> Reason:

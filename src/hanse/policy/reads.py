@@ -98,6 +98,25 @@ def reads_of(template: pst.Template) -> Reads:
     )  # fmt: skip
 
 
+def could_err(template: pst.Template) -> Iterator[str]:
+    """Tell what of a policy that keeps to the schema could still err when it is asked, each in a few words.
+
+    The validator proves types, and that what may be missing is asked for first; it does not bound numbers and does not
+    know which entities there are.
+    """
+    for node in _walk(template):
+        match node:
+            case pst.BinaryOp(op="add" | "sub" | "mul" | "offset" | "duration_since"):
+                yield f"arithmetic ({node.op}) may overflow"
+            case pst.UnaryOp(op="neg"):
+                yield "a negation may overflow"
+            case pst.GetAttr(base=base) if _path(base) is None:
+                for named in (one for one in _walk(base) if isinstance(one, pst.EntityLit)):
+                    yield f"it reads an attribute of {named.value.type}::{named.value.id!r}, which may not be there"
+            case _:
+                pass
+
+
 def _bases(template: pst.Template) -> Iterator[object]:
     """Expressions of which only an attribute is used."""
     for node in _walk(template):

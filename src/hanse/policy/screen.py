@@ -13,7 +13,7 @@ from types import MappingProxyType
 from hanse.core.fabric import Fabric
 from hanse.core.ids import Digest, NodeId, OperatorId, WorkloadId
 from hanse.core.time import WallTime
-from hanse.core.verdict import Change, Verdict
+from hanse.core.verdict import DENIED_BECAUSE, Change, FactRead, Verdict
 from hanse.core.work import Workload
 from hanse.policy.changes import DeniedKind, nearest_changes
 from hanse.policy.classes import NodeKinds, WorkKinds, node_kinds, work_kinds
@@ -90,6 +90,8 @@ class Screening:
     subjects: Mapping[WorkloadId, Subject] = field(repr=False)
     objects: Mapping[NodeId, Object] = field(repr=False)
     rules: Mapping[str, Rule] = field(repr=False)
+    turned: Mapping[tuple[WorkloadId, NodeId], tuple[str, ...]] = field(default_factory=dict)
+    """Of running pairs that lost their ground: what changed when they did (`hanse.policy.causes`)."""
 
     def of(self, workload: WorkloadId, node: NodeId) -> Verdict:
         """The verdict for one pair, with reasons. Raises KeyError for a pair that was not screened."""
@@ -99,9 +101,12 @@ class Screening:
             workload=self.workloads[workload], node=found, site=self.fabric.site_of(found),
             operator=self.fabric.operator_of(found), operators=self.fabric.operators, facts=self.facts,
         )  # fmt: skip
+        reasons = reasons_for(answer, question, self.packs, self.rules, self.subjects[workload].packs)
+        because = tuple(FactRead(subject=DENIED_BECAUSE, value=one) for one in self.turned.get((workload, node), ()))
+        if because and not answer.is_allowed:
+            reasons = tuple(replace(reason, facts=(*reason.facts, *because)) for reason in reasons)
         return Verdict(
-            workload=workload, node=node, is_allowed=answer.is_allowed,
-            reasons=reasons_for(answer, question, self.packs, self.rules, self.subjects[workload].packs),
+            workload=workload, node=node, is_allowed=answer.is_allowed, reasons=reasons,
             valid_until_us=valid_until(question, regimes_of(self.packs, self.subjects[workload].packs)),
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ import msgspec
 from hanse.core.fabric import Attested, Gpus, Node, Operator, Resources, Site
 from hanse.core.geo import Place
 from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, PlanId, WorkloadId
+from hanse.core.layer import Policy
 from hanse.core.plan import Plan
 from hanse.core.ports import LogLine, WorkloadStats
 from hanse.core.snapshot import Phase
@@ -25,6 +26,7 @@ class SpecRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="s
     workload: Workload | None = None
     operator: Operator | None = None
     site: Site | None = None
+    policy: Policy | None = None
     is_deleted: bool = False
 
 

@@ -82,7 +82,10 @@ async def _no_component(_: bytes) -> tuple[str, list[str]]:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run one command against the real routes over a fabric of two nodes."""
     files = read_packs()
-    pipeline = SimpleNamespace(packs=parse_packs(files), cache=None, snapshot=_snapshot, current_plan=_no_plan)
+    packs = parse_packs(files)
+    pipeline = SimpleNamespace(
+        packs=packs, cache=None, snapshot=_snapshot, current_plan=_no_plan, rules=lambda _: (packs, ())
+    )
     accepted = SimpleNamespace(accepted_us=NOW - 9 * 86_400_000_000)
     state = SimpleNamespace(specs=lambda: {"operator.nimbus": accepted}, nodes=dict)
     controller = SimpleNamespace(config=SimpleNamespace(packs=files, guardrails=()), pipeline=pipeline, state=state)

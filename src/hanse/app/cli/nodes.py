@@ -190,9 +190,9 @@ def join(
     mesh: MeshOption,
     substrate: SubstrateOption = None,
     owner_policy: PolicyOption = None,
+    resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
-    resource: ResourceOption = None,
 ) -> None:
     """Join a domain with this machine and serve until Ctrl-C. Later starts need `hanse node run` and no token."""
     from hanse.app.cli.processes import JoinArguments, run_node_process
@@ -208,8 +208,8 @@ def join(
         substrate=substrate,
         owner_policy=owner_policy,
         joining=joining,
-        tpm=_tpm(tpm, tpm_issuers),
         resources=tuple(resource or ()),
+        tpm=_tpm(tpm, tpm_issuers),
     )
 
 
@@ -224,9 +224,9 @@ def run(
     compiled: Annotated[Path | None, typer.Option(help="Cache of compiled components.", hidden=True)] = None,
     substrate: SubstrateOption = None,
     owner_policy: PolicyOption = None,
+    resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
-    resource: ResourceOption = None,
 ) -> None:
     """Start a node that has joined before; it needs nobody to serve its own work."""
     from hanse.app.cli.processes import run_node_process
@@ -241,8 +241,8 @@ def run(
         substrate=substrate,
         owner_policy=owner_policy,
         joining=None,
-        tpm=_tpm(tpm, tpm_issuers),
         resources=tuple(resource or ()),
+        tpm=_tpm(tpm, tpm_issuers),
     )
 
 

@@ -85,8 +85,8 @@ def run_node_process(
     substrate: str | None,
     owner_policy: Path | None,
     joining: JoinArguments | None,
-    tpm: TpmArguments | None = None,
     resources: Sequence[str] = (),
+    tpm: TpmArguments | None = None,
 ) -> None:
     """Run one node in the foreground, joining first if it must.
 

@@ -11,19 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from hanse.app.cli import (
-    attest,
-    audit,
-    catalogue,
-    fabric,
-    looking,
-    nodes,
-    planning,
-    policy,
-    processes,
-    twin,
-    working,
-)
+from hanse.app.cli import attest, audit, catalogue, fabric, looking, nodes, planning, policy, processes, twin, working
 
 START, WORK, LOOK, PROVE = "Start", "Work", "Look", "Operate and prove"
 
