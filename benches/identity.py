@@ -96,6 +96,8 @@ async def _storm(authority: Authority, count: int, entropy: SystemEntropy, clock
         ledger=cast(Any, None),
         signer=controller,
         ledger_signers=(),
+        witness_signers=(),
+        mirror_signers=(),
     )
     config = ControlConfig(id=ControllerId("c"), domain=DOMAIN, api_url="", nats_urls=(), packs=read_packs())
     state = FabricState(trusted={controller.key_id: controller.public_key})

@@ -21,6 +21,9 @@ import msgspec
 
 from hanse.app.context import Context
 from hanse.control.cosigning import CosigningView
+from hanse.control.known_logs import LogView
+from hanse.control.mirror import MirroredView
+from hanse.control.mirroring import MirroringView
 from hanse.control.state_anchor import StateHealth
 from hanse.control.supposing import PackView
 from hanse.control.views import (
@@ -37,7 +40,6 @@ from hanse.control.views import (
     WorkloadDetail,
     WorkloadView,
 )
-from hanse.control.witness import WitnessedView
 from hanse.core.errors import HanseError
 from hanse.core.ids import Digest
 from hanse.policy import PolicyDiff
@@ -296,13 +298,45 @@ class Client:
         """Cosign another domain's log from now on; returns its origin."""
         return self._ask("PUT", "/api/v1/witness/logs", dict[str, str], json={"policy": policy})["origin"]
 
-    def witnessed_logs(self) -> tuple[WitnessedView, ...]:
+    def witnessed_logs(self) -> tuple[LogView, ...]:
         """Logs of other domains that this domain cosigns."""
-        return self._get("/api/v1/witness/logs", tuple[WitnessedView, ...])
+        return self._get("/api/v1/witness/logs", tuple[LogView, ...])
 
     def witness_keys(self) -> list[str]:
         """The verifier keys of this domain as a witness."""
         return self._get("/api/v1/witness/keys", list[str])
+
+    def settle_alarm(self, url: str) -> bool:
+        """Drop the alarm of a witness or mirror; False where there was none."""
+        return self._ask("DELETE", "/api/v1/ledger/alarms", dict[str, bool], params={"url": url})["settled"]
+
+    def forgive_split(self, origin: str) -> bool:
+        """Drop the evidence of a split view of another domain's log; False where there was none."""
+        return self._ask("DELETE", "/api/v1/witness/splits", dict[str, bool], params={"origin": origin})["settled"]
+
+    def mirrors(self) -> MirroringView:
+        """Where copies of this domain's ledger are kept."""
+        return self._get("/api/v1/ledger/mirrors", MirroringView)
+
+    def use_mirrors(self, policy: str, bundle_pem: str) -> None:
+        """Keep copies at these mirrors from now on."""
+        self._ask("PUT", "/api/v1/ledger/mirrors", dict[str, str], json={"policy": policy, "bundle_pem": bundle_pem})
+
+    def mirror_log(self, policy: str) -> str:
+        """Mirror another domain's log from now on; returns its origin."""
+        return self._ask("PUT", "/api/v1/mirror/logs", dict[str, str], json={"policy": policy})["origin"]
+
+    def mirrored_logs(self) -> tuple[MirroredView, ...]:
+        """Logs of other domains that are mirrored here."""
+        return self._get("/api/v1/mirror/logs", tuple[MirroredView, ...])
+
+    def mirror_keys(self) -> list[str]:
+        """The verifier keys of this domain as a mirror."""
+        return self._get("/api/v1/mirror/keys", list[str])
+
+    def ledger_gap_proof(self, since: bytes) -> bytes:
+        """Proof that nothing lies between an older checkpoint and the newest but the entries it shows."""
+        return self._send("POST", "/api/v1/ledger/gap-proofs", content=since).content
 
     def ledger_entries(self, after: int, limit: int) -> list[dict[str, Any]]:
         """Entries of the ledger from an index on, decoded."""

@@ -7,24 +7,27 @@ under its key with the reason, so that an operator sees it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import msgspec
 
+from hanse.attest import Anchor, AppraisalRecord, Appraiser, Reference
 from hanse.control.config import ControlConfig
 from hanse.control.liveness import Liveness
 from hanse.core.errors import HanseError, SignatureError
-from hanse.core.fabric import Fabric, Operator, Site
+from hanse.core.fabric import Attested, Fabric, Node, Operator, Site
 from hanse.core.ids import InstanceId, NodeId, OperatorId, SiteId, WorkloadId
 from hanse.core.layer import Policy
 from hanse.core.ports import Entry
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import MonoTime, WallTime
 from hanse.core.work import Workload
+from hanse.identity.join import JoinToken
 from hanse.wire import envelope
 from hanse.wire.messages import (
     ActionRecord,
+    Attestation,
     NodeRecord,
     Order,
     PlanRecord,
@@ -34,16 +37,31 @@ from hanse.wire.messages import (
     RouteRecord,
     SpecRecord,
 )
-from hanse.wire.subjects import ACTIONS, NODES, ORDERS, PLANS, PRESENCE, REPORTS, REVOCATIONS, ROUTES, SPECS, TRUST
+from hanse.wire.subjects import (
+    ACTIONS,
+    APPRAISAL,
+    ATTESTED,
+    NODES,
+    ORDERS,
+    PLANS,
+    PRESENCE,
+    REPORTS,
+    REVOCATIONS,
+    ROUTES,
+    SPECS,
+    TOKENS,
+    TRUST,
+)
 
 _M = TypeVar("_M", bound=msgspec.Struct)
 
 SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
-    TRUST: Revocations, ACTIONS: ActionRecord,
+    TRUST: Revocations, ACTIONS: ActionRecord, APPRAISAL: AppraisalRecord, ATTESTED: Attestation,
+    TOKENS: JoinToken,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
-WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS)
+WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, APPRAISAL, ATTESTED, TOKENS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +161,26 @@ class FabricState:
         """The committed plan's record."""
         return self.messages(PLANS, PlanRecord).get("current")
 
+    def references(self) -> dict[str, Reference]:
+        """Reference values by name."""
+        records = self.messages(APPRAISAL, AppraisalRecord).values()
+        return {r.reference.name: r.reference for r in records if r.reference is not None and not r.is_deleted}
+
+    def anchors(self) -> dict[str, Anchor]:
+        """Anchors of makers, those built in left out, by name."""
+        records = self.messages(APPRAISAL, AppraisalRecord).values()
+        return {r.anchor.name: r.anchor for r in records if r.anchor is not None and not r.is_deleted}
+
+    def appraiser(self, life_us: int) -> Appraiser:
+        """What evidence is held against now."""
+        return Appraiser(
+            anchors=tuple(self.anchors().values()), references=tuple(self.references().values()), life_us=life_us
+        )
+
+    def attested(self) -> dict[NodeId, Attested]:
+        """What the verifier last found out about each node, ended or not."""
+        return {NodeId(key): record.attested for key, record in self.messages(ATTESTED, Attestation).items()}
+
     def revocations(self) -> Revocations | None:
         """The published list of nodes that no longer count; None before the first revocation."""
         return self.messages(TRUST, Revocations).get(REVOCATIONS)
@@ -173,9 +211,9 @@ class FabricState:
 
     def fabric(self) -> Fabric:
         """Sites, operators, and the enrolled nodes whose site and operator are known, in id order."""
-        sites, operators = self.sites(), self.operators()
+        sites, operators, attested = self.sites(), self.operators(), self.attested()
         nodes = {
-            key: record.node
+            key: _with_evidence(record.node, attested.get(key))
             for key, record in self.nodes().items()
             if record.node.site in sites and record.node.operator in operators
         }
@@ -203,6 +241,10 @@ class FabricState:
         if isinstance(message, Presence | Report) and message.node != node:
             raise SignatureError(f"{bucket}/{key} speaks for node {message.node}")
         return message
+
+
+def _with_evidence(node: Node, attested: Attested | None) -> Node:
+    return node if attested is None else replace(node, attested=attested)
 
 
 def snapshot(

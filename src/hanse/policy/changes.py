@@ -89,7 +89,7 @@ class _World:
         self.by_name = holders_by_name(fabric.operators)
         subject = subject_of(workload, packs, facts, guardrails, packs.reads)
         self.cedar = Cedar(packs, facts)
-        self.rules = RuleByRule(packs, self.cedar, subject.packs)
+        self.rules = RuleByRule(packs, self.cedar, subject.packs, facts.now)
         self.in_force = packs.rules_of(subject.packs)
         self._works: dict[tuple[str, ...], Work] = {(): Work(subject, {})}
         self._runs: dict[tuple[OperatorId, tuple[str, ...]], Run] = {}
@@ -110,7 +110,7 @@ class _World:
         if run is None:
             run = self._runs[case.operator.id, theirs] = Run(self.operator(edited), {})
         if place is None:
-            node = object_under(edited.node, edited.site, run.entity, self.packs.reads).node
+            node = object_under(edited.node, edited.site, run.entity, self.packs.reads, self.facts.now).node
             place = self._places[case.node.id, theirs] = Place(edited.node, edited.site, node, {})
         return work, run, place
 
@@ -121,7 +121,8 @@ class _World:
 
     def whole(self, case: Case) -> tuple[Subject, Object]:
         """A case as Cedar is asked it whole."""
-        return self.subject(case), object_under(case.node, case.site, self.operator(case), self.packs.reads)
+        op = self.operator(case)
+        return self.subject(case), object_under(case.node, case.site, op, self.packs.reads, self.facts.now)
 
     def operator(self, case: Case) -> Entity:
         """The operator of a case, to Cedar. Its holders are those of the fabric: an edit changes one operator only."""

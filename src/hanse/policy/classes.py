@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from hanse.core.fabric import Fabric, Node, Site
 from hanse.core.ids import Digest, NodeId, SiteId, WorkloadId
+from hanse.core.time import WallTime
 from hanse.core.work import Workload
 from hanse.policy.entities import kind_of_node, kind_of_work
 from hanse.policy.reads import Reads
@@ -75,7 +76,15 @@ class NodeKinds:
     nodes: Mapping[NodeId, Node] = field(repr=False)
     sites: Mapping[SiteId, Site] = field(repr=False)
     reads: Reads = field(repr=False)
+    now: WallTime
+    next_us: WallTime | None
+    """When something attested of a node ends next: until then the kinds hold."""
     kinds: Kinds[NodeId] = field(repr=False)
+
+    def holds(self, fabric: Fabric, reads: Reads, now: WallTime) -> bool:
+        """Tell whether this is how the nodes would be sorted at `now`."""
+        is_time = self.now <= now and (self.next_us is None or now < self.next_us)
+        return is_time and self.reads == reads and self.nodes == fabric.nodes and self.sites == fabric.sites
 
 
 def work_kinds(workloads: Mapping[WorkloadId, Workload], reads: Reads, last: WorkKinds | None) -> WorkKinds:
@@ -86,12 +95,14 @@ def work_kinds(workloads: Mapping[WorkloadId, Workload], reads: Reads, last: Wor
     return WorkKinds(workloads=workloads, reads=reads, kinds=found)
 
 
-def node_kinds(fabric: Fabric, reads: Reads, last: NodeKinds | None) -> NodeKinds:
+def node_kinds(fabric: Fabric, reads: Reads, now: WallTime, last: NodeKinds | None) -> NodeKinds:
     """Sort nodes into kinds, or find that they are those of the `last` sorting. Operators play no part yet."""
-    if last is not None and last.reads == reads and last.nodes == fabric.nodes and last.sites == fabric.sites:
+    if last is not None and last.holds(fabric, reads, now):
         return last
-    found = _kinds((id_, kind_of_node(n, fabric.site_of(n), reads)) for id_, n in sorted(fabric.nodes.items()))
-    return NodeKinds(nodes=fabric.nodes, sites=fabric.sites, reads=reads, kinds=found)
+    found = _kinds((id_, kind_of_node(n, fabric.site_of(n), reads, now)) for id_, n in sorted(fabric.nodes.items()))
+    ends = (WallTime(n.attested.until_us) for n in fabric.nodes.values() if n.attested is not None)
+    ahead = min((at for at in ends if at > now), default=None)
+    return NodeKinds(nodes=fabric.nodes, sites=fabric.sites, reads=reads, now=now, next_us=ahead, kinds=found)
 
 
 def _kinds(members: Iterable[tuple[K, Hashable]]) -> Kinds[K]:

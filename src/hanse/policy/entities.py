@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from hanse.core.fabric import Node, Operator, Site
+from hanse.core.fabric import Attested, Node, Operator, Site, Trust
 from hanse.core.ids import CountryCode, Digest, OperatorId
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
@@ -90,16 +90,17 @@ def object_of(
     reads: Reads,
 ) -> Object:
     """Describe a node and its operator to Cedar."""
-    return object_under(node, site, operator_entity(operator, operators, facts, reads), reads)
+    return object_under(node, site, operator_entity(operator, operators, facts, reads), reads, facts.now)
 
 
-def object_under(node: Node, site: Site, op: Entity, reads: Reads) -> Object:
-    """Describe a node to Cedar whose operator was described already."""
+def object_under(node: Node, site: Site, op: Entity, reads: Reads, now: WallTime) -> Object:
+    """Describe a node to Cedar as it is at `now`, whose operator was described already."""
     attrs: dict[str, Any] = {
         "location": _ref("Jurisdiction", site.country),
         "operator": op["uid"],
         "tier": node.tier.value,
         "grade": int(node.grade),
+        "attested": attested_attrs(attested_at(node, now)),
     }
     parents = [_ref("Site", site.id)] if reads.names_type("Site") else []
     read = _read(attrs, reads, "resource")
@@ -144,11 +145,39 @@ def kind_of_work(work: Workload, reads: Reads) -> tuple[object, ...]:
     return identity, work.namespace, work.data.classes, work.data.subjects, *demands
 
 
-def kind_of_node(node: Node, site: Site, reads: Reads) -> tuple[object, ...]:
+def attested_at(node: Node, now: WallTime) -> Attested | None:
+    """What is attested of a node at `now`; what has ended says nothing."""
+    found = node.attested
+    return None if found is None or found.until_us <= now else found
+
+
+def attested_attrs(of: Attested | None) -> dict[str, Any]:
+    """An attestation as rules see it."""
+    vector = {} if of is None else of.vector
+    return {
+        **{kind: of is not None and of.kind == kind for kind in ("tpm", "tdx", "sgx", "snp")},
+        "origin": "none" if of is None else of.origin.value,
+        "status": Trust.NONE.value if of is None else of.status.value,
+        "identity": vector.get("instance-identity", 0),
+        "configuration": vector.get("configuration", 0),
+        "executables": vector.get("executables", 0),
+        "hardware": vector.get("hardware", 0),
+        "references": [] if of is None else list(of.references),
+        "advisories": [] if of is None else list(of.advisories),
+    }
+
+
+def kind_of_node(node: Node, site: Site, reads: Reads, now: WallTime) -> tuple[object, ...]:
     """Sort nodes into kinds that surely are one object, as long as each operator is one operator."""
     if reads.names_type("Node") or reads.names_type("Site"):
         return (node.id,)
-    return site.country, node.operator, node.tier, node.grade
+    known = attested_at(node, now)
+    shown = (
+        ()
+        if known is None
+        else (known.kind, known.origin, known.status, known.references, known.advisories, *sorted(known.vector.items()))
+    )
+    return site.country, node.operator, node.tier, node.grade, shown
 
 
 def law_entities(facts: FactsNow) -> list[Entity]:

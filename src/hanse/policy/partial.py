@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from hanse.core.fabric import Node, Site
+from hanse.core.time import WallTime
 from hanse.policy.entities import Entity, Object, Subject, object_under
 from hanse.policy.evaluate import DEFAULT_DENY, ERROR_RULE, UNKNOWN_PACK, Answer, Cedar, Ruleset, ruleset
 from hanse.policy.packs import PackSet
@@ -57,8 +58,9 @@ Case = tuple[Work, Run, Place]
 class RuleByRule:
     """Answers rule by rule; everything it keeps is derived from what it was given."""
 
-    def __init__(self, packs: PackSet, cedar: Cedar, names: tuple[str, ...]) -> None:
+    def __init__(self, packs: PackSet, cedar: Cedar, names: tuple[str, ...], now: WallTime) -> None:
         """`names` are the packs that may be in force; edits only take packs away."""
+        self._now = now
         self._reads = packs.reads
         self._cedar = cedar
         self._rules = packs.rules_of(names)
@@ -161,7 +163,7 @@ class RuleByRule:
         return self._rulesets[at]
 
     def _object(self, run: Run, place: Place) -> Object:
-        return object_under(place.node, place.site, run.entity, self._reads)
+        return object_under(place.node, place.site, run.entity, self._reads, self._now)
 
 
 def _paths(rule: Rule) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:

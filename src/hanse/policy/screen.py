@@ -159,7 +159,7 @@ def screen(
     check_guardrails(packs, guardrails)
     facts = _facts(packs, now, cache)
     works = work_kinds(workloads, packs.reads, None if cache is None else cache.works)
-    nodes = node_kinds(fabric, packs.reads, None if cache is None else cache.nodes)
+    nodes = node_kinds(fabric, packs.reads, now, None if cache is None else cache.nodes)
     rules = digest_of([packs.digest, guardrails])
     is_known = cache is not None and (cache.rules, cache.facts.digest) == (rules, facts.digest) and cache.works is works
     subjects = cache.subjects if cache is not None and is_known else _subjects(works, packs, facts, guardrails)
@@ -175,7 +175,7 @@ def screen(
         subjects=dict(zip(works.kinds.ids, map(subjects.__getitem__, works.kinds.kind_of), strict=True)),
         objects=dict(zip(nodes.kinds.ids, map(objects.__getitem__, nodes.kinds.kind_of), strict=True)),
         digest=digest_of([packs.digest, facts.digest, *classes]),
-        next_change_us=_next_change(facts, fabric),
+        next_change_us=_next_change(facts, fabric, nodes.next_us),
         cache=VerdictCache(
             facts=facts, answers=MappingProxyType(answers), cedar=cedar, rules=rules, works=works, subjects=subjects,
             nodes=nodes, lists=MappingProxyType(lists),
@@ -248,7 +248,8 @@ def valid_until(question: Question, regimes: frozenset[str]) -> WallTime | None:
     ]
     ahead = boundaries((*facts.facts.memberships, *decisions, *concerned))
     expiries = [split_certificate(c)[1] for c in question.operator.certificates]
-    return min((at for at in (*ahead, *expiries) if at is not None and at > facts.now), default=None)
+    evidence = None if question.node.attested is None else WallTime(question.node.attested.until_us)
+    return min((at for at in (*ahead, *expiries, evidence) if at is not None and at > facts.now), default=None)
 
 
 def _subjects(works: WorkKinds, packs: PackSet, facts: FactsNow, guardrails: tuple[str, ...]) -> tuple[Subject, ...]:
@@ -269,7 +270,7 @@ def _objects(nodes: NodeKinds, fabric: Fabric, packs: PackSet, facts: FactsNow) 
         if node.operator not in described:
             operator = fabric.operator_of(node)
             described[node.operator] = operator_entity(operator, fabric.operators, facts, packs.reads, by_name)
-        found.append(object_under(node, fabric.site_of(node), described[node.operator], packs.reads))
+        found.append(object_under(node, fabric.site_of(node), described[node.operator], packs.reads, facts.now))
     return tuple(found)
 
 
@@ -290,11 +291,11 @@ def _answers(
     return dict(rows), len(missing)
 
 
-def _next_change(facts: FactsNow, fabric: Fabric) -> WallTime | None:
+def _next_change(facts: FactsNow, fabric: Fabric, evidence_us: WallTime | None) -> WallTime | None:
     expiries = [
         until
         for operator in fabric.operators.values()
         for until in (split_certificate(c)[1] for c in operator.certificates)
         if until is not None and until > facts.now
     ]
-    return min([*expiries, *([facts.next_us] if facts.next_us is not None else [])], default=None)
+    return min((at for at in (*expiries, facts.next_us, evidence_us) if at is not None), default=None)

@@ -198,6 +198,8 @@ class TwinFabric:
             ledger=machine.ledger,
             signer=self.domain.controller,
             ledger_signers=self.domain.ledger,
+            witness_signers=self.domain.witness,
+            mirror_signers=self.domain.mirror,
         )
         controller = build_control(ports, self.config_of(machine.name), self.domain.authority)
         self.controllers[machine.name] = controller

@@ -14,7 +14,7 @@ from hanse.ledger.checkpoint import Checkpoint, parse_checkpoint
 from hanse.ledger.cosignature import verify_lines
 from hanse.ledger.edge import Edge, grow, leaf_of
 from hanse.ledger.note import parse
-from hanse.ledger.statement import Decision, OrderIssued, ReceiptTaken
+from hanse.ledger.predicates import Decision, OrderIssued, ReceiptTaken
 from hanse.ledger.tiles import BUCKET, CHECKPOINT_KEY, WIDTH, bundle_at, decode_bundle
 from hanse.twin.domain import TwinDomain
 from hanse.twin.world import Violation, World
