@@ -69,11 +69,11 @@ class OrderIssued(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     artifact: Digest
     issued_us: WallTime
     expires_us: WallTime
-    attested: str = ""
-    """What was attested of the node then, for example ``tpm affirming (simulated)``; left out if nothing was."""
     reason: str = ""
     """Why: for work that lost its ground the rule that denies it, and the fact, rule or date that turned it. Absent in
     entries of old."""
+    attested: str = ""
+    """What was attested of the node then, for example ``tpm affirming (simulated)``; left out if nothing was."""
 
 
 class ReceiptTaken(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -125,6 +125,7 @@ def order(sealed: bytes, signer: Signer) -> bytes:
         artifact=message.workload.artifact,
         issued_us=message.issued_us,
         expires_us=message.expires_us,
+        reason=message.reason,
         attested="" if message.attested is None else message.attested.label,
     )
     return seal_statement(f"order/{message.instance}/{message.generation}", digest, predicate, signer)

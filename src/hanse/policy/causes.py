@@ -14,7 +14,7 @@ from hanse.core.ids import NodeId, WorkloadId
 from hanse.core.time import to_datetime
 from hanse.policy.control import holders_by_name
 from hanse.policy.diff import Pair, fact_changes, rule_changes
-from hanse.policy.entities import split_certificate
+from hanse.policy.entities import attested_at, split_certificate
 from hanse.policy.screen import Screening, guardrails_for
 
 
@@ -58,6 +58,12 @@ def _of_the_place(before: Screening, after: Screening, node: NodeId) -> Iterator
     for name in ("site", "operator", "tier", "grade"):
         if getattr(was, name) != getattr(is_, name):
             yield f"node/{node}.{name} = {getattr(is_, name)}"
+    shown = attested_at(was, before.facts.now), attested_at(is_, after.facts.now)
+    told = ["nothing" if one is None else one.label for one in shown]
+    if shown[1] is None and shown[0] is not None and was == is_:
+        yield f"node/{node}.attested ended"
+    elif told[0] != told[1]:
+        yield f"node/{node}.attested = {told[1]}"
     if before.fabric.site_of(was).country != after.fabric.site_of(is_).country:
         yield f"site/{is_.site}.country = {after.fabric.site_of(is_).country}"
 

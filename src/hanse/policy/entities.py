@@ -94,7 +94,7 @@ def object_of(
 
 
 def object_under(node: Node, site: Site, op: Entity, reads: Reads, now: WallTime) -> Object:
-    """Describe a node to Cedar whose operator was described already."""
+    """Describe a node to Cedar as it is at `now`, whose operator was described already."""
     attrs: dict[str, Any] = {
         "location": _ref("Jurisdiction", site.country),
         "operator": op["uid"],

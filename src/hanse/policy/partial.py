@@ -60,6 +60,7 @@ class RuleByRule:
 
     def __init__(self, packs: PackSet, cedar: Cedar, names: tuple[str, ...], now: WallTime) -> None:
         """`names` are the packs that may be in force; edits only take packs away."""
+        self._now = now
         self._reads = packs.reads
         self._cedar = cedar
         self._now = now

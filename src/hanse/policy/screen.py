@@ -175,7 +175,7 @@ def screen(
         subjects=dict(zip(works.kinds.ids, map(subjects.__getitem__, works.kinds.kind_of), strict=True)),
         objects=dict(zip(nodes.kinds.ids, map(objects.__getitem__, nodes.kinds.kind_of), strict=True)),
         digest=digest_of([packs.digest, facts.digest, *classes]),
-        next_change_us=_next_change(facts, fabric),
+        next_change_us=_next_change(facts, fabric, nodes.next_us),
         cache=VerdictCache(
             facts=facts, answers=MappingProxyType(answers), cedar=cedar, rules=rules, works=works, subjects=subjects,
             nodes=nodes, lists=MappingProxyType(lists),
@@ -292,16 +292,11 @@ def _answers(
     return dict(rows), len(missing)
 
 
-def _next_change(facts: FactsNow, fabric: Fabric) -> WallTime | None:
+def _next_change(facts: FactsNow, fabric: Fabric, evidence_us: WallTime | None) -> WallTime | None:
     expiries = [
         until
         for operator in fabric.operators.values()
         for until in (split_certificate(c)[1] for c in (*operator.certificates, *operator.verified))
         if until is not None and until > facts.now
     ]
-    expiries += [
-        WallTime(node.attested.until_us)
-        for node in fabric.nodes.values()
-        if node.attested is not None and node.attested.until_us > facts.now
-    ]
-    return min([*expiries, *([facts.next_us] if facts.next_us is not None else [])], default=None)
+    return min((at for at in (*expiries, facts.next_us, evidence_us) if at is not None), default=None)

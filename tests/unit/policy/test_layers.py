@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from hanse.core.fabric import Fabric
 from hanse.core.layer import Policy
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
+from hanse.manifest import load
 from hanse.policy import PackSet, PolicyError, check_policy, in_force, screen
 
 HEAD = '@id("house.{name}")\n@cite("house rule 1")\n@message("{{node}} stands in {{country}}")\n'
@@ -94,6 +96,28 @@ def test_a_wrong_policy_is_refused_at_its_line(
     assert why in f"{caught.value} {caught.value.hint}"
     assert caught.value.context == {"file": "house.yaml", "line": line}
     assert caught.value.hint
+
+
+def test_the_example_of_a_policy_is_accepted_and_binds_its_namespace_only(packs: PackSet, now: WallTime) -> None:
+    file = Path(__file__).parents[3] / "examples" / "policies" / "clinic.yaml"
+    [document] = load([(file.name, file.read_text())]).policies
+    check_policy(document.policy, file.name, document.line_before_rules, packs, now)
+    laid, guardrails = in_force(packs, [document.policy], ())
+    assert guardrails == ("clinic:gdpr", "clinic:clinic.house")
+    [rule] = laid.packs["clinic.house"].rules
+    assert (rule.id, rule.within_us) == ("clinic.house.no-edge", 3_600_000_000)
+
+
+def test_the_line_of_a_wrong_rule_is_that_of_the_manifest(packs: PackSet, now: WallTime) -> None:
+    file = Path(__file__).parents[3] / "examples" / "policies" / "clinic.yaml"
+    text = file.read_text().replace("resource.tier", "resource.colour")
+    [document] = load([(file.name, text)]).policies
+    with pytest.raises(PolicyError) as caught:
+        check_policy(document.policy, file.name, document.line_before_rules, packs, now)
+    assert caught.value.context == {
+        "file": "clinic.yaml",
+        "line": text.splitlines().index('    @id("house.no-edge")') + 1,
+    }
 
 
 def test_a_policy_named_like_a_pack_is_refused(packs: PackSet, now: WallTime) -> None:

@@ -183,7 +183,7 @@ def test_the_schema_of_placement_has_nothing_that_a_placement_changes() -> None:
     assert attributes["Workload"] <= {
         "namespace", "regimes", "subjects", "seal", "control_exclude", "location_only", "grade",
     }  # fmt: skip
-    assert attributes["Node"] <= {"location", "operator", "tier", "grade", *MEASURED}
+    assert attributes["Node"] <= {"location", "operator", "tier", "grade", "attested", *MEASURED}
     assert re.search(r"action place.*context: \{\}", SCHEMA_TEXT)
 
 
