@@ -7,7 +7,7 @@ between the snapshot and the finished decision nothing is awaited.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -18,20 +18,24 @@ from hanse.control.improving import Think, look_for_better, pays
 from hanse.control.liveness import Liveness
 from hanse.control.state import FabricState, snapshot
 from hanse.core.errors import ConflictError, HanseError
-from hanse.core.ids import ordinal_of
+from hanse.core.ids import NodeId, WorkloadId, ordinal_of
 from hanse.core.plan import Assignment, Plan
 from hanse.core.ports import ControlPorts, Entry
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.time import WallTime
 from hanse.placement import Finding, accrued, audit, plan
-from hanse.policy import PackSet, Screening, VerdictCache, screen
+from hanse.policy import PackSet, Screening, VerdictCache, in_force, screen, turned
 from hanse.rollout import Hold, Start, Step, Stop, next_steps
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import Order, PlanBody, PlanRecord, RouteRecord
 from hanse.wire.subjects import ORDERS, PLANS, REPORTS, REVOCATIONS, ROUTES, SPECS, SPENDING, TRUST, instance_key
 
 log = structlog.get_logger("control")
+
+
+TIME_PASSES = "time passes"
+"""The trigger of a round that nothing but the clock began."""
 
 
 class LeaseLost(HanseError):
@@ -67,13 +71,21 @@ def decide(
     *,
     now: WallTime,
     trigger: str,
+    last: Screening | None = None,
     proposal: Plan | None = None,
 ) -> Decision:
     """Screen, plan and audit. The parent stands unless the new plan differs from it in what runs where.
 
-    `proposal` is what the global solver found; it is taken where it pays (`hanse.control.improving`).
+    `last` is the screening that the parent was made on, where it is known: what lost its ground since then says why,
+    in the plan's trigger and in the reasons of each denied place. `proposal` is what the global solver found; it is
+    taken where it pays (`hanse.control.improving`).
     """
-    verdicts = screen(at.workloads, at.fabric, packs, now, cache, guardrails=config.guardrails)
+    laid, guardrails = in_force(packs, at.policies, config.guardrails)
+    verdicts = screen(at.workloads, at.fabric, laid, now, cache, guardrails=guardrails)
+    lost = turned(last, verdicts, running_pairs(at))
+    verdicts = replace(verdicts, turned=lost)
+    fresh_causes = sorted({one for pair, why in lost.items() for one in why if last and pair not in last.turned})
+    trigger = "; ".join([*([trigger] if trigger != TIME_PASSES or not fresh_causes else []), *fresh_causes])
     fresh = plan(
         at,
         verdicts,
@@ -112,6 +124,7 @@ class Pipeline:
         self._may_act = may_act
         self.cache: VerdictCache | None = None
         """Verdicts by class of the last screening, shared with the API's previews."""
+        self._last: Screening | None = None
         self._plan: Plan | None = None
         self.proposal: Plan | None = None
         """What the global solver found; the next round takes or drops it."""
@@ -120,8 +133,12 @@ class Pipeline:
 
     @property
     def packs(self) -> PackSet:
-        """The rules in force."""
+        """The packs of this domain, without the policies that were submitted to it."""
         return self._packs
+
+    def rules(self, at: Snapshot) -> tuple[PackSet, tuple[str, ...]]:
+        """The rules in force and what binds which namespace, submitted policies included."""
+        return in_force(self._packs, at.policies, self._config.guardrails)
 
     def snapshot(self) -> Snapshot:
         """Freeze what is known now."""
@@ -160,10 +177,11 @@ class Pipeline:
             return  # these orders enter the ledger before anything follows from them
         at = self.snapshot()
         decision = decide(
-            at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger, proposal=self.proposal
-        )
+            at, parent, self._packs, self.cache, self._config,
+            now=at.at_us, trigger=trigger, last=self._last, proposal=self.proposal,
+        )  # fmt: skip
         self.proposal = None
-        self.cache = decision.verdicts.cache
+        self.cache, self._last = decision.verdicts.cache, decision.verdicts
         if decision.findings:
             first = decision.findings[0]
             raise PlanRejected(
@@ -328,6 +346,12 @@ class Pipeline:
             await self._ports.store.delete(bucket, key, self._state.revision(bucket, key) or None)
         except ConflictError:
             return  # it was written again meanwhile: the watch brings it, the next round looks at it
+
+
+def running_pairs(at: Snapshot) -> tuple[tuple[WorkloadId, NodeId], ...]:
+    """What is meant to run where, in order."""
+    wanted = {(one.workload, one.node) for one in at.running if one.is_wanted and one.workload in at.workloads}
+    return tuple(sorted(wanted))
 
 
 def _substance(of: Plan) -> tuple[object, ...]:

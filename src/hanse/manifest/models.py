@@ -54,7 +54,7 @@ from hanse.manifest.quantities import (
 )
 
 API_VERSION = "hanse.dev/v1"
-LATER_KINDS = ("Service", "Job", "Model", "Training", "Dataset", "Stream", "Policy")
+LATER_KINDS = ("Service", "Job", "Model", "Training", "Dataset", "Stream")
 """Kinds of the design that this version does not run."""
 
 Level = Annotated[int, Field(ge=0, le=4)]
@@ -418,6 +418,31 @@ class NodeSpec(_Model):
     price: PriceModel = Field(description="What its owner asks.")
     power: PowerModel = Field(description="What it draws.")
     grade: Level = Field(default=1, description="Grade of its own facts, 0 claimed to 4 attested.")
+    evidence: Literal["none", "tpm"] = Field(
+        default="none",
+        description="Evidence it gives when it joins and from then on; `hanse up` gives such a node a software TPM.",
+    )
+
+
+class PolicyMetadata(_Model):
+    """Name of a policy, and whom it binds."""
+
+    name: Label = Field(description="Name; the id of each of its rules begins with it and a dot.")
+    namespace: Label | None = Field(
+        default=None, description="Namespace whose workloads it binds; without it the domain: every namespace."
+    )
+
+
+class PolicySpec(_Model):
+    """What holds for whatever it binds, whatever the specs say. It can only narrow."""
+
+    about: Text = Field(description="What it is for, in a sentence.")
+    packs: tuple[Label, ...] = Field(default=(), description="Packs of rules that it binds, for example `gdpr`.")
+    rules: str = Field(
+        default="",
+        description="Rules of its own in Cedar, forbids only, each with `@id`, `@cite` and `@message`; "
+        "`@within` says within which time what they deny must be gone where it runs.",
+    )
 
 
 class FunctionManifest(_Model):
@@ -456,10 +481,20 @@ class NodeManifest(_Model):
     spec: NodeSpec = Field(description="Where it stands, who runs it, what it offers.")
 
 
-KINDS: dict[str, type[FunctionManifest | OperatorManifest | SiteManifest | NodeManifest]] = {
+class PolicyManifest(_Model):
+    """A layer of rules: guardrails of the domain, or of one namespace."""
+
+    api_version: Literal["hanse.dev/v1"] = Field(description="Version of this format.")
+    kind: Literal["Policy"] = Field(description="Kind of document.")
+    metadata: PolicyMetadata = Field(description="Name, and whom it binds.")
+    spec: PolicySpec = Field(description="What holds.")
+
+
+KINDS: dict[str, type[FunctionManifest | OperatorManifest | SiteManifest | NodeManifest | PolicyManifest]] = {
     "Function": FunctionManifest,
     "Operator": OperatorManifest,
     "Site": SiteManifest,
     "Node": NodeManifest,
+    "Policy": PolicyManifest,
 }
 """Kinds this version reads, in the order of the reference page."""

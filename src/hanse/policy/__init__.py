@@ -5,10 +5,13 @@ Screening, Screening --diff--> what would change; suppositions --impact--> what 
 """
 
 from hanse.policy.cases import CaseResult, check_packs
+from hanse.policy.causes import causes, turned
 from hanse.policy.control import control_reach
 from hanse.policy.diff import PolicyDiff, Turn, Uprooted, diff
+from hanse.policy.entities import attested_at
 from hanse.policy.errors import FactError, PolicyError
 from hanse.policy.impact import Supposition, World, impact, parse_supposition
+from hanse.policy.layers import check_policy, in_force
 from hanse.policy.order import parse_owner_policy, screen_order
 from hanse.policy.packs import PackSet, parse_packs
 from hanse.policy.satisfiable import DeadEnd, countries_that_could_do, dead_ends
@@ -27,16 +30,21 @@ __all__ = [
     "Uprooted",
     "VerdictCache",
     "World",
+    "attested_at",
+    "causes",
     "check_packs",
+    "check_policy",
     "control_reach",
     "countries_that_could_do",
     "dead_ends",
     "diff",
     "guardrails_for",
     "impact",
+    "in_force",
     "parse_owner_policy",
     "parse_packs",
     "parse_supposition",
     "screen",
     "screen_order",
+    "turned",
 ]

@@ -13,7 +13,20 @@ from dataclasses import dataclass
 
 import msgspec
 
-from hanse.core.fabric import Grade, Node, Operator, Parent, Power, Price, Resources, Site, Tier
+from hanse.core.fabric import (
+    Attested,
+    Grade,
+    Node,
+    Operator,
+    Origin,
+    Parent,
+    Power,
+    Price,
+    Resources,
+    Site,
+    Tier,
+    Trust,
+)
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, workload_id
 from hanse.core.verdict import Verdict
@@ -30,6 +43,18 @@ class CaseHolder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     country: str
     share_permille: int = 1_000
     veto: bool = False
+
+
+class CaseAttested(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is attested of the node in a case."""
+
+    kind: str
+    origin: Origin = Origin.HARDWARE
+    executables: int = 0
+    hardware: int = 2
+    references: tuple[str, ...] = ("case",)
+    advisories: tuple[str, ...] = ()
+    until: datetime.date = datetime.date.max
 
 
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -56,6 +81,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     certificates: tuple[str, ...] = ()
     operator_grade: int = 1
     node_grade: int = 1
+    attested: CaseAttested | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +146,16 @@ def _place(case: Case) -> tuple[Site, Operator, Node]:
     node = Node(
         id=NodeId("node"), site=site.id, operator=operator.id, tier=Tier.CORE, capacity=Resources(),
         price=Price(cpu_core_hour_microeur=0, memory_gib_hour_microeur=0), power=Power(idle_mw=0, per_core_mw=0),
-        grade=Grade(case.node_grade),
+        grade=Grade(case.node_grade), attested=None if case.attested is None else _attested(case.attested),
     )  # fmt: skip
     return site, operator, node
+
+
+def _attested(given: CaseAttested) -> Attested:
+    worst = max(given.executables, given.hardware)
+    status = Trust.CONTRAINDICATED if worst >= 96 else Trust.WARNING if worst >= 32 else Trust.AFFIRMING
+    vector = {"instance-identity": 2, "configuration": 2, "executables": given.executables, "hardware": given.hardware}
+    return Attested(
+        kind=given.kind, origin=given.origin, status=status, vector=vector, claims={}, references=given.references,
+        advisories=given.advisories, since_us=0, until_us=at_midnight(given.until),
+    )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from hanse.app.cli import audit, catalogue, fabric, looking, nodes, planning, policy, processes, twin, working
+from hanse.app.cli import attest, audit, catalogue, fabric, looking, nodes, planning, policy, processes, twin, working
 
 START, WORK, LOOK, PROVE = "Start", "Work", "Look", "Operate and prove"
 
@@ -38,6 +38,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
 _SECTION_OF = {command.__name__: section for section, command, _ in _COMMANDS} | {
     "node": PROVE,
     "audit": PROVE,
+    "attest": PROVE,
     "policy": PROVE,
     "twin": PROVE,
     "catalogue": LOOK,
@@ -76,6 +77,7 @@ for _, _command, _short in _COMMANDS:
     app.command(short_help=_short)(_command)
 app.add_typer(nodes.app, name="node")
 app.add_typer(audit.app, name="audit")
+app.add_typer(attest.app, name="attest")
 app.add_typer(policy.app, name="policy")
 app.add_typer(twin.app, name="twin")
 app.add_typer(catalogue.app, name="catalogue")
