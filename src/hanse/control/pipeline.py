@@ -24,7 +24,7 @@ from hanse.core.ports import ControlPorts, Entry
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.time import WallTime
-from hanse.placement import Finding, accrued, audit, plan
+from hanse.placement import Finding, Kept, accrued, audit, is_same, replan
 from hanse.policy import PackSet, Screening, VerdictCache, in_force, screen, turned
 from hanse.rollout import Hold, Start, Step, Stop, next_steps
 from hanse.wire import canonical, envelope
@@ -60,6 +60,11 @@ class Decision:
     plan: Plan
     is_new: bool
     findings: tuple[Finding, ...]
+    kept: Kept | None
+    """For the next decision, which takes it over; None where that has to begin anew."""
+    packs: PackSet
+    guardrails: tuple[str, ...]
+    """The domain's own, before the layers of the snapshot were laid over them."""
 
 
 def decide(
@@ -72,21 +77,28 @@ def decide(
     now: WallTime,
     trigger: str,
     last: Screening | None = None,
+    before: Decision | None = None,
     proposal: Plan | None = None,
 ) -> Decision:
     """Screen, plan and audit. The parent stands unless the new plan differs from it in what runs where.
 
-    `last` is the screening that the parent was made on, where it is known: what lost its ground since then says why,
-    in the plan's trigger and in the reasons of each denied place. `proposal` is what the global solver found; it is
-    taken where it pays (`hanse.control.improving`).
+    `before` is the last decision of whoever decides again and again: where nothing changed since that anything here
+    reads, its plan stands without a look at policy or placement; else its plan is taken on from where it stood. `last`
+    is the screening that the parent was made on, where it is known: what lost its ground since then says why, in the
+    plan's trigger and in the reasons of each denied place. `proposal` is what the global solver found; it is taken
+    where it pays (`hanse.control.improving`).
     """
+    if before is not None and proposal is None and _stands(before, at, parent, packs, config, now=now):
+        return replace(before, snapshot=at, is_new=False, findings=())
     laid, guardrails = in_force(packs, at.policies, config.guardrails)
     verdicts = screen(at.workloads, at.fabric, laid, now, cache, guardrails=guardrails)
     lost = turned(last, verdicts, running_pairs(at))
     verdicts = replace(verdicts, turned=lost)
     fresh_causes = sorted({one for pair, why in lost.items() for one in why if last and pair not in last.turned})
     trigger = "; ".join([*([trigger] if trigger != TIME_PASSES or not fresh_causes else []), *fresh_causes])
-    fresh = plan(
+    # A proposal is weighed against a whole plan: one that answered an event looked for no gain.
+    fresh, kept = replan(
+        before.kept if before is not None and proposal is None else None,
         at,
         verdicts,
         parent,
@@ -96,11 +108,48 @@ def decide(
         settings=config.placement,
     )
     if proposal is not None and pays(proposal, fresh, config.placement):
-        fresh = proposal
+        return _taken(proposal, at, verdicts, packs=packs, guardrails=config.guardrails)
     is_new = parent is None or _substance(fresh) != _substance(parent)
     chosen = fresh if is_new or parent is None else parent
     findings = audit(chosen, at, verdicts) if is_new else ()
-    return Decision(snapshot=at, verdicts=verdicts, plan=chosen, is_new=is_new, findings=findings)
+    return Decision(
+        snapshot=at,
+        verdicts=verdicts,
+        plan=chosen,
+        is_new=is_new,
+        findings=findings,
+        kept=kept.adopted(chosen),
+        packs=packs,
+        guardrails=config.guardrails,
+    )
+
+
+def _taken(
+    proposal: Plan, at: Snapshot, verdicts: Screening, *, packs: PackSet, guardrails: tuple[str, ...]
+) -> Decision:
+    """The proposal as the decision; what was kept describes another plan."""
+    return Decision(
+        snapshot=at, verdicts=verdicts, plan=proposal, is_new=True, findings=audit(proposal, at, verdicts), kept=None,
+        packs=packs, guardrails=guardrails,
+    )  # fmt: skip
+
+
+def _stands(
+    before: Decision, at: Snapshot, parent: Plan | None, packs: PackSet, config: ControlConfig, *, now: WallTime
+) -> bool:
+    """Tell whether deciding again would read what the last decision read."""
+    verdicts = before.verdicts
+    is_dated = verdicts.next_change_us is not None and verdicts.next_change_us <= now
+    return (
+        before.plan is parent
+        and before.kept is not None
+        and before.packs is packs
+        and before.guardrails == config.guardrails
+        and before.snapshot.policies == at.policies
+        and not is_dated
+        and not before.kept.is_due(now)
+        and is_same(before.snapshot, at)
+    )
 
 
 class Pipeline:
@@ -126,6 +175,8 @@ class Pipeline:
         """Verdicts by class of the last screening, shared with the API's previews."""
         self._last: Screening | None = None
         self._plan: Plan | None = None
+        self._decision: Decision | None = None
+        """The last decision, from which the next one goes on."""
         self.proposal: Plan | None = None
         """What the global solver found; the next round takes or drops it."""
         self.holds: tuple[Hold, ...] = ()
@@ -176,9 +227,10 @@ class Pipeline:
         if parent is not None and await self._restore_orders(parent):
             return  # these orders enter the ledger before anything follows from them
         at = self.snapshot()
+        before, self._decision = self._decision, None
         decision = decide(
-            at, parent, self._packs, self.cache, self._config,
-            now=at.at_us, trigger=trigger, last=self._last, proposal=self.proposal,
+            at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger,
+            before=before, last=self._last, proposal=self.proposal,
         )  # fmt: skip
         self.proposal = None
         self.cache, self._last = decision.verdicts.cache, decision.verdicts
@@ -190,6 +242,7 @@ class Pipeline:
             )
         if decision.is_new:
             await self._commit(decision.plan)
+        self._decision = decision
         steps = next_steps(decision.plan, at, at.workloads, limits=self._config.rollout, now=at.at_us)
         await self._order(steps, decision.plan, at)
         await self._publish_routes(at)

@@ -301,9 +301,9 @@ def snapshot(
         intensity_g_per_kwh=_intensity(feed, config.intensity_g_per_kwh, now),
         rtt_us=config.rtt_us,
         gazetteer=config.gazetteer,
+        policies=state.policies(),
         forecast={} if feed is None else feed.zones,
         forecast_error_permille=0 if feed is None else feed.error_permille,
-        policies=state.policies(),
     )
     return within_budgets(at, state.book(), config.placement)
 

@@ -68,7 +68,10 @@ class Operator:
     """SEAL level 0..4 per objective: strategic, legal, data, operational, supply, technology, security,
     environment. A missing objective counts as 0."""
     certificates: tuple[str, ...] = ()
+    """As the operator states them, ``name`` or ``name@YYYY-MM-DD``: as good as `grade` says."""
     grade: Grade = Grade.CLAIMED
+    verified: tuple[str, ...] = ()
+    """Certificates whose credential was verified, ``name@YYYY-MM-DD``: of grade 2 each, whatever `grade` says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -234,6 +234,7 @@ def operator_of(model: OperatorManifest) -> Operator:
         ),
         seal=spec.seal.levels(),
         certificates=spec.certificates,
+        verified=spec.verified,
         grade=Grade(spec.grade),
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -58,6 +58,7 @@ LATER_KINDS = ("Service", "Job", "Model", "Training", "Dataset", "Stream")
 """Kinds of the design that this version does not run."""
 
 Level = Annotated[int, Field(ge=0, le=4)]
+VerifiedCertificate = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}@\d{4}-\d{2}-\d{2}$")]
 
 
 class _Model(BaseModel):
@@ -334,6 +335,9 @@ class OperatorSpec(_Model):
     seal: SealModel = Field(default_factory=SealModel, description="SEAL level per objective; missing counts as 0.")
     certificates: tuple[Text, ...] = Field(default=(), description="Certificates held, for example `ISO 27001`.")
     grade: Level = Field(default=0, description="Grade of these facts, 0 claimed to 4 attested.")
+    verified: tuple[VerifiedCertificate, ...] = Field(
+        default=(), description="Certificates that `hanse credential verify` verified, `bsi-c5@2027-03-31`."
+    )
 
 
 class PlaceModel(_Model):

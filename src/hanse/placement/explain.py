@@ -122,7 +122,7 @@ def limit_reason(placing: Placing, row: int, limit: Limit, world: World, whose: 
         case Limit.BUDGET:
             cite, message = f"budget{of}", _budget_message(placing, row, table)
         case Limit.POLICY | Limit.NONE:
-            total = int(placing.feasibility.scores.total_microeur[row])
+            total = placing.feasibility.scores.at(row, 0).total_microeur
             cite = f"score on node {node}"
             message = f"node {node} may take it, at {euro(total)} a month, and is next in line"
     return Reason(rule=f"placement.{limit.label or 'score'}", cite=cite, message=message)
@@ -202,7 +202,7 @@ def _candidate(placing: Placing, outcome: Outcome, world: World, *, row: int, li
 
 def _not_chosen(placing: Placing, outcome: Outcome, row: int, moving: int, table: NodeTable) -> Reason:
     node = table.ids[row]
-    total = int(placing.feasibility.scores.total_microeur[row]) + moving
+    total = placing.feasibility.scores.at(row, 0).total_microeur + moving
     dearest = int(outcome.totals_microeur.max(initial=0))
     if total > dearest or not len(outcome.rows):
         message = f"node {node} may take it, but scores {euro(total - dearest)} a month more than the dearest chosen"
@@ -292,7 +292,7 @@ def _there(table: NodeTable, vector: Ints, needed: Resources | None = None) -> R
 
 
 def _latency_message(placing: Placing, row: int, world: World) -> str:
-    trips = {origin: int(trip[row]) for origin, trip in placing.feasibility.trips_us.items()}
+    trips = {origin: placing.feasibility.trip_us(origin, row) for origin in placing.feasibility.trips_us}
     nearest = min(trips, key=lambda origin: (trips[origin], origin))
     target = format_duration(placing.workload.slo.latency_p99_us or 0)
     if trips[nearest] == UNKNOWN_RTT_US:

@@ -86,7 +86,7 @@ def _obstacles(placing: Placing, outcome: Outcome, row: int, world: World) -> It
 
 def _dearer(placing: Placing, outcome: Outcome, row: int, world: World) -> Obstacle:
     node, rows = world.table.ids[row], np.array([row], dtype=np.int64)
-    total = int(placing.feasibility.scores.total_microeur[row] + moving_costs(placing, rows, world.settings)[0])
+    total = int((placing.feasibility.scores.totals_microeur(rows) + moving_costs(placing, rows, world.settings))[0])
     dearest = int(outcome.totals_microeur.max(initial=0))
     wanted = "replica is" if outcome.wanted == 1 else "replicas are"
     message = f"node {node} may take it: {outcome.wanted} {wanted} wanted, and the places chosen score better"
@@ -151,9 +151,9 @@ def _lacks_model(placing: Placing, row: int, world: World) -> bool:
 def _latency(placing: Placing, row: int, world: World) -> Iterator[Obstacle]:
     target = placing.workload.slo.latency_p99_us
     feasibility = placing.feasibility
-    if target is None or feasibility.reach_masks[int(feasibility.mask_of_row[row])]:
+    if target is None or feasibility.reach_masks[int(feasibility.mask_of_kind[feasibility.scores.kind[row]])]:
         return
-    nearest = min(int(trips[row]) for trips in feasibility.trips_us.values())
+    nearest = min(feasibility.trip_us(origin, row) for origin in feasibility.trips_us)
     changes: tuple[Change, ...] = ()
     if nearest != UNKNOWN_RTT_US:
         needed = -(-(nearest + world.settings.service_time_us) // 1_000) * 1_000

@@ -15,7 +15,7 @@ from hanse.placement.feasible import Codes, Feasibility, Limit
 from hanse.placement.score import moving_microeur
 from hanse.placement.settings import PlacementSettings
 from hanse.placement.standing import Standing
-from hanse.placement.table import Ints, NodeTable, Room
+from hanse.placement.table import Ints, NodeTable, Room, among
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,15 +75,15 @@ def moving_costs(placing: Placing, rows: Ints, settings: PlacementSettings) -> I
     """What starting on each row costs: nothing for a first placement and where it is settled already."""
     if not placing.standing.has_any:
         return np.zeros(len(rows), dtype=np.int64)
-    costs = moving_microeur(placing.feasibility.scores.total_microeur[rows], settings)
-    costs[np.isin(rows, placing.kept)] = settings.moving_floor_microeur
-    costs[np.isin(rows, placing.settled)] = 0
+    costs = moving_microeur(placing.feasibility.scores.totals_microeur(rows), settings)
+    costs[among(rows, placing.kept)] = settings.moving_floor_microeur
+    costs[among(rows, placing.settled)] = 0
     return costs
 
 
 def totals_microeur(placing: Placing, rows: Ints, settings: PlacementSettings) -> Ints:
     """The scores that candidates are compared by, moving included."""
-    return np.asarray(placing.feasibility.scores.total_microeur[rows] + moving_costs(placing, rows, settings))
+    return np.asarray(placing.feasibility.scores.totals_microeur(rows) + moving_costs(placing, rows, settings))
 
 
 def limits_now(placing: Placing, room: Room) -> Codes:

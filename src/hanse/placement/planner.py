@@ -28,12 +28,13 @@ from hanse.placement.outcome import Outcome, Placing, World, limits_now, totals_
 from hanse.placement.preempt import displace
 from hanse.placement.settings import DEFAULT_SETTINGS, PlacementSettings
 from hanse.placement.standing import Standing, standings
-from hanse.placement.table import Ints, NodeTable, Room, full_room, node_table
+from hanse.placement.table import Ints, NodeTable, Room, among, full_room, node_table
 from hanse.placement.unplaced import unplaced
 from hanse.wire.canonical import digest_of
 
 _CHUNK = 256
-_NOTHING = Standing()
+NOTHING = Standing()
+"""Shared by all workloads that have nothing yet."""
 _NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 
 
@@ -64,6 +65,7 @@ class Run:
     """One planning run: the world, what is to be placed, and in which turn."""
 
     world: World
+    screening: Screen
     placings: tuple[Placing, ...]
     """In workload id order."""
     queue: Sequence[Sequence[Placing]]
@@ -77,7 +79,7 @@ def prepare(
     table = node_table(snapshot, unknown_zone_g_per_kwh=settings.unknown_zone_g_per_kwh)
     screening = screen(snapshot, verdicts, table, settings)
     standing = standings(snapshot, parent, now=now, settings=settings)
-    placings = tuple(_placing(snapshot.workloads[w], screening, standing) for w in sorted(snapshot.workloads))
+    placings = tuple(placing_of(snapshot.workloads[w], screening, standing.get(w)) for w in sorted(snapshot.workloads))
     world = World(
         snapshot=snapshot,
         verdicts=verdicts,
@@ -87,7 +89,7 @@ def prepare(
         table=table,
         room=full_room(table),
     )
-    run = Run(world=world, placings=placings, queue=_in_turn(placings))
+    run = Run(world=world, screening=screening, placings=placings, queue=_in_turn(placings))
     for placing in (one for group in run.queue for one in group):
         for row in placing.kept.tolist():
             world.room.hold(row, placing.workload, placing.standing.devices.get(table.ids[row], ()))
@@ -99,14 +101,15 @@ def plan_digest(draft: Plan) -> str:
     return digest_of(replace(draft, id=PlanId(""))).removeprefix("sha256:")
 
 
-def _placing(workload: Workload, screening: Screen, standing: Mapping[WorkloadId, Standing]) -> Placing:
-    table, has = screening.table, standing.get(workload.id)
+def placing_of(workload: Workload, screening: Screen, has: Standing | None) -> Placing:
+    """Make one workload ready to be placed, with what it already has."""
+    table = screening.table
     feasibility = screening.of(workload)
     if has is None:
         return Placing(
             workload=workload,
             feasibility=feasibility,
-            standing=_NOTHING,
+            standing=NOTHING,
             settled=_NO_ROWS,
             kept=_NO_ROWS,
             present=_NO_ROWS,
@@ -138,12 +141,13 @@ def _in_turn(placings: Sequence[Placing]) -> Sequence[Sequence[Placing]]:
         shape = placing.feasibility
         if shape.first is None:
             shape.first = placing.workload.id
-        alone = placing.workload.id if placing.standing is not _NOTHING else ""
+        alone = placing.workload.id if placing.standing is not NOTHING else ""
         alike.setdefault((id(shape), alone), []).append(placing)
-    return sorted(alike.values(), key=lambda group: _precedence(group[0]))
+    return sorted(alike.values(), key=lambda group: precedence(group[0]))
 
 
-def _precedence(placing: Placing) -> tuple[int, int, int, int, int, str]:
+def precedence(placing: Placing) -> tuple[int, int, int, int, int, str]:
+    """Who chooses first, as a sort key."""
     workload, resources = placing.workload, placing.workload.resources
     gpu_milli = 0 if workload.gpu is None else workload.gpu.total_milli
     size = (-gpu_milli, -resources.memory_bytes, -resources.cpu_milli)
@@ -157,8 +161,8 @@ def place_all(run: Run) -> Mapping[WorkloadId, Outcome]:
     short: list[tuple[Placing, int]] = []
     for group in queue:
         # Replicas with GPUs differ by the devices they get, so none stands for the next.
-        is_new = group[0].standing is _NOTHING and group[0].workload.gpu is None
-        outcomes = place_alike(group, world, _choose_enough) if is_new else [_place(p, p.kept, world) for p in group]
+        is_new = group[0].standing is NOTHING and group[0].workload.gpu is None
+        outcomes = place_alike(group, world, _choose_enough) if is_new else [place(p, p.kept, world) for p in group]
         for placing, outcome in zip(group, outcomes, strict=True):
             found[placing.workload.id] = outcome
             if outcome.missing:
@@ -166,11 +170,11 @@ def place_all(run: Run) -> Mapping[WorkloadId, Outcome]:
     # What moved away later may have left room for who came first; where nothing did, nothing would come of it.
     for placing, releases in short:
         if world.room.releases != releases:
-            found[placing.workload.id] = _place(placing, found[placing.workload.id].rows, world)
-    return displace(run.placings, found, world, _place)
+            found[placing.workload.id] = place(placing, found[placing.workload.id].rows, world)
+    return displace(run.placings, found, world, place)
 
 
-def _place(placing: Placing, charged: Ints, world: World) -> Outcome:
+def place(placing: Placing, charged: Ints, world: World) -> Outcome:
     """Place one workload; `charged` are the rows whose room it holds so far."""
     room, workload, ids = world.room, placing.workload, world.table.ids
     held = {row: room.held.get((workload.id, row), ()) for row in charged.tolist()}
@@ -179,7 +183,7 @@ def _place(placing: Placing, charged: Ints, world: World) -> Outcome:
     outcome = _choose_enough(placing, world)
     for row in outcome.rows.tolist():
         room.hold(row, workload, held.get(row, placing.standing.devices.get(ids[row], ())))
-    if len(charged) and not np.isin(charged, outcome.rows).all():
+    if len(charged) and not among(charged, outcome.rows).all():
         room.releases += 1
     return outcome
 
@@ -268,7 +272,7 @@ def _open_rows(placing: Placing, room: Room) -> Ints:
 
 
 def _without_failed(placing: Placing, rows: Ints) -> Ints:
-    return rows[~np.isin(rows, placing.excluded)] if len(placing.excluded) else rows
+    return rows[~among(rows, placing.excluded)] if len(placing.excluded) else rows
 
 
 def _with_kept(placing: Placing, rows: Ints, room: Room) -> Ints:
@@ -286,13 +290,13 @@ def _problem(placing: Placing, wanted: int, rows: Ints, totals: Ints, table: Nod
         domains=domains_for(spread, table.site[rows], table.operator[rows], table.country[rows]),
         bill_microeur=feasibility.scores.bills_microeur(rows),
         carbon_ug=feasibility.scores.carbons_ug(rows),
-        mask_of=feasibility.mask_of_row[rows],
+        mask_of=feasibility.masks_of(rows),
         masks=feasibility.reach_masks,
         every_origin=feasibility.every_origin,
         replicas=wanted,
         most_bill_microeur=budget.cost_microeur_month,
         most_carbon_ug=budget.carbon_ug_month,
-        kept=tuple(np.flatnonzero(np.isin(rows, placing.kept)).tolist()) if len(placing.kept) else (),
+        kept=tuple(np.flatnonzero(among(rows, placing.kept)).tolist()) if len(placing.kept) else (),
     )
 
 
@@ -337,11 +341,11 @@ def _samples(placed: Sequence[tuple[Placing, Outcome]], world: World) -> Mapping
 
 
 def _assignments(placed: Sequence[tuple[Placing, Outcome]], world: World, generation: int) -> tuple[Assignment, ...]:
-    assignments = [a for p, o in placed for a in _replicas(p, o.rows.tolist(), world, generation)]
+    assignments = [a for p, o in placed for a in replicas_of(p, o.rows.tolist(), world, generation)]
     return tuple(sorted(assignments, key=lambda a: a.instance))
 
 
-def _replicas(placing: Placing, rows: Sequence[int], world: World, generation: int) -> Iterator[Assignment]:
+def replicas_of(placing: Placing, rows: Sequence[int], world: World, generation: int) -> Iterator[Assignment]:
     """Name the replicas: who stays keeps instance and ordinal, who is new takes the lowest free ordinal."""
     has, ids = placing.standing, world.table.ids
     taken: set[int] = set()

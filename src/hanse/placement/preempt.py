@@ -103,13 +103,13 @@ def _offers(placing: Placing, board: _Board) -> Iterator[_Offer]:
     rows = rows[~room.may_take(rows, placing.workload)]
     if outcome.uncovered:
         helps = np.array([bool(mask & outcome.uncovered) for mask in feasibility.reach_masks], dtype=np.bool_)
-        rows = rows[helps[feasibility.mask_of_row[rows]]]
+        rows = rows[helps[feasibility.masks_of(rows)]]
     found: list[tuple[int, int, int, int, tuple[WorkloadId, ...]]] = []
     for row in rows.tolist():
         victims = _fewest_victims(placing, row, board)
         if victims:
             worst = max(board.placings[victim].workload.priority for victim in victims)
-            found.append((worst, len(victims), int(feasibility.scores.total_microeur[row]), row, victims))
+            found.append((worst, len(victims), feasibility.scores.at(row, 0).total_microeur, row, victims))
     for _, _, _, row, victims in sorted(found)[:_MOST_TRIES]:
         yield _Offer(row=row, victims=victims)
 

@@ -33,7 +33,7 @@ class ScoreTable:
     """Score columns for one shape of workload, without the moving part: a figure per kind of node, or row of `kind`."""
 
     kind: Ints
-    """The kind of each node; the columns below it have one entry per kind, `total_microeur` one per node."""
+    """The kind of each node; the columns below have one entry per kind."""
     bill_microeur: Ints
     """Money as billed."""
     money_microeur: Ints
@@ -43,9 +43,11 @@ class ScoreTable:
     latency_us: Ints
     latency_microeur: Ints
     kind_microeur: Ints
-    """The sum, per kind."""
-    total_microeur: Ints
-    """The sum, per node."""
+    """The sum."""
+
+    def totals_microeur(self, rows: Ints) -> Ints:
+        """The sum on some nodes."""
+        return np.asarray(self.kind_microeur[self.kind[rows]])
 
     def bills_microeur(self, rows: Ints) -> Ints:
         """Money as billed on some nodes."""
@@ -69,6 +71,17 @@ class ScoreTable:
         )
 
 
+_PER_KIND = (
+    "bill_microeur", "money_microeur", "carbon_ug", "carbon_microeur", "latency_us", "latency_microeur", "kind_microeur"
+)  # fmt: skip
+
+
+def with_more_kinds(scores: ScoreTable, more: ScoreTable) -> ScoreTable:
+    """The same scores with those of further kinds behind them."""
+    joined = {name: np.concatenate([getattr(scores, name), getattr(more, name)]) for name in _PER_KIND}
+    return ScoreTable(kind=more.kind, **joined)
+
+
 def score(workload: Workload, kinds: Kinds, worst_us: Ints, settings: PlacementSettings) -> ScoreTable:
     """Score one replica on every node; `worst_us`: round trip from the worst origin that a kind of node would serve."""
     table = kinds.table
@@ -87,7 +100,6 @@ def score(workload: Workload, kinds: Kinds, worst_us: Ints, settings: PlacementS
         latency_us=worst_us,
         latency_microeur=penalty,
         kind_microeur=total,
-        total_microeur=total[kinds.of_row],
     )
 
 

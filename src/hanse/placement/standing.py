@@ -42,6 +42,8 @@ class Standing:
     ordinals: frozenset[int] = frozenset()
     """Ordinals in use by instances of this spec generation, reachable or not."""
     excluded: Mapping[NodeId, Exclusion] = field(default_factory=dict)
+    reports: tuple[Running, ...] = ()
+    """What this was read from."""
     devices: Mapping[NodeId, tuple[int, ...]] = field(default_factory=dict)
     """GPUs that the parent plan gave its replica there."""
 
@@ -95,6 +97,7 @@ def standing(
         instances=_instances(living, pending),
         ordinals=frozenset([r.ordinal for r in living] + [a.ordinal for a in pending]),
         excluded=_exclusions(workload, running, now, settings),
+        reports=tuple(running),
         devices={a.node: a.devices for a in held if a.devices},
     )
 

@@ -27,6 +27,7 @@ MANY = 2**31
 """More replicas than any fabric takes."""
 
 
+_A_HANDFUL = 8
 WHOLE_MILLI = 1_000
 """One whole device, in thousandths."""
 
@@ -50,9 +51,9 @@ class Axes:
 class NodeTable:
     """Columns over nodes; `site`, `operator` and `country` are row numbers of the respective names."""
 
-    ids: tuple[NodeId, ...]
-    row_of: Mapping[NodeId, int]
-    nodes: tuple[Node, ...]
+    ids: Sequence[NodeId]
+    row_of: dict[NodeId, int]
+    nodes: Sequence[Node]
     site_ids: tuple[SiteId, ...]
     site: Ints
     operator: Ints
@@ -97,7 +98,7 @@ class NodeTable:
 
     def picked(self, rows: Ints) -> NodeTable:
         """The same columns for some rows only."""
-        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        columns = {name: getattr(self, name)[rows] for name in COLUMNS}
         ids = tuple(self.ids[row] for row in rows.tolist())
         return replace(
             self,
@@ -111,8 +112,15 @@ class NodeTable:
         """Rows whose label `key` (or field, for ``node``, ``site``, ``operator``, ``tier``) equals `value`."""
         return np.fromiter((_label(node, key) == value for node in self.nodes), dtype=np.bool_, count=self.size)
 
+    def mask_of_labels(self, wanted: Mapping[str, str]) -> Flags:
+        """Rows that carry every label of a selector."""
+        found = np.ones(self.size, dtype=np.bool_)
+        for key, value in sorted(wanted.items()):
+            found &= self.mask_of_label(key, value)
+        return found
 
-_COLUMNS = (
+
+COLUMNS = (
     "site", "operator", "country", "reach", "amounts", "prices", "gpu_count", "gpu_model", "gpu_hour_microeur",
     "idle_mw", "per_core_mw", "per_gpu_mw", "pue_permille", "intensity_g_per_kwh",
 )  # fmt: skip
@@ -237,14 +245,26 @@ class OriginTable:
 def node_table(snapshot: Snapshot, *, unknown_zone_g_per_kwh: int) -> NodeTable:
     """Lay the fabric of a snapshot out as columns, rows in node id order."""
     fabric = snapshot.fabric
-    ids = tuple(sorted(fabric.nodes))
+    models = sorted({node.gpus.model for node in fabric.nodes.values() if node.gpus is not None})
+    return table_of(
+        snapshot,
+        tuple(sorted(fabric.nodes)),
+        axes=Axes(names=asked(snapshot.workloads.values())),
+        gpu_models=tuple(models),
+        unknown_zone_g_per_kwh=unknown_zone_g_per_kwh,
+    )
+
+
+def table_of(
+    snapshot: Snapshot, ids: tuple[NodeId, ...], *, axes: Axes, gpu_models: tuple[str, ...], unknown_zone_g_per_kwh: int
+) -> NodeTable:
+    """Lay some nodes out as columns; sites, operators and countries are numbered over the whole fabric."""
+    fabric = snapshot.fabric
     nodes = tuple(fabric.nodes[node] for node in ids)
     sites = tuple(fabric.sites[node.site] for node in nodes)
     site_ids = tuple(sorted(fabric.sites))
     intensity = snapshot.intensity_g_per_kwh
-    axes = Axes(names=_asked(snapshot.workloads.values()))
-    models = tuple(sorted({node.gpus.model for node in nodes if node.gpus is not None}))
-    model_row = {model: row for row, model in enumerate(models)}
+    model_row = {model: row for row, model in enumerate(gpu_models)}
     return NodeTable(
         ids=ids,
         row_of={node: row for row, node in enumerate(ids)},
@@ -252,14 +272,14 @@ def node_table(snapshot: Snapshot, *, unknown_zone_g_per_kwh: int) -> NodeTable:
         site_ids=site_ids,
         site=_numbered([node.site for node in nodes], site_ids),
         operator=_numbered([node.operator for node in nodes], sorted(fabric.operators)),
-        country=_numbered([site.country for site in sites], sorted({site.country for site in sites})),
+        country=_numbered([site.country for site in sites], sorted({site.country for site in fabric.sites.values()})),
         reach=_ints([REACH_CODES[snapshot.reach.get(node, Reach.UNREACHABLE)] for node in ids]),
         axes=axes,
         amounts=_rows_of([axes.vector(node.allocatable) for node in nodes], len(axes.names)),
         prices=_rows_of([_prices(node, axes.names) for node in nodes], len(axes.names)),
         gpu_count=_ints([0 if node.gpus is None else node.gpus.count for node in nodes]),
         gpu_model=_ints([-1 if node.gpus is None else model_row[node.gpus.model] for node in nodes]),
-        gpu_models=models,
+        gpu_models=gpu_models,
         gpu_hour_microeur=_ints([node.price.gpu_hour_microeur for node in nodes]),
         idle_mw=_ints([node.power.idle_mw for node in nodes]),
         per_core_mw=_ints([node.power.per_core_mw for node in nodes]),
@@ -271,9 +291,14 @@ def node_table(snapshot: Snapshot, *, unknown_zone_g_per_kwh: int) -> NodeTable:
 
 def kinds(table: NodeTable) -> Kinds:
     """Sort the nodes of a table into kinds."""
-    columns = np.column_stack([getattr(table, name) for name in _KIND_COLUMNS])
+    columns = kind_columns(table)
     _, first, inverse = np.unique(columns, axis=0, return_index=True, return_inverse=True)
     return Kinds(of_row=inverse.reshape(-1).astype(np.int64), table=table.picked(first))
+
+
+def kind_columns(table: NodeTable) -> Ints:
+    """What makes the kind of each node, one row per node."""
+    return np.column_stack([getattr(table, name) for name in _KIND_COLUMNS])
 
 
 def origin_table(snapshot: Snapshot, site_ids: tuple[SiteId, ...]) -> OriginTable:
@@ -291,7 +316,17 @@ def full_room(table: NodeTable) -> Room:
     return Room(axes=table.axes, free=np.ascontiguousarray(table.amounts.T), devices=devices)
 
 
-def _asked(workloads: Iterable[Workload]) -> tuple[str, ...]:
+def among(rows: Ints, few: Ints) -> Flags:
+    """Tell for each of `rows` whether it is one of `few`: cheaper than `np.isin`, which sorts, for a handful."""
+    if len(few) > _A_HANDFUL:
+        return np.isin(rows, few)
+    found = np.zeros(len(rows), dtype=np.bool_)
+    for row in few.tolist():
+        found |= rows == row
+    return found
+
+
+def asked(workloads: Iterable[Workload]) -> tuple[str, ...]:
     """Axes of a plan: a resource that nobody asks for limits nobody."""
     asked = {name for resources in {w.resources for w in workloads} for name in resources.names}
     return ("cpu", "memory", *(n for n in ("disk", "bandwidth") if n in asked), *sorted(asked - PARTS.keys()))

@@ -73,7 +73,7 @@ def _reasons(placing: Placing, outcome: Outcome, codes: Codes, world: World) -> 
         )
     for limit in _NEAREST_FIRST:
         rows = np.flatnonzero(codes == limit)
-        rows = rows[np.argsort(feasibility.scores.total_microeur[rows], kind="stable")]
+        rows = rows[np.argsort(feasibility.scores.totals_microeur(rows), kind="stable")]
         if limit is Limit.POLICY:
             yield from _policy_reasons(placing, rows, world)
             continue
@@ -147,12 +147,16 @@ def _more_time(placing: Placing, outcome: Outcome, codes: Codes, world: World) -
     rows = np.flatnonzero((codes == Limit.LATENCY) | (codes == Limit.NONE) | (codes == -1))
     if not len(rows) or not (open_origins or (codes == Limit.LATENCY).any()):
         return
-    trips = [feasibility.trips_us[origin][rows] for origin in open_origins or feasibility.origins]
+    trips = [
+        feasibility.trips_us[origin][feasibility.scores.kind[rows]] for origin in open_origins or feasibility.origins
+    ]
     if open_origins:
         nearest = [(int(column.min()), int(rows[np.argmin(column)])) for column in trips]
     else:
         beyond = rows[codes[rows] == Limit.LATENCY]
-        best = np.min([feasibility.trips_us[origin][beyond] for origin in feasibility.origins], axis=0)
+        best = np.min(
+            [feasibility.trips_us[origin][feasibility.scores.kind[beyond]] for origin in feasibility.origins], axis=0
+        )
         nearest = [(int(best.min()), int(beyond[np.argmin(best)]))]
     needed = max(trip for trip, _ in nearest)
     if needed == UNKNOWN_RTT_US:

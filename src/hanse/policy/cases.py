@@ -79,6 +79,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     holders: tuple[CaseHolder, ...] = ()
     seal: dict[str, int] = {}
     certificates: tuple[str, ...] = ()
+    verified: tuple[str, ...] = ()
     operator_grade: int = 1
     node_grade: int = 1
     attested: CaseAttested | None = None
@@ -109,8 +110,8 @@ def cases_of(packs: PackSet) -> Iterator[tuple[str, Case]]:
 
 
 def _run(packs: PackSet, file: str, case: Case) -> CaseResult:
-    site, operator, node = _place(case)
-    verdict = screen_order(_workload(case), node, site, operator, packs, None, at_midnight(case.when))
+    site, operator, node = place_of(case)
+    verdict = screen_order(workload_of(case), node, site, operator, packs, None, at_midnight(case.when))
     got = _spell(verdict.is_allowed, () if verdict.is_allowed else tuple(r.rule for r in verdict.reasons))
     wanted = _spell(case.verdict == "allow", case.rules)
     return CaseResult(file=file, name=case.name, wanted=wanted, got=got, is_ok=wanted == got, verdict=verdict)
@@ -120,7 +121,8 @@ def _spell(is_allowed: bool, rules: tuple[str, ...]) -> str:
     return "allow" if is_allowed else "deny " + " ".join(sorted(rules))
 
 
-def _workload(case: Case) -> Workload:
+def workload_of(case: Case) -> Workload:
+    """The workload that a case is about."""
     return Workload(
         id=workload_id(case.namespace, "work"), kind=Kind.FUNCTION, namespace=case.namespace, name="work",
         artifact=Digest("sha256:" + "0" * 64), artifact_bytes=1, route=Route(path="/case"), resources=Resources(),
@@ -132,7 +134,8 @@ def _workload(case: Case) -> Workload:
     )  # fmt: skip
 
 
-def _place(case: Case) -> tuple[Site, Operator, Node]:
+def place_of(case: Case) -> tuple[Site, Operator, Node]:
+    """The site, operator and node that a case is about."""
     place = Place(city="case", latitude_deg=0.0, longitude_deg=0.0)
     site = Site(id=SiteId("case"), country=CountryCode(case.node_in), place=place, grid_zone=case.node_in)
     holders = tuple(
@@ -141,7 +144,7 @@ def _place(case: Case) -> tuple[Site, Operator, Node]:
     )
     operator = Operator(
         id=OperatorId("operator"), name="operator", seat=CountryCode(case.seat), parents=holders, seal=case.seal,
-        certificates=case.certificates, grade=Grade(case.operator_grade),
+        certificates=case.certificates, verified=case.verified, grade=Grade(case.operator_grade),
     )  # fmt: skip
     node = Node(
         id=NodeId("node"), site=site.id, operator=operator.id, tier=Tier.CORE, capacity=Resources(),

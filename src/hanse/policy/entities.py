@@ -131,6 +131,7 @@ def operator_entity(
         ],
         "seal": _seal(operator.seal),
         "certificates": certificates_at(operator, facts.now),
+        "verified": names_at(operator.verified, facts.now),
         "grade": int(operator.grade),
     }
     identity = operator.id if reads.names_type("Operator") else digest_of(attrs)
@@ -220,10 +221,15 @@ def certificates_at(operator: Operator, now: WallTime) -> list[str]:
 
     ``name@YYYY-MM-DD`` holds until 00:00 UTC of that date; a date that cannot be read has passed.
     """
+    return names_at(operator.certificates, now)
+
+
+def names_at(certificates: tuple[str, ...], now: WallTime) -> list[str]:
+    """Names, in order, of those of these certificates that hold at `now`."""
     return sorted(
         {
             "-".join(name.lower().split())
-            for name, until in map(split_certificate, operator.certificates)
+            for name, until in map(split_certificate, certificates)
             if until is None or now < until
         }
     )

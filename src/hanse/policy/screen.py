@@ -247,7 +247,8 @@ def valid_until(question: Question, regimes: frozenset[str]) -> WallTime | None:
         if about & set(facts.expand(row.importers) or ()) and territory & set(facts.expand(row.exporters) or ())
     ]
     ahead = boundaries((*facts.facts.memberships, *decisions, *concerned))
-    expiries = [split_certificate(c)[1] for c in question.operator.certificates]
+    held = (*question.operator.certificates, *question.operator.verified)
+    expiries = [split_certificate(c)[1] for c in held]
     evidence = None if question.node.attested is None else WallTime(question.node.attested.until_us)
     return min((at for at in (*ahead, *expiries, evidence) if at is not None and at > facts.now), default=None)
 
@@ -295,7 +296,7 @@ def _next_change(facts: FactsNow, fabric: Fabric) -> WallTime | None:
     expiries = [
         until
         for operator in fabric.operators.values()
-        for until in (split_certificate(c)[1] for c in operator.certificates)
+        for until in (split_certificate(c)[1] for c in (*operator.certificates, *operator.verified))
         if until is not None and until > facts.now
     ]
     expiries += [

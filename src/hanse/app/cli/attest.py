@@ -35,6 +35,29 @@ def show(
     session.answer(views, lambda: attested(views, with_claims=node is not None))
 
 
+@app.command()
+def verify(
+    *,
+    evidence: Annotated[Path, typer.Argument(help="TDX or SGX quote, or SEV-SNP report (binary).", exists=True)],
+    collateral: Annotated[Path | None, typer.Option(help="DCAP collateral of a quote (JSON).", exists=True)] = None,
+    certificate: Annotated[Path | None, typer.Option(help="VCEK or VLEK of a report (DER).", exists=True)] = None,
+    chain: Annotated[Path | None, typer.Option(help="ASK (or ASVK) and ARK of a report (PEM).", exists=True)] = None,
+    crl: Annotated[list[Path] | None, typer.Option(help="Revocation list of AMD (DER).", exists=True)] = None,
+    report_data: Annotated[str | None, typer.Option(help="What it must carry (hex); without it, it is shown.")] = None,
+    at: Annotated[str | None, typer.Option(help="Moment to verify at (RFC 3339); default: now.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Verify evidence from files, with no fabric and no network. Exits 1 if it is refused."""
+    from hanse.app.attest_files import verify_files
+    from hanse.app.render.attesting import verified
+
+    session = Session(output=output)
+    found = verify_files(
+        evidence, collateral=collateral, certificate=certificate, chain=chain, crls=crl or (), asked=report_data, at=at
+    )
+    session.answer(found, lambda: verified(found))
+
+
 @reference.command("list")
 def list_references(
     *, state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE

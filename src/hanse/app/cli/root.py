@@ -11,7 +11,20 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from hanse.app.cli import attest, audit, catalogue, fabric, looking, nodes, planning, policy, processes, twin, working
+from hanse.app.cli import (
+    attest,
+    audit,
+    catalogue,
+    credential,
+    fabric,
+    looking,
+    nodes,
+    planning,
+    policy,
+    processes,
+    twin,
+    working,
+)
 
 START, WORK, LOOK, PROVE = "Start", "Work", "Look", "Operate and prove"
 
@@ -43,6 +56,7 @@ _SECTION_OF = {command.__name__: section for section, command, _ in _COMMANDS} |
     "twin": PROVE,
     "catalogue": LOOK,
     "carbon": LOOK,
+    "credential": PROVE,
 }
 
 
@@ -82,4 +96,5 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(twin.app, name="twin")
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(planning.carbon, name="carbon")
+app.add_typer(credential.app, name="credential")
 app.add_typer(processes.app, name="controller", hidden=True)

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from hanse.app.attest_files import VerifiedEvidence
 from hanse.app.render import quantities as q
 from hanse.app.render.style import heading, pairs, stack, table
 from hanse.attest import Anchor, Reference
@@ -38,6 +39,18 @@ def summary(of: Attested | None, *, has_ended: bool = False) -> str:
     matched = f", as {', '.join(of.references)}" if of.references else ""
     why = f": {of.reason}" if of.reason else ""
     return f"{of.label}{matched}, {ended}{rfc3339(WallTime(of.until_us))}{why}"
+
+
+def verified(found: VerifiedEvidence) -> Group:
+    """Evidence from files: what it shows, and what it was bound to."""
+    of = found.attested
+    head = pairs(
+        ("evidence", of.label),
+        ("report data", found.report_data),
+        ("advisories", ", ".join(of.advisories) or q.NOTHING),
+        ("endorsed until", rfc3339(WallTime(of.until_us))),
+    )
+    return stack(head, Text(), heading("Claims"), pairs(*sorted(of.claims.items())))
 
 
 def references(views: Sequence[Reference]) -> Table:
