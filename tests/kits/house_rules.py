@@ -10,13 +10,13 @@ import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-PURE = ("core", "wire", "ledger", "manifest", "identity", "policy", "placement", "rollout")
+PURE = ("core", "wire", "ledger", "manifest", "identity", "attest", "policy", "placement", "rollout")
 """Lowest first: a pure package may import itself and those before it."""
 ALLOWED_IMPORTS = {
     **{name: PURE[: at + 1] for at, name in enumerate(PURE)},
     "node": (*PURE, "node"),
     "control": (*PURE, "control"),
-    "adapters": ("core", "wire", "identity", "adapters", "_engine"),
+    "adapters": ("core", "wire", "identity", "attest", "adapters", "_engine"),
     "twin": (*PURE, "node", "control", "twin"),
 }
 """`app` may import everything. `control` and `node` meet on the wire only."""

@@ -29,6 +29,7 @@ from hanse.adapters.package_data import read_packs
 from hanse.adapters.tls import client_context, reload_chain, server_context
 from hanse.app.api import build_api
 from hanse.app.layout import Layout
+from hanse.app.mirroring import keep_mirrors
 from hanse.app.options import ControllerOptions
 from hanse.app.serving import bound_socket, run_until_signalled
 from hanse.app.witnessing import ask_witnesses
@@ -76,6 +77,8 @@ async def run_controller(options: ControllerOptions) -> None:
             ledger=DiskStore(layout.ledger, path_of=lambda _, key: path_of(key), damaged=_name_damage),
             signer=domain.controller_signer,
             ledger_signers=domain.ledger_signers,
+            witness_signers=domain.witness_signers,
+            mirror_signers=domain.mirror_signers,
         )
         await _serve(options, domain, ports)
     finally:
@@ -95,12 +98,14 @@ async def _serve(options: ControllerOptions, domain: Domain, ports: ControlPorts
         running = tasks.create_task(controller.run(), name="controller")
         renewing = tasks.create_task(_renew_certificate(context, options, domain, ports), name="certificate")
         witnessing = tasks.create_task(ask_witnesses(controller), name="witnesses")
+        mirroring = tasks.create_task(keep_mirrors(controller), name="mirrors")
         serving = tasks.create_task(server.serve(sockets=[listening]), name="api")
         await run_until_signalled()
         server.should_exit = True
         await serving
         renewing.cancel()
         witnessing.cancel()
+        mirroring.cancel()
         running.cancel()
 
 

@@ -66,6 +66,8 @@ class ControlConfig:
     """At what remaining life an order is renewed."""
     svid_lifetime_us: int = HOUR_US
     """Life of an X.509-SVID; nodes renew at half of it (docs/security.md)."""
+    attestation_life_us: int = HOUR_US // 2
+    """1 min..1 d. How long an attestation counts; nodes attest again at a third of it, so that two may fail."""
     anchor_us: int = 5 * 60 * US_PER_S
     """10 s..1 d. How often the leader compares the store with its last anchor and anchors it anew: what is lost
     silently is found within this time."""

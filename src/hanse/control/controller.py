@@ -10,6 +10,7 @@ import asyncio
 
 import structlog
 
+from hanse.control.attesting import Attesting
 from hanse.control.config import ControlConfig
 from hanse.control.cosigning import Cosigning
 from hanse.control.enrolment import Enrolment
@@ -17,7 +18,9 @@ from hanse.control.improving import Think, think_at_once
 from hanse.control.journal import Journal
 from hanse.control.lease import LeaseKeeper
 from hanse.control.liveness import Liveness
-from hanse.control.pipeline import Pipeline
+from hanse.control.mirror import Mirror
+from hanse.control.mirroring import Mirroring
+from hanse.control.pipeline import TIME_PASSES, Pipeline
 from hanse.control.state import WATCHED, FabricState
 from hanse.control.state_anchor import StateAnchor
 from hanse.control.witness import Witness
@@ -59,7 +62,8 @@ class Controller:
             unreachable_after_us=config.unreachable_after_us,
             return_grace_us=config.return_grace_us,
         )
-        self.enrolment = Enrolment(ports, config, self.state, authority)
+        self.attesting = Attesting(ports, config, self.state)
+        self.enrolment = Enrolment(ports, config, self.state, authority, self.attesting)
         self.lease = LeaseKeeper(
             ports.store, ports.clock, ports.signer, me=config.id, api=config.api_url, term_us=config.lease_term_us
         )
@@ -69,6 +73,8 @@ class Controller:
         self.journal = Journal(ports, config)
         self.cosigning = Cosigning(ports, self.journal)
         self.witness = Witness(ports, config.domain)
+        self.mirror = Mirror(ports, config.domain)
+        self.mirroring = Mirroring(ports, self.journal, self.cosigning)
         self.anchor = StateAnchor(ports, self.journal)
         self._anchored_us: int | None = None
         self.changed = asyncio.Condition()
@@ -217,12 +223,13 @@ class Controller:
 
     async def _round(self) -> None:
         self._wake.clear()
-        trigger = "; ".join(self._triggers) or "time passes"
+        trigger = "; ".join(self._triggers) or TIME_PASSES
         self._triggers = []
         if not self.lease.is_leader():
             return
         try:
             await self.journal.open()
+            await self.journal.record_policies(self.pipeline.packs)
             await self.journal.record(self.state)
             await self.pipeline.run_once(trigger)
             await self.journal.record(self.state)
@@ -265,9 +272,15 @@ class Controller:
 
     async def _answer_asks(self) -> None:
         async for message in self._ports.bus.subscribe(ASKS):
-            if not message.reply or not message.subject.endswith(".renew") or not self.lease.is_leader():
+            if not message.reply or not self.lease.is_leader():
                 continue
-            answer = await self.enrolment.renew(message)
+            match message.subject.rpartition(".")[2]:
+                case "renew":
+                    answer = await self.enrolment.renew(message)
+                case "challenge" | "attest":
+                    answer = await self.attesting.answer(message)
+                case _:
+                    answer = None
             if answer is None:
                 continue
             try:

@@ -24,7 +24,7 @@ from hanse.core.plan import Explanation, Plan
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.work import Workload
 from hanse.placement import Outlook
-from hanse.policy import control_reach
+from hanse.policy import attested_at, control_reach
 from hanse.wire.messages import Presence, RouteRecord, StatsReply
 from hanse.wire.subjects import PRESENCE, ROUTES
 
@@ -290,4 +290,6 @@ def _node(controller: Controller, at: Snapshot, node_id: NodeId) -> NodeView:
         longitude_deg=site.place.longitude_deg,
         grid_zone=site.grid_zone,
         intensity_g_per_kwh=at.intensity_g_per_kwh.get(site.grid_zone),
+        attested=attested_at(node, at.at_us),
+        joined_with=controller.state.nodes()[node_id].evidence,
     )

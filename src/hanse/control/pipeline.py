@@ -18,20 +18,24 @@ from hanse.control.improving import Think, look_for_better, pays
 from hanse.control.liveness import Liveness
 from hanse.control.state import FabricState, snapshot
 from hanse.core.errors import ConflictError, HanseError
-from hanse.core.ids import ordinal_of
+from hanse.core.ids import NodeId, WorkloadId, ordinal_of
 from hanse.core.plan import Assignment, Plan
 from hanse.core.ports import ControlPorts, Entry
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.time import WallTime
 from hanse.placement import Finding, Kept, accrued, audit, is_same, replan
-from hanse.policy import PackSet, Screening, VerdictCache, screen
+from hanse.policy import PackSet, Screening, VerdictCache, in_force, screen, turned
 from hanse.rollout import Hold, Start, Step, Stop, next_steps
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import Order, PlanBody, PlanRecord, RouteRecord
 from hanse.wire.subjects import ORDERS, PLANS, REPORTS, REVOCATIONS, ROUTES, SPECS, SPENDING, TRUST, instance_key
 
 log = structlog.get_logger("control")
+
+
+TIME_PASSES = "time passes"
+"""The trigger of a round that nothing but the clock began."""
 
 
 class LeaseLost(HanseError):
@@ -58,6 +62,9 @@ class Decision:
     findings: tuple[Finding, ...]
     kept: Kept | None
     """For the next decision, which takes it over; None where that has to begin anew."""
+    packs: PackSet
+    guardrails: tuple[str, ...]
+    """The domain's own, before the layers of the snapshot were laid over them."""
 
 
 def decide(
@@ -69,18 +76,26 @@ def decide(
     *,
     now: WallTime,
     trigger: str,
+    last: Screening | None = None,
     before: Decision | None = None,
     proposal: Plan | None = None,
 ) -> Decision:
     """Screen, plan and audit. The parent stands unless the new plan differs from it in what runs where.
 
     `before` is the last decision of whoever decides again and again: where nothing changed since that anything here
-    reads, its plan stands without a look at policy or placement; else its plan is taken on from where it stood.
-    `proposal` is what the global solver found; it is taken where it pays (`hanse.control.improving`).
+    reads, its plan stands without a look at policy or placement; else its plan is taken on from where it stood. `last`
+    is the screening that the parent was made on, where it is known: what lost its ground since then says why, in the
+    plan's trigger and in the reasons of each denied place. `proposal` is what the global solver found; it is taken
+    where it pays (`hanse.control.improving`).
     """
     if before is not None and proposal is None and _stands(before, at, parent, packs, config, now=now):
         return replace(before, snapshot=at, is_new=False, findings=())
-    verdicts = screen(at.workloads, at.fabric, packs, now, cache, guardrails=config.guardrails)
+    laid, guardrails = in_force(packs, at.policies, config.guardrails)
+    verdicts = screen(at.workloads, at.fabric, laid, now, cache, guardrails=guardrails)
+    lost = turned(last, verdicts, running_pairs(at))
+    verdicts = replace(verdicts, turned=lost)
+    fresh_causes = sorted({one for pair, why in lost.items() for one in why if last and pair not in last.turned})
+    trigger = "; ".join([*([trigger] if trigger != TIME_PASSES or not fresh_causes else []), *fresh_causes])
     # A proposal is weighed against a whole plan: one that answered an event looked for no gain.
     fresh, kept = replan(
         before.kept if before is not None and proposal is None else None,
@@ -93,7 +108,7 @@ def decide(
         settings=config.placement,
     )
     if proposal is not None and pays(proposal, fresh, config.placement):
-        return _taken(proposal, at, verdicts)
+        return _taken(proposal, at, verdicts, packs=packs, guardrails=config.guardrails)
     is_new = parent is None or _substance(fresh) != _substance(parent)
     chosen = fresh if is_new or parent is None else parent
     findings = audit(chosen, at, verdicts) if is_new else ()
@@ -104,13 +119,19 @@ def decide(
         is_new=is_new,
         findings=findings,
         kept=kept.adopted(chosen),
+        packs=packs,
+        guardrails=config.guardrails,
     )
 
 
-def _taken(proposal: Plan, at: Snapshot, verdicts: Screening) -> Decision:
+def _taken(
+    proposal: Plan, at: Snapshot, verdicts: Screening, *, packs: PackSet, guardrails: tuple[str, ...]
+) -> Decision:
     """The proposal as the decision; what was kept describes another plan."""
-    findings = audit(proposal, at, verdicts)
-    return Decision(snapshot=at, verdicts=verdicts, plan=proposal, is_new=True, findings=findings, kept=None)
+    return Decision(
+        snapshot=at, verdicts=verdicts, plan=proposal, is_new=True, findings=audit(proposal, at, verdicts), kept=None,
+        packs=packs, guardrails=guardrails,
+    )  # fmt: skip
 
 
 def _stands(
@@ -122,8 +143,9 @@ def _stands(
     return (
         before.plan is parent
         and before.kept is not None
-        and verdicts.packs is packs
-        and verdicts.guardrails == config.guardrails
+        and before.packs is packs
+        and before.guardrails == config.guardrails
+        and before.snapshot.policies == at.policies
         and not is_dated
         and not before.kept.is_due(now)
         and is_same(before.snapshot, at)
@@ -151,6 +173,7 @@ class Pipeline:
         self._may_act = may_act
         self.cache: VerdictCache | None = None
         """Verdicts by class of the last screening, shared with the API's previews."""
+        self._last: Screening | None = None
         self._plan: Plan | None = None
         self._decision: Decision | None = None
         """The last decision, from which the next one goes on."""
@@ -161,8 +184,12 @@ class Pipeline:
 
     @property
     def packs(self) -> PackSet:
-        """The rules in force."""
+        """The packs of this domain, without the policies that were submitted to it."""
         return self._packs
+
+    def rules(self, at: Snapshot) -> tuple[PackSet, tuple[str, ...]]:
+        """The rules in force and what binds which namespace, submitted policies included."""
+        return in_force(self._packs, at.policies, self._config.guardrails)
 
     def snapshot(self) -> Snapshot:
         """Freeze what is known now."""
@@ -202,11 +229,11 @@ class Pipeline:
         at = self.snapshot()
         before, self._decision = self._decision, None
         decision = decide(
-            at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger, before=before,
-            proposal=self.proposal,
+            at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger,
+            before=before, last=self._last, proposal=self.proposal,
         )  # fmt: skip
         self.proposal = None
-        self.cache = decision.verdicts.cache
+        self.cache, self._last = decision.verdicts.cache, decision.verdicts
         if decision.findings:
             first = decision.findings[0]
             raise PlanRejected(
@@ -372,6 +399,12 @@ class Pipeline:
             await self._ports.store.delete(bucket, key, self._state.revision(bucket, key) or None)
         except ConflictError:
             return  # it was written again meanwhile: the watch brings it, the next round looks at it
+
+
+def running_pairs(at: Snapshot) -> tuple[tuple[WorkloadId, NodeId], ...]:
+    """What is meant to run where, in order."""
+    wanted = {(one.workload, one.node) for one in at.running if one.is_wanted and one.workload in at.workloads}
+    return tuple(sorted(wanted))
 
 
 def _substance(of: Plan) -> tuple[object, ...]:

@@ -12,20 +12,24 @@ from typing import TypeVar
 
 import msgspec
 
+from hanse.attest import Anchor, AppraisalRecord, Appraiser, Reference
 from hanse.control.accounting import within_budgets
 from hanse.control.config import ControlConfig
 from hanse.control.liveness import Liveness
 from hanse.core.errors import HanseError, SignatureError
-from hanse.core.fabric import Fabric, Node, Operator, Resources, Site
+from hanse.core.fabric import Attested, Fabric, Node, Operator, Resources, Site
 from hanse.core.ids import InstanceId, NodeId, OperatorId, SiteId, WorkloadId
+from hanse.core.layer import Policy
 from hanse.core.ports import Entry
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import DAY_US, MonoTime, WallTime
 from hanse.core.work import Workload
+from hanse.identity.join import JoinToken
 from hanse.placement import Book, Spent, mean_of
 from hanse.wire import envelope
 from hanse.wire.messages import (
     ActionRecord,
+    Attestation,
     CarbonFeed,
     NodeRecord,
     Order,
@@ -39,6 +43,8 @@ from hanse.wire.messages import (
 )
 from hanse.wire.subjects import (
     ACTIONS,
+    APPRAISAL,
+    ATTESTED,
     FEEDS,
     NODES,
     ORDERS,
@@ -49,6 +55,7 @@ from hanse.wire.subjects import (
     ROUTES,
     SPECS,
     SPENDING,
+    TOKENS,
     TRUST,
 )
 
@@ -56,10 +63,14 @@ _M = TypeVar("_M", bound=msgspec.Struct)
 
 SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
-    TRUST: Revocations, ACTIONS: ActionRecord, SPENDING: SpendRecord, FEEDS: CarbonFeed,
+    TRUST: Revocations, ACTIONS: ActionRecord, APPRAISAL: AppraisalRecord, ATTESTED: Attestation,
+    TOKENS: JoinToken, SPENDING: SpendRecord, FEEDS: CarbonFeed,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
-WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, SPENDING, FEEDS)
+WATCHED = (
+    SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, APPRAISAL, ATTESTED, TOKENS, SPENDING,
+    FEEDS,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +170,26 @@ class FabricState:
         """The committed plan's record."""
         return self.messages(PLANS, PlanRecord).get("current")
 
+    def references(self) -> dict[str, Reference]:
+        """Reference values by name."""
+        records = self.messages(APPRAISAL, AppraisalRecord).values()
+        return {r.reference.name: r.reference for r in records if r.reference is not None and not r.is_deleted}
+
+    def anchors(self) -> dict[str, Anchor]:
+        """Anchors of makers, those built in left out, by name."""
+        records = self.messages(APPRAISAL, AppraisalRecord).values()
+        return {r.anchor.name: r.anchor for r in records if r.anchor is not None and not r.is_deleted}
+
+    def appraiser(self, life_us: int) -> Appraiser:
+        """What evidence is held against now."""
+        return Appraiser(
+            anchors=tuple(self.anchors().values()), references=tuple(self.references().values()), life_us=life_us
+        )
+
+    def attested(self) -> dict[NodeId, Attested]:
+        """What the verifier last found out about each node, ended or not."""
+        return {NodeId(key): record.attested for key, record in self.messages(ATTESTED, Attestation).items()}
+
     def revocations(self) -> Revocations | None:
         """The published list of nodes that no longer count; None before the first revocation."""
         return self.messages(TRUST, Revocations).get(REVOCATIONS)
@@ -181,11 +212,17 @@ class FabricState:
         records = self.specs().values()
         return {r.operator.id: r.operator for r in records if r.operator is not None and not r.is_deleted}
 
+    def policies(self) -> tuple[Policy, ...]:
+        """Accepted layers of rules, in id order."""
+        records = self.specs().values()
+        found = [r.policy for r in records if r.policy is not None and not r.is_deleted]
+        return tuple(sorted(found, key=lambda policy: policy.id))
+
     def fabric(self) -> Fabric:
         """Sites, operators, and the enrolled nodes whose site and operator are known, in id order."""
-        sites, operators = self.sites(), self.operators()
+        sites, operators, attested = self.sites(), self.operators(), self.attested()
         nodes = {
-            key: self._as_offered(record.node)
+            key: _with_evidence(self._as_offered(record.node), attested.get(key))
             for key, record in self.nodes().items()
             if record.node.site in sites and record.node.operator in operators
         }
@@ -244,6 +281,10 @@ class FabricState:
         return message
 
 
+def _with_evidence(node: Node, attested: Attested | None) -> Node:
+    return node if attested is None else replace(node, attested=attested)
+
+
 def snapshot(
     state: FabricState, liveness: Liveness, config: ControlConfig, *, now: WallTime, mono: MonoTime
 ) -> Snapshot:
@@ -260,6 +301,7 @@ def snapshot(
         intensity_g_per_kwh=_intensity(feed, config.intensity_g_per_kwh, now),
         rtt_us=config.rtt_us,
         gazetteer=config.gazetteer,
+        policies=state.policies(),
         forecast={} if feed is None else feed.zones,
         forecast_error_permille=0 if feed is None else feed.error_permille,
     )

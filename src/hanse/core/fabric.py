@@ -68,7 +68,10 @@ class Operator:
     """SEAL level 0..4 per objective: strategic, legal, data, operational, supply, technology, security,
     environment. A missing objective counts as 0."""
     certificates: tuple[str, ...] = ()
+    """As the operator states them, ``name`` or ``name@YYYY-MM-DD``: as good as `grade` says."""
     grade: Grade = Grade.CLAIMED
+    verified: tuple[str, ...] = ()
+    """Certificates whose credential was verified, ``name@YYYY-MM-DD``: of grade 2 each, whatever `grade` says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +181,57 @@ class Power:
     per_gpu_mw: int = 0
 
 
+class Origin(StrEnum):
+    """Where evidence comes from: a maker of hardware vouches for it, or software pretends to be hardware."""
+
+    HARDWARE = "hardware"
+    SOFTWARE = "simulated"
+
+
+class Trust(StrEnum):
+    """Tiers of an AR4SI trust vector (draft-ietf-rats-ar4si): none 0, affirming 2..31, warning 32..95, contra 96."""
+
+    NONE = "none"
+    AFFIRMING = "affirming"
+    WARNING = "warning"
+    CONTRAINDICATED = "contraindicated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attested:
+    """What evidence showed about a node's platform: facts of grade 4, which end (RATS: an attestation result)."""
+
+    kind: str
+    """``tpm``, ``tdx``, ``sgx`` or ``snp``."""
+    origin: Origin
+    """Follows from the anchor that the endorsements lead to, never from what a node says."""
+    status: Trust
+    """The worst tier of the vector."""
+    vector: Mapping[str, int]
+    """AR4SI claims, for example ``hardware``, ``executables``; -128..127 each."""
+    claims: Mapping[str, str]
+    """What was measured: name -> lower-case hex or a word."""
+    levels: Mapping[str, int] = field(default_factory=dict)
+    """Security versions that were shown."""
+    references: tuple[str, ...] = ()
+    """Names of the reference values that matched."""
+    advisories: tuple[str, ...] = ()
+    """Open advisories of the maker, for example ``INTEL-SA-00289``."""
+    code: str = ""
+    """Why evidence was refused (``attest.*``); empty where it was appraised."""
+    reason: str = ""
+    since_us: int
+    """Wall time of the appraisal that first said this."""
+    until_us: int
+    """Wall time after which it says nothing."""
+
+    @property
+    def label(self) -> str:
+        """One word of kind, one of worth, and the mark that no record of simulated evidence may lack."""
+        mark = "" if self.origin is Origin.HARDWARE else f" ({self.origin.value})"
+        return f"{self.kind} {self.status.value}{mark}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """One thing that can run work, with the facts its operator states about it."""
@@ -192,6 +246,10 @@ class Node:
     grade: Grade = Grade.SIGNED
     """How well the node's own facts (site, operator) are founded."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    evidence: str = "none"
+    """Kind of evidence that its owner promises when it joins: ``none`` or ``tpm``; its token then asks for it."""
+    attested: Attested | None = None
+    """What a verifier of the domain found. A node cannot say this of itself: it is refused when it joins."""
     gpus: Gpus | None = None
     overhead: Resources = Resources()
     """What the machine itself and its agent need; no work is placed on it."""

@@ -9,6 +9,7 @@ from enum import StrEnum
 from hanse.core.fabric import Fabric
 from hanse.core.geo import Place, modelled_rtt_us
 from hanse.core.ids import InstanceId, NodeId, SiteId, WorkloadId
+from hanse.core.layer import Policy
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
 
@@ -77,6 +78,8 @@ class Snapshot:
     """Measured round trips; pairs that are missing are modelled."""
     gazetteer: Mapping[str, Place] = field(default_factory=dict)
     """Named origins of demand that are not sites."""
+    policies: tuple[Policy, ...] = ()
+    """Layers of rules that were accepted, in id order."""
     forecast: Mapping[str, Series] = field(default_factory=dict)
     """Carbon intensity per grid zone in the hours to come, where a feed was given."""
     forecast_error_permille: int = 0

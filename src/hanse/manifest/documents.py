@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from hanse.core.fabric import Fabric, GpuNeed, Gpus, Grade, Node, Operator, Parent, Power, Price, Resources, Site, Tier
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
+from hanse.core.layer import Policy
 from hanse.core.work import (
     Budget,
     BudgetRule,
@@ -32,6 +33,7 @@ from hanse.manifest.models import (
     NodeManifest,
     OperatorManifest,
     OverheadModel,
+    PolicyManifest,
     ResourcesModel,
     SiteManifest,
 )
@@ -112,6 +114,16 @@ class FunctionDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyDocument:
+    """One policy as written, with where its rules stand."""
+
+    where: Where
+    policy: Policy
+    line_before_rules: int
+    """Added to a line of the rules it gives the line in the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifests:
     """Everything that a set of files declares, each kind in id order."""
 
@@ -119,6 +131,7 @@ class Manifests:
     operators: tuple[Operator, ...] = ()
     sites: tuple[Site, ...] = ()
     nodes: tuple[Node, ...] = ()
+    policies: tuple[PolicyDocument, ...] = ()
     wheres: Mapping[tuple[str, str], Where] = field(default_factory=dict)
     """Where each part of the fabric was declared, by (kind, name)."""
 
@@ -221,6 +234,7 @@ def operator_of(model: OperatorManifest) -> Operator:
         ),
         seal=spec.seal.levels(),
         certificates=spec.certificates,
+        verified=spec.verified,
         grade=Grade(spec.grade),
     )
 
@@ -235,6 +249,15 @@ def site_of(model: SiteManifest) -> Site:
         grid_zone=spec.grid_zone,
         pue_permille=spec.pue,
     )
+
+
+def policy_of(model: PolicyManifest) -> Policy:
+    """Turn a validated policy manifest into the record; what its rules say is for the policy room to judge."""
+    spec = model.spec
+    return Policy(
+        name=model.metadata.name, namespace=model.metadata.namespace or "", about=spec.about, packs=spec.packs,
+        rules=spec.rules,
+    )  # fmt: skip
 
 
 def node_of(model: NodeManifest) -> Node:
@@ -260,6 +283,7 @@ def node_of(model: NodeManifest) -> Node:
         ),
         power=Power(idle_mw=spec.power.idle, per_core_mw=spec.power.per_core, per_gpu_mw=spec.power.per_gpu),
         grade=Grade(spec.grade),
+        evidence=spec.evidence,
         labels=dict(sorted(model.metadata.labels.items())),
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -54,10 +54,11 @@ from hanse.manifest.quantities import (
 )
 
 API_VERSION = "hanse.dev/v1"
-LATER_KINDS = ("Service", "Job", "Model", "Training", "Dataset", "Stream", "Policy")
+LATER_KINDS = ("Service", "Job", "Model", "Training", "Dataset", "Stream")
 """Kinds of the design that this version does not run."""
 
 Level = Annotated[int, Field(ge=0, le=4)]
+VerifiedCertificate = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}@\d{4}-\d{2}-\d{2}$")]
 
 
 class _Model(BaseModel):
@@ -334,6 +335,9 @@ class OperatorSpec(_Model):
     seal: SealModel = Field(default_factory=SealModel, description="SEAL level per objective; missing counts as 0.")
     certificates: tuple[Text, ...] = Field(default=(), description="Certificates held, for example `ISO 27001`.")
     grade: Level = Field(default=0, description="Grade of these facts, 0 claimed to 4 attested.")
+    verified: tuple[VerifiedCertificate, ...] = Field(
+        default=(), description="Certificates that `hanse credential verify` verified, `bsi-c5@2027-03-31`."
+    )
 
 
 class PlaceModel(_Model):
@@ -418,6 +422,31 @@ class NodeSpec(_Model):
     price: PriceModel = Field(description="What its owner asks.")
     power: PowerModel = Field(description="What it draws.")
     grade: Level = Field(default=1, description="Grade of its own facts, 0 claimed to 4 attested.")
+    evidence: Literal["none", "tpm"] = Field(
+        default="none",
+        description="Evidence it gives when it joins and from then on; `hanse up` gives such a node a software TPM.",
+    )
+
+
+class PolicyMetadata(_Model):
+    """Name of a policy, and whom it binds."""
+
+    name: Label = Field(description="Name; the id of each of its rules begins with it and a dot.")
+    namespace: Label | None = Field(
+        default=None, description="Namespace whose workloads it binds; without it the domain: every namespace."
+    )
+
+
+class PolicySpec(_Model):
+    """What holds for whatever it binds, whatever the specs say. It can only narrow."""
+
+    about: Text = Field(description="What it is for, in a sentence.")
+    packs: tuple[Label, ...] = Field(default=(), description="Packs of rules that it binds, for example `gdpr`.")
+    rules: str = Field(
+        default="",
+        description="Rules of its own in Cedar, forbids only, each with `@id`, `@cite` and `@message`; "
+        "`@within` says within which time what they deny must be gone where it runs.",
+    )
 
 
 class FunctionManifest(_Model):
@@ -456,10 +485,20 @@ class NodeManifest(_Model):
     spec: NodeSpec = Field(description="Where it stands, who runs it, what it offers.")
 
 
-KINDS: dict[str, type[FunctionManifest | OperatorManifest | SiteManifest | NodeManifest]] = {
+class PolicyManifest(_Model):
+    """A layer of rules: guardrails of the domain, or of one namespace."""
+
+    api_version: Literal["hanse.dev/v1"] = Field(description="Version of this format.")
+    kind: Literal["Policy"] = Field(description="Kind of document.")
+    metadata: PolicyMetadata = Field(description="Name, and whom it binds.")
+    spec: PolicySpec = Field(description="What holds.")
+
+
+KINDS: dict[str, type[FunctionManifest | OperatorManifest | SiteManifest | NodeManifest | PolicyManifest]] = {
     "Function": FunctionManifest,
     "Operator": OperatorManifest,
     "Site": SiteManifest,
     "Node": NodeManifest,
+    "Policy": PolicyManifest,
 }
 """Kinds this version reads, in the order of the reference page."""

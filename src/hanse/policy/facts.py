@@ -33,6 +33,8 @@ class Membership(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     countries: tuple[str, ...]
     cite: str
     assurance: Assurance
+    as_of: datetime.date
+    """When the row was last checked."""
     since: datetime.date = msgspec.field(name="from")
     until: datetime.date | None = None
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hanse.app.cli.session import DEFAULT_STATE, StateOption
 from hanse.core.errors import HanseError
+
+if TYPE_CHECKING:
+    from hanse.app.options import TpmOptions
 
 app = typer.Typer(help="Controllers.", no_args_is_help=True)
 
@@ -28,6 +31,14 @@ class JoinArguments:
     api_urls: tuple[str, ...]
     ca: Path
     token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TpmArguments:
+    """How a node reaches its TPM, and who endorses it."""
+
+    tcti: str
+    issuers: Path
 
 
 @app.command("run")
@@ -75,6 +86,7 @@ def run_node_process(
     owner_policy: Path | None,
     joining: JoinArguments | None,
     resources: Sequence[str] = (),
+    tpm: TpmArguments | None = None,
 ) -> None:
     """Run one node in the foreground, joining first if it must.
 
@@ -98,11 +110,22 @@ def run_node_process(
         compiled=None if compiled is None else str(compiled),
         substrate_url=substrate,
         owner_policy="" if owner_policy is None else owner_policy.read_text(encoding="utf-8"),
+        tpm=None if tpm is None else _tpm_options(tpm),
     )
     join = None
     if joining is not None:
         join = JoinOptions(api_urls=joining.api_urls, ca_pem=joining.ca.read_bytes(), token=joining.token)
     _run(run_node(options, join))
+
+
+def _tpm_options(given: TpmArguments) -> TpmOptions:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from hanse.app.options import TpmOptions
+
+    issuers = x509.load_pem_x509_certificates(given.issuers.read_bytes())
+    return TpmOptions(tcti=given.tcti, issuers=tuple(one.public_bytes(Encoding.DER) for one in issuers))
 
 
 def _run(process: Coroutine[Any, Any, None]) -> None:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from hanse.app.render import quantities as q
 from hanse.app.render import tables
+from hanse.app.render.attesting import summary
 from hanse.app.render.explanation import explanation, refusal
 from hanse.app.render.style import WARN, heading, line, pairs, stack, table, word
 from hanse.control.views import InstanceView, NodeView, OperatorView, SiteView, WorkloadDetail, WorkloadView
@@ -64,6 +65,8 @@ def node(view: NodeView, instances: Iterable[InstanceView]) -> Group:
         ("memory", f"{q.memory(view.memory_bytes_used, view.memory_bytes)}, process {q.size(view.rss_bytes)}"),
         ("power", q.power(view.power_mw, is_modelled=view.is_power_modelled)),
         ("grid", grid),
+        ("attested", summary(view.attested)),
+        ("joined with", view.joined_with or "no evidence"),
     )
     mine = [one for one in instances if one.node == view.id]
     return stack(head, Text(), heading("Instances"), tables.instances(mine) if mine else Text("  none"))
