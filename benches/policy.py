@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from benches import policy_prove
 from benches.cedar_corpus import compare
 from benches.hostile import try_all
 from benches.report import header, spread
@@ -108,6 +109,7 @@ def _measure(workloads: int, nodes: int) -> dict[str, Any]:
         "explain_changes": {
             "wall_s": spread([one["wall_s"] for one in explained]), "cpu_s": spread([one["cpu_s"] for one in explained])
         },
+        **policy_prove.measure(),
     }  # fmt: skip
 
 

@@ -7,21 +7,24 @@ a status that fits.
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
+from hanse.app.attest_api import attest_router
+from hanse.app.authentication import Unauthorised, User, authenticated
 from hanse.app.bodies import TooLarge, read_body
 from hanse.app.ledger_api import cosigners_router, ledger_router, open_router
+from hanse.app.plan_api import plan_router
 from hanse.app.policy_api import policy_router
 from hanse.control import explaining, inspect
+from hanse.control.appraising import Appraising
 from hanse.control.controller import Controller
+from hanse.control.planning import UnknownPart
 from hanse.control.service import FabricService, NotFound, SpecRefused
 from hanse.control.views import (
     ExplainView,
@@ -41,10 +44,11 @@ from hanse.core.errors import ConflictError, HanseError, StoreError, WireError
 from hanse.core.fabric import Grade, Tier
 from hanse.core.ids import Digest, InstanceId, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.ports import ControlPorts
+from hanse.core.snapshot import Series
 from hanse.manifest import ManifestError
 from hanse.policy import FactError, PolicyError
 from hanse.wire import canonical
-from hanse.wire.messages import JoinRequest
+from hanse.wire.messages import ChallengeRequest, JoinRequest
 
 MAX_ARTIFACT_BYTES = 64 * 2**20
 MAX_BODY_BYTES = 4 * 2**20
@@ -89,6 +93,8 @@ class TokenBody(BaseModel):
     grade: Grade = Grade.SIGNED
     """Up to which grade (0..4) the domain vouches for the node's facts."""
     node: str | None = None
+    require: list[Literal["tpm", "tdx", "sgx", "snp"]] = Field(default_factory=list)
+    """Kinds of evidence, one of which the node must bring."""
 
 
 class TokenMade(BaseModel):
@@ -96,6 +102,24 @@ class TokenMade(BaseModel):
 
     token: str
     expires_us: int
+
+
+class SeriesBody(BaseModel):
+    """Values at equal steps."""
+
+    model_config = ConfigDict(extra="forbid")
+    start_us: int
+    step_us: int = Field(ge=1)
+    values: list[int] = Field(min_length=1, max_length=400)
+
+
+class CarbonBody(BaseModel):
+    """A forecast of carbon intensity, g/kWh per grid zone."""
+
+    model_config = ConfigDict(extra="forbid")
+    source: str = Field(max_length=1_024)
+    error_permille: int = Field(ge=0, le=1_000)
+    zones: dict[str, SeriesBody] = Field(min_length=1, max_length=500)
 
 
 class LogRow(BaseModel):
@@ -110,27 +134,6 @@ class LogRow(BaseModel):
 
 Inspect = Callable[[bytes], Awaitable[tuple[str, list[str]]]]
 """Judges a component: (world, imports), or raises HanseError ``component.*``."""
-
-
-BEARER = HTTPBearer(auto_error=False)
-
-
-class Unauthorised(HanseError):
-    """Raised when a request carries no acceptable token."""
-
-    code = "api.unauthorised"
-    hint = "run it where `hanse up` or `hanse init` ran, or pass --context"
-
-
-def authenticated(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> str:
-    """Name the user behind a request. Raises Unauthorised."""
-    expected = str(request.app.state.token).encode()
-    if given is None or not hmac.compare_digest(given.credentials.encode(), expected):
-        raise Unauthorised("this API wants a bearer token")
-    return "admin"
-
-
-User = Annotated[str, Depends(authenticated)]
 
 
 def build_api(
@@ -153,6 +156,8 @@ def build_api(
     app.include_router(ledger_router(controller), dependencies=secured)
     app.include_router(cosigners_router(controller), dependencies=secured)
     app.include_router(open_router(controller))
+    app.include_router(plan_router(controller), dependencies=secured)
+    app.include_router(attest_router(Appraising(controller, service, ports)))
 
     @app.get("/api/v1/health")
     async def health() -> dict[str, bool]:
@@ -259,6 +264,16 @@ def build_api(
         """Every site."""
         return inspect.sites(controller)
 
+    @app.put("/api/v1/feeds/carbon", status_code=202)
+    async def take_carbon(body: CarbonBody, by: User) -> dict[str, int]:
+        """Take a forecast of carbon intensity in; it replaces the last one."""
+        zones = {
+            zone: Series(start_us=one.start_us, step_us=one.step_us, values=tuple(one.values))
+            for zone, one in body.zones.items()
+        }
+        await service.take_carbon(zones, source=body.source, error_permille=body.error_permille, user=by)
+        return {"zones": len(zones)}
+
     @app.get("/api/v1/plans", dependencies=secured)
     async def plans() -> tuple[PlanView, ...]:
         """The committed plan in brief."""
@@ -279,8 +294,16 @@ def build_api(
             tier=body.tier,
             grade=body.grade,
             node=None if body.node is None else NodeId(body.node),
+            require=tuple(body.require),
         )
         return TokenMade(token=text, expires_us=kept.expires_us)
+
+    @app.post("/api/v1/join/challenge")
+    async def challenge(request: Request) -> Response:
+        """A node that will join with evidence asks what to answer (`ChallengeRequest` -> `Challenge`)."""
+        body = await read_body(request, MAX_BODY_BYTES, code="join.too_large")
+        answer = await controller.enrolment.challenge(canonical.decode(body, ChallengeRequest))
+        return Response(canonical.encode(answer), media_type="application/json")
 
     @app.post("/api/v1/join")
     async def join(request: Request) -> Response:
@@ -330,7 +353,7 @@ def _read_after(text: str) -> dict[NodeId, int]:
 
 STATUS_OF: dict[type[HanseError], int] = {
     Unauthorised: 401, NotFound: 404, ManifestError: 422, SpecRefused: 422, ConflictError: 409, TooLarge: 413,
-    StoreError: 503, WireError: 400, PolicyError: 422, FactError: 422,
+    StoreError: 503, WireError: 400, PolicyError: 422, FactError: 422, UnknownPart: 404,
 }  # fmt: skip
 
 

@@ -88,7 +88,7 @@ async def run_controller(options: ControllerOptions) -> None:
 async def _serve(options: ControllerOptions, domain: Domain, ports: ControlPorts) -> None:
     listening = bound_socket(options.api_host, options.api_port)
     url = f"https://{options.api_host}:{listening.getsockname()[1]}"
-    controller = build_control(ports, _config(options, domain, url), domain.authority)
+    controller = build_control(ports, _config(options, domain, url), domain.authority, think=asyncio.to_thread)
     api = build_api(controller, ports, token=domain.api_token, version=__version__, inspect_component=inspect_component)
     context = server_context(*_certificate(options, domain, ports))
     server = uvicorn.Server(uvicorn.Config(api, log_config=None, access_log=False, lifespan="off"))
@@ -119,6 +119,7 @@ def _config(options: ControllerOptions, domain: Domain, url: str) -> ControlConf
         guardrails=options.guardrails,
         intensity_g_per_kwh=read_intensities(),
         gazetteer=read_gazetteer(),
+        optimise_every_us=options.optimise_every_us,
         rtt_us={} if options.latency_table is None else read_latency_table(Path(options.latency_table)),
     )
 

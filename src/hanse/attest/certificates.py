@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -130,11 +131,30 @@ def verify_path(
 
 def check_issued(subject: x509.Certificate, issuer: x509.Certificate) -> None:
     """Check one step of a path. Raises EvidenceRefused ``attest.chain``."""
+    if _is_authority(subject):
+        _check_authority(subject, issuer)
+    else:
+        _check_step(subject, issuer)
+
+
+@lru_cache(maxsize=256)
+def _check_authority(subject: x509.Certificate, issuer: x509.Certificate) -> None:
+    """Authorities are few and stand above every leaf of a maker, so what was once found valid is kept.
+
+    Nothing here depends on the time: validity and revocation are asked anew each time. A failure is not kept.
+    """
+    _check_step(subject, issuer)
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
     try:
-        constraints = issuer.extensions.get_extension_for_class(x509.BasicConstraints).value
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
-        raise refused("chain", f"{_name(issuer)} is no authority") from None
-    if not constraints.ca:
+        return False
+
+
+def _check_step(subject: x509.Certificate, issuer: x509.Certificate) -> None:
+    if not _is_authority(issuer):
         raise refused("chain", f"{_name(issuer)} is no authority")
     try:
         subject.verify_directly_issued_by(issuer)

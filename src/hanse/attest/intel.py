@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from hanse.attest import certificates
@@ -148,8 +149,12 @@ def _check_signature_data(data: bytes, *, is_nested: bool) -> None:
     certificates.load_chain(r.take(r.left), "the chain of PCK certificates")
 
 
+@lru_cache(maxsize=64)
 def _check_chains(collateral: str) -> None:
-    """The chains that come with a collateral have one spelling, too; `dcap-qvl` reads what it needs of them."""
+    """The chains that come with a collateral have one spelling, too; `dcap-qvl` reads what it needs of them.
+
+    All platforms of one model share a collateral, so one that was read is kept.
+    """
     try:
         given = json.loads(collateral)
         chains = [(name, given[name].encode()) for name in _CHAINS]

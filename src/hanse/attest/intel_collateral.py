@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from functools import lru_cache
 
 from cryptography import x509
 
@@ -11,6 +12,7 @@ from hanse.attest.errors import refused
 from hanse.core.time import WallTime, from_datetime
 
 
+@lru_cache(maxsize=64)
 def next_updates(collateral: str) -> tuple[WallTime, ...]:
     """The next update of TCB info, QE identity, and both CRLs, in no order. Raises EvidenceRefused ``.malformed``."""
     try:

@@ -8,7 +8,7 @@ several references for one kind of evidence one that matches is enough, so that 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -18,23 +18,25 @@ from hanse.core.time import WallTime
 
 NAME_CHARACTERS = 63
 MAX_CLAIMS = 64
-VOLATILE = ("resets", "restarts", "tcb", "ppid", "ek", "chip")
+VOLATILE = ("anchor", "resets", "restarts", "tcb", "ppid", "ek", "chip")
 """Claims about one machine or one boot: not taken over when a reference is made from a node."""
 
 
-class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
     """Claims and least levels of one kind of evidence, under a name that facts and refusals use."""
 
     name: str
     kind: str
     """``tpm``, ``tdx``, ``sgx`` or ``snp``."""
-    claims: dict[str, str]
+    claims: Mapping[str, str]
     """Claim -> the value it must have."""
-    floors: dict[str, int] = {}
+    floors: Mapping[str, int] = field(default_factory=dict)
     """Level -> the least it may be: security versions of SNP (``snp``, ``ucode`` ...), TDX and SGX."""
 
 
-class Anchor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchor:
     """The root key of a maker, or of a software TPM's pretended maker."""
 
     name: str

@@ -14,6 +14,7 @@ from hanse.control.attesting import Attesting
 from hanse.control.config import ControlConfig
 from hanse.control.cosigning import Cosigning
 from hanse.control.enrolment import Enrolment
+from hanse.control.improving import Think, think_at_once
 from hanse.control.journal import Journal
 from hanse.control.lease import LeaseKeeper
 from hanse.control.liveness import Liveness
@@ -41,16 +42,19 @@ LIVENESS_LOOK_US = 100_000
 """How often silence is measured: a tenth of a second against three of detection."""
 
 
-def build_control(ports: ControlPorts, config: ControlConfig, authority: Authority) -> Controller:
-    """Build a controller; `run` starts it. The same for the app and the twin."""
-    return Controller(ports, config, authority)
+def build_control(
+    ports: ControlPorts, config: ControlConfig, authority: Authority, *, think: Think = think_at_once
+) -> Controller:
+    """Build a controller; `run` starts it. The same for the app and the twin; `think` is where long thoughts go."""
+    return Controller(ports, config, authority, think)
 
 
 class Controller:
     """Tasks around the pipeline."""
 
-    def __init__(self, ports: ControlPorts, config: ControlConfig, authority: Authority) -> None:
+    def __init__(self, ports: ControlPorts, config: ControlConfig, authority: Authority, think: Think) -> None:
         self._ports = ports
+        self._think = think
         self.config = config
         self.state = FabricState(trusted={ports.signer.key_id: ports.signer.public_key})
         self.liveness = Liveness(
@@ -90,6 +94,8 @@ class Controller:
                 tasks.create_task(self._look_at_silence(), name="liveness")
                 tasks.create_task(self._answer_asks(), name="asks")
                 tasks.create_task(self._lead_forever(), name="lead")
+                if self.config.optimise_every_us:
+                    tasks.create_task(self._improve_forever(), name="improve")
         finally:
             await self._resign()
 
@@ -201,6 +207,19 @@ class Controller:
                 return
             await asyncio.sleep(self.config.debounce_us / 1e6)
             await self._round()
+
+    async def _improve_forever(self) -> None:
+        """Have the global solver look at the fabric at intervals, while this controller leads."""
+        await self._caught_up.wait()
+        while True:
+            await asyncio.sleep(self.config.optimise_every_us / 1e6)
+            if not self.lease.is_leader():
+                continue
+            try:
+                if await self.pipeline.improve(self._think):
+                    self.poke("the global solver found a better plan")
+            except HanseError as error:
+                log.warning("optimise.failed", code=error.code, reason=error.message)
 
     async def _round(self) -> None:
         self._wake.clear()

@@ -23,15 +23,17 @@ from hanse.core.ids import Digest, NodeId, WorkloadId, is_digest
 from hanse.core.layer import Policy
 from hanse.core.plan import Plan
 from hanse.core.ports import ControlPorts, Entry, LogLine
-from hanse.core.snapshot import Reach, Snapshot
+from hanse.core.snapshot import Reach, Series, Snapshot
 from hanse.core.time import to_datetime
 from hanse.core.work import Workload
 from hanse.manifest import FunctionDocument, Manifests, PolicyDocument, load
+from hanse.placement import Outlook
 from hanse.policy import check_policy, countries_that_could_do, guardrails_for
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import (
     ActionRecord,
     ActorRecord,
+    CarbonFeed,
     LogsReply,
     LogsRequest,
     NodeRecord,
@@ -39,7 +41,7 @@ from hanse.wire.messages import (
     StatsReply,
     StatsRequest,
 )
-from hanse.wire.subjects import ACTIONS, ACTORS, NODES, SPECS, spec_key, tell
+from hanse.wire.subjects import ACTIONS, ACTORS, FEEDS, NODES, SPECS, spec_key, tell
 
 _NodeChange = Callable[[NodeRecord], NodeRecord]
 _Answer = TypeVar("_Answer", bound=msgspec.Struct)
@@ -154,6 +156,15 @@ class FabricService:
             ),
         )
 
+    async def take_carbon(self, zones: Mapping[str, Series], *, source: str, error_permille: int, user: str) -> None:
+        """Take a forecast of carbon intensity in; it replaces the last one."""
+        await self.note("refresh", "feed/carbon", user=user)
+        feed = CarbonFeed(
+            source=source, error_permille=error_permille, taken_us=self._ports.clock.wall(), zones=dict(zones)
+        )
+        await self._write(FEEDS, "carbon", envelope.seal(feed, self._ports.signer))
+        self._controller.poke("a forecast of carbon intensity came in")
+
     async def note(self, action: str, target: str, *, user: str) -> None:
         """Have the ledger say what a user does, before it is done: an act without a trace must not be possible."""
         signer, store = self._ports.signer, self._ports.store
@@ -181,7 +192,9 @@ class FabricService:
         at = self._controller.pipeline.snapshot()
         nodes = [node for node, reach in at.reach.items() if reach is not Reach.UNREACHABLE]
         answers = await asyncio.gather(*(self._node_stats(node) for node in nodes))
-        return tuple(row for rows in answers for row in rows)
+        workloads = self._controller.state.workloads(with_deleted=True)
+        spent = {key: inspect.spending(self._controller, at, spec) for key, spec in workloads.items()}
+        return tuple(_with_spending(row, spent.get(WorkloadId(row.workload))) for rows in answers for row in rows)
 
     # --- details ---
 
@@ -355,6 +368,12 @@ class FabricService:
         except BusError:
             return None
         return envelope.open_sealed(data, kind, self._controller.state.node_key(node)).message
+
+
+def _with_spending(row: TopRow, spent: Outlook | None) -> TopRow:
+    if spent is None:
+        return row
+    return replace(row, spent_microeur=spent.spent_microeur, spent_ug=spent.spent_ug, budget=spent.state)
 
 
 def _with(at: Snapshot, proposal: _Proposal) -> Snapshot:

@@ -13,21 +13,24 @@ from typing import TypeVar
 import msgspec
 
 from hanse.attest import Anchor, AppraisalRecord, Appraiser, Reference
+from hanse.control.accounting import within_budgets
 from hanse.control.config import ControlConfig
 from hanse.control.liveness import Liveness
 from hanse.core.errors import HanseError, SignatureError
-from hanse.core.fabric import Attested, Fabric, Node, Operator, Site
+from hanse.core.fabric import Attested, Fabric, Node, Operator, Resources, Site
 from hanse.core.ids import InstanceId, NodeId, OperatorId, SiteId, WorkloadId
 from hanse.core.layer import Policy
 from hanse.core.ports import Entry
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
-from hanse.core.time import MonoTime, WallTime
+from hanse.core.time import DAY_US, MonoTime, WallTime
 from hanse.core.work import Workload
 from hanse.identity.join import JoinToken
+from hanse.placement import Book, Spent, mean_of
 from hanse.wire import envelope
 from hanse.wire.messages import (
     ActionRecord,
     Attestation,
+    CarbonFeed,
     NodeRecord,
     Order,
     PlanRecord,
@@ -36,11 +39,13 @@ from hanse.wire.messages import (
     Revocations,
     RouteRecord,
     SpecRecord,
+    SpendRecord,
 )
 from hanse.wire.subjects import (
     ACTIONS,
     APPRAISAL,
     ATTESTED,
+    FEEDS,
     NODES,
     ORDERS,
     PLANS,
@@ -49,6 +54,7 @@ from hanse.wire.subjects import (
     REVOCATIONS,
     ROUTES,
     SPECS,
+    SPENDING,
     TOKENS,
     TRUST,
 )
@@ -58,10 +64,13 @@ _M = TypeVar("_M", bound=msgspec.Struct)
 SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
     TRUST: Revocations, ACTIONS: ActionRecord, APPRAISAL: AppraisalRecord, ATTESTED: Attestation,
-    TOKENS: JoinToken,
+    TOKENS: JoinToken, SPENDING: SpendRecord, FEEDS: CarbonFeed,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
-WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, APPRAISAL, ATTESTED, TOKENS)
+WATCHED = (
+    SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, APPRAISAL, ATTESTED, TOKENS, SPENDING,
+    FEEDS,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,11 +222,40 @@ class FabricState:
         """Sites, operators, and the enrolled nodes whose site and operator are known, in id order."""
         sites, operators, attested = self.sites(), self.operators(), self.attested()
         nodes = {
-            key: _with_evidence(record.node, attested.get(key))
+            key: _with_evidence(self._as_offered(record.node), attested.get(key))
             for key, record in self.nodes().items()
             if record.node.site in sites and record.node.operator in operators
         }
         return Fabric(sites=sites, operators=operators, nodes=nodes)
+
+    def _as_offered(self, node: Node) -> Node:
+        """The facts of a node with what it offers since its last start."""
+        known = self.records[PRESENCE].get(node.id)
+        said = known.message if known is not None else None
+        if not isinstance(said, Presence) or said.capacity is None:
+            return node
+        if (said.capacity, said.gpus, said.overhead) == (node.capacity, node.gpus, node.overhead):
+            return node
+        return replace(node, capacity=said.capacity, gpus=said.gpus, overhead=said.overhead or Resources())
+
+    def carbon_feed(self) -> CarbonFeed | None:
+        """The forecast of carbon intensity that was brought in last."""
+        return self.messages(FEEDS, CarbonFeed).get("carbon")
+
+    def book(self) -> Book | None:
+        """What work cost this month, as last written; None before anything was accounted."""
+        records = self.messages(SPENDING, SpendRecord).values()
+        if not records:
+            return None
+        start = max(record.period_start_us for record in records)
+        current = [record for record in records if record.period_start_us == start]
+        spent = {
+            workload: Spent(money=row.money, carbon=row.carbon, run_us=row.run_us)
+            for record in current
+            for workload, row in record.workloads.items()
+        }
+        kept = {key: spent[key] for key in sorted(spent)}
+        return Book(period_start_us=start, until_us=max(record.until_us for record in current), spent=kept)
 
     def node_key(self, node: NodeId) -> Mapping[str, bytes]:
         """The key a node seals with, as a trust map; empty for an unknown or revoked node."""
@@ -253,17 +291,31 @@ def snapshot(
     """Freeze what is known into the one input of every decision."""
     fabric = state.fabric()
     nodes = state.nodes()
-    return Snapshot(
+    feed = state.carbon_feed()
+    at = Snapshot(
         at_us=now,
         fabric=fabric,
         reach={node: _reach(nodes[node], liveness.reach(node, mono)) for node in fabric.nodes},
         workloads=state.workloads(),
         running=_running(state),
-        intensity_g_per_kwh=config.intensity_g_per_kwh,
+        intensity_g_per_kwh=_intensity(feed, config.intensity_g_per_kwh, now),
         rtt_us=config.rtt_us,
         gazetteer=config.gazetteer,
         policies=state.policies(),
+        forecast={} if feed is None else feed.zones,
+        forecast_error_permille=0 if feed is None else feed.error_permille,
     )
+    return within_budgets(at, state.book(), config.placement)
+
+
+def _intensity(feed: CarbonFeed | None, yearly: Mapping[str, int], now: WallTime) -> Mapping[str, int]:
+    """What lasting work is judged by: the mean of the next day where the feed tells it, else the yearly mean.
+
+    A single hour would have work follow the sun and move twice a day.
+    """
+    means = {} if feed is None else {z: mean_of(s, now=now, ahead_us=DAY_US) for z, s in feed.zones.items()}
+    both = {**yearly, **{zone: mean for zone, mean in means.items() if mean is not None}}
+    return {zone: both[zone] for zone in sorted(both)}
 
 
 def _reach(record: NodeRecord, heard: Reach) -> Reach:

@@ -18,6 +18,7 @@ from hanse.core.ids import InstanceId, WorkloadId
 from hanse.core.ports import NodePorts
 from hanse.core.snapshot import Phase
 from hanse.core.time import WallTime
+from hanse.node.attesting import AttestationKeeper
 from hanse.node.config import NodeConfig
 from hanse.node.disk import NodeDisk
 from hanse.node.judge import Held, Rejected, judge
@@ -61,6 +62,7 @@ class NodeAgent:
         self._work = Work(ports.runtime, ports.cache, ports.blobs)
         self._outbox = Outbox(ports, self._disk, me=self._me)
         self._svid = SvidKeeper(ports, config)
+        self._attestation = AttestationKeeper(ports, config, self._svid)
         self._held: dict[InstanceId, Held] = {}
         self._answers: dict[InstanceId, _Answer] = {}
         self._routes: dict[WorkloadId, RouteRecord] = {}
@@ -89,6 +91,7 @@ class NodeAgent:
             tasks.create_task(self._outbox.run(), name="reports")
             tasks.create_task(self._svid.run(), name="svid")
             tasks.create_task(self._answer_tells(), name="tells")
+            tasks.create_task(self._attestation.run(), name="attestation")
 
     async def _start_from_disk(self) -> None:
         self._held = await self._disk.load_orders(
@@ -366,6 +369,9 @@ class NodeAgent:
             mesh=self._config.addresses.mesh,
             version=self._config.version,
             started_us=self._ports.clock.wall(),
+            capacity=self._config.node.capacity,
+            gpus=self._config.node.gpus,
+            overhead=self._config.node.overhead,
         )
         sealed = envelope.seal(presence, self._ports.signer)
         await self._outbox.deliver(PRESENCE, self._me, sealed)

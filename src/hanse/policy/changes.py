@@ -121,8 +121,8 @@ class _World:
 
     def whole(self, case: Case) -> tuple[Subject, Object]:
         """A case as Cedar is asked it whole."""
-        op = self.operator(case)
-        return self.subject(case), object_under(case.node, case.site, op, self.packs.reads, self.facts.now)
+        operator = self.operator(case)
+        return self.subject(case), object_under(case.node, case.site, operator, self.packs.reads, self.facts.now)
 
     def operator(self, case: Case) -> Entity:
         """The operator of a case, to Cedar. Its holders are those of the fabric: an edit changes one operator only."""

@@ -11,20 +11,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from hanse.core.fabric import Attested, Grade, Node, Operator, Origin, Parent, Site, Trust
+from hanse.core.fabric import Attested, Grade, Node, Operator, Parent, Site
 from hanse.core.ids import OperatorId
 from hanse.core.time import WallTime, to_datetime
 from hanse.core.work import Sovereignty, Workload
 from hanse.policy.control import MAJORITY_PERMILLE, has_control
-from hanse.policy.entities import certificates_at
+from hanse.policy.entities import best_evidence, certificates_at
 from hanse.policy.explain import Question, uncovered, untrusted
 from hanse.policy.facts import Adequacy, FactsNow
 from hanse.policy.packs import PackSet
 from hanse.policy.rules import Rule
 from hanse.policy.schema import SEAL_OBJECTIVES
-
-_AFFIRMED = ("instance-identity", "configuration", "executables", "hardware")
-_FOR_EVER = 2**62
 
 
 class Who(IntEnum):
@@ -86,7 +83,7 @@ def edits_for(case: Case, question: Question, denying: tuple[Rule, ...], packs: 
         yield from _decisions(case, question, denying)
     yield from _operator(case, paths)
     yield from _grades(case, paths)
-    yield from _evidence(case, paths)
+    yield from _evidence(case, paths, packs)
     yield from _certificates(case, denying, question.facts)
 
 
@@ -181,12 +178,12 @@ def _grades(case: Case, paths: set[str]) -> Iterator[Edit]:
             yield _on_operator(case, what, {"resource.operator.grade"}, _operator_grade(least))
 
 
-def _evidence(case: Case, paths: set[str]) -> Iterator[Edit]:
+def _evidence(case: Case, paths: set[str], packs: PackSet) -> Iterator[Edit]:
     if any(path.startswith("resource.attested") for path in paths):
         where = f"{case.operator.id}'s nodes in {case.site.country}"
         what = f"have {where} attested by a hardware TPM 2.0 or a TEE, and matching a reference of the domain"
-        touches = frozenset({"resource.attested"})
-        yield Edit(what=what, who=Who.OPERATOR, touches=touches, apply=_attested(case), operator=case.operator.id)
+        touches, apply = frozenset({"resource.attested"}), _attested(case, best_evidence(packs.reads))
+        yield Edit(what=what, who=Who.OPERATOR, touches=touches, apply=apply, operator=case.operator.id)
 
 
 def _certificates(case: Case, denying: tuple[Rule, ...], facts: FactsNow) -> Iterator[Edit]:
@@ -263,12 +260,7 @@ def _node_grade(like: Case, grade: int) -> Callable[[Case], Case]:
     return apply
 
 
-def _attested(like: Case) -> Callable[[Case], Case]:
-    good = Attested(
-        kind="tpm", origin=Origin.HARDWARE, status=Trust.AFFIRMING, vector=dict.fromkeys(_AFFIRMED, 2), claims={},
-        references=("assumed",), since_us=0, until_us=_FOR_EVER,
-    )  # fmt: skip
-
+def _attested(like: Case, good: Attested) -> Callable[[Case], Case]:
     def apply(case: Case) -> Case:
         is_meant = (case.operator.id, case.site.country) == (like.operator.id, like.site.country)
         return replace(case, node=replace(case.node, attested=good)) if is_meant else case

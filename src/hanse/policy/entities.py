@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from hanse.core.fabric import Attested, Node, Operator, Site, Trust
+from hanse.core.fabric import Attested, Node, Operator, Origin, Site, Trust
 from hanse.core.ids import CountryCode, Digest, OperatorId
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
@@ -131,6 +131,7 @@ def operator_entity(
         ],
         "seal": _seal(operator.seal),
         "certificates": certificates_at(operator, facts.now),
+        "verified": names_at(operator.verified, facts.now),
         "grade": int(operator.grade),
     }
     identity = operator.id if reads.names_type("Operator") else digest_of(attrs)
@@ -165,6 +166,17 @@ def attested_attrs(of: Attested | None) -> dict[str, Any]:
         "references": [] if of is None else list(of.references),
         "advisories": [] if of is None else list(of.advisories),
     }
+
+
+def best_evidence(reads: Reads) -> Attested:
+    """The best that evidence could show: what edits and ideal nodes assume. Of the kinds that rules name, the last."""
+    named = [kind for kind in ("tpm", "sgx", "snp", "tdx") if f"resource.attested.{kind}" in reads.paths]
+    wanted = sorted(name for path, name in reads.contained if path == "resource.attested.references")
+    return Attested(
+        kind=named[-1] if named else "tpm", origin=Origin.HARDWARE, status=Trust.AFFIRMING, claims={},
+        vector=dict.fromkeys(("instance-identity", "configuration", "executables", "hardware"), 2),
+        references=tuple(wanted) or ("assumed",), since_us=0, until_us=2**62,
+    )  # fmt: skip
 
 
 def kind_of_node(node: Node, site: Site, reads: Reads, now: WallTime) -> tuple[object, ...]:
@@ -209,10 +221,15 @@ def certificates_at(operator: Operator, now: WallTime) -> list[str]:
 
     ``name@YYYY-MM-DD`` holds until 00:00 UTC of that date; a date that cannot be read has passed.
     """
+    return names_at(operator.certificates, now)
+
+
+def names_at(certificates: tuple[str, ...], now: WallTime) -> list[str]:
+    """Names, in order, of those of these certificates that hold at `now`."""
     return sorted(
         {
             "-".join(name.lower().split())
-            for name, until in map(split_certificate, operator.certificates)
+            for name, until in map(split_certificate, certificates)
             if until is None or now < until
         }
     )

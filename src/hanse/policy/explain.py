@@ -199,6 +199,13 @@ def _certificate_facts(q: Question) -> list[FactRead]:
     ]
 
 
+def _verified_facts(q: Question) -> list[FactRead]:
+    """A credential is of grade 2 by itself: a third party signed it."""
+    dated = [(split_certificate(c)[0], c.partition("@")[2] or None) for c in sorted(q.operator.verified)]
+    subject = f"operator/{q.operator.id}.verified"
+    return [FactRead(subject=subject, value=name, grade=2, until=until) for name, until in dated]
+
+
 def _attested_fact(q: Question) -> FactRead:
     """What evidence shows now, with the mark of simulated evidence, and until when."""
     subject, found = f"node/{q.node.id}.attested", attested_at(q.node, q.facts.now)
@@ -277,4 +284,5 @@ _READERS: Mapping[str, Callable[[Question], list[FactRead]]] = {
         )
     ],
     "resource.operator.certificates": _certificate_facts,
+    "resource.operator.verified": _verified_facts,
 }

@@ -63,6 +63,7 @@ class RuleByRule:
         self._now = now
         self._reads = packs.reads
         self._cedar = cedar
+        self._now = now
         self._rules = packs.rules_of(names)
         self._pack_of = {rule.id: name for name in names for rule in packs.packs[name].rules}
         self._ids = {rule.id: at for at, rule in enumerate(self._rules)}

@@ -21,8 +21,8 @@ from hanse.policy.schema import SCHEMA, SEAL_OBJECTIVES
 PLACEHOLDERS = frozenset(
     (
         "workload", "node", "operator", "site", "country", "blocs", "seat", "reach", "reach_paths", "excluded",
-        "untrusted", "location_only", "data", "subjects", "uncovered", "certificates", "grade", "node_grade",
-        "operator_grade", *(f"has_{o}" for o in SEAL_OBJECTIVES), *(f"min_{o}" for o in SEAL_OBJECTIVES),
+        "attested", "untrusted", "location_only", "data", "subjects", "uncovered", "certificates", "grade",
+        "node_grade", "operator_grade", *(f"has_{o}" for o in SEAL_OBJECTIVES), *(f"min_{o}" for o in SEAL_OBJECTIVES),
     )
 )  # fmt: skip
 """What a @message may mention in braces; `explain` fills them in."""

@@ -18,7 +18,7 @@ from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId
 from hanse.core.time import WallTime
 from hanse.core.work import Kind, Route, Sovereignty, Workload
-from hanse.policy.entities import Object, object_of, subject_of
+from hanse.policy.entities import Object, best_evidence, object_of, subject_of
 from hanse.policy.evaluate import Answer, Cedar
 from hanse.policy.facts import FactsNow, facts_at
 from hanse.policy.packs import PackSet
@@ -113,6 +113,7 @@ def _ideal(country: CountryCode, seat: CountryCode, packs: PackSet, facts: Facts
         id=NodeId(f"ideal-{country}-{seat}"), site=site.id, operator=operator.id, tier=Tier.CORE,
         capacity=Resources(), price=Price(cpu_core_hour_microeur=0, memory_gib_hour_microeur=0),
         power=Power(idle_mw=0, per_core_mw=0), grade=Grade.ATTESTED,
+        attested=best_evidence(packs.reads),
     )  # fmt: skip
     return object_of(node, site, operator, {operator.id: operator}, facts=facts, reads=packs.reads)
 

@@ -42,6 +42,8 @@ entity Operator = {
   seal: Seal,
   // Names of certificates and recorded contracts that have not expired.
   certificates: Set<String>,
+  // Names of those whose credential, signed by an issuer that the domain trusts, was verified: of grade 2 each.
+  verified: Set<String>,
   // How well founded these facts are, 0..4.
   grade: Long,
 };

@@ -175,7 +175,7 @@ def screen(
         subjects=dict(zip(works.kinds.ids, map(subjects.__getitem__, works.kinds.kind_of), strict=True)),
         objects=dict(zip(nodes.kinds.ids, map(objects.__getitem__, nodes.kinds.kind_of), strict=True)),
         digest=digest_of([packs.digest, facts.digest, *classes]),
-        next_change_us=_next_change(facts, fabric, nodes.next_us),
+        next_change_us=_next_change(facts, fabric, nodes.until_us),
         cache=VerdictCache(
             facts=facts, answers=MappingProxyType(answers), cedar=cedar, rules=rules, works=works, subjects=subjects,
             nodes=nodes, lists=MappingProxyType(lists),
@@ -247,7 +247,8 @@ def valid_until(question: Question, regimes: frozenset[str]) -> WallTime | None:
         if about & set(facts.expand(row.importers) or ()) and territory & set(facts.expand(row.exporters) or ())
     ]
     ahead = boundaries((*facts.facts.memberships, *decisions, *concerned))
-    expiries = [split_certificate(c)[1] for c in question.operator.certificates]
+    held = (*question.operator.certificates, *question.operator.verified)
+    expiries = [split_certificate(c)[1] for c in held]
     evidence = None if question.node.attested is None else WallTime(question.node.attested.until_us)
     return min((at for at in (*ahead, *expiries, evidence) if at is not None and at > facts.now), default=None)
 
@@ -295,7 +296,7 @@ def _next_change(facts: FactsNow, fabric: Fabric, evidence_us: WallTime | None) 
     expiries = [
         until
         for operator in fabric.operators.values()
-        for until in (split_certificate(c)[1] for c in operator.certificates)
+        for until in (split_certificate(c)[1] for c in (*operator.certificates, *operator.verified))
         if until is not None and until > facts.now
     ]
     return min((at for at in (*expiries, facts.next_us, evidence_us) if at is not None), default=None)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import msgspec
 
-from hanse.core.fabric import Attested, Node, Operator, Resources, Site
+from hanse.core.fabric import Attested, Gpus, Node, Operator, Resources, Site
 from hanse.core.geo import Place
 from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, PlanId, WorkloadId
 from hanse.core.layer import Policy
 from hanse.core.plan import Plan
 from hanse.core.ports import LogLine, WorkloadStats
-from hanse.core.snapshot import Phase
+from hanse.core.snapshot import Phase, Series
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
 
@@ -57,6 +57,10 @@ class Presence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pre
     mesh: str
     version: str
     started_us: WallTime
+    capacity: Resources | None = None
+    """What it offers from this start on; None (a node of an older version): what it said when it joined."""
+    gpus: Gpus | None = None
+    overhead: Resources | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="heartbeat.v1", kw_only=True):
@@ -234,6 +238,32 @@ class ActorRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
 
     user: str
     salt: bytes
+
+
+class SpendRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """What one workload cost since the period began, in millionths of a microeuro and of a microgram."""
+
+    money: int
+    carbon: int
+    run_us: int
+
+
+class SpendRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="spend.v1", kw_only=True):
+    """What the workloads of one namespace cost this calendar month, up to a moment. Written by the leader."""
+
+    period_start_us: WallTime
+    until_us: WallTime
+    workloads: dict[WorkloadId, SpendRow]
+
+
+class CarbonFeed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="carbon-feed.v1", kw_only=True):
+    """A forecast of carbon intensity per grid zone, g/kWh, as somebody brought it in."""
+
+    source: str
+    error_permille: int
+    """Mean relative error, as the source states it."""
+    taken_us: WallTime
+    zones: dict[str, Series]
 
 
 class StateRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):

@@ -43,12 +43,18 @@ ACTIONS = "actions"
 ACTORS = "actors"
 """Who did it: key is the hex digest that stands in the ledger, sealed `ActorRecord`. Erased by deleting the key."""
 
+SPENDING = "spending"
+"""What work cost this month: key is a namespace, sealed `SpendRecord` (by the controller)."""
+
+FEEDS = "feeds"
+"""Data from outside: key ``carbon``, sealed `CarbonFeed` (by the controller)."""
+
 TOKENS = "tokens"
 """Join tokens: key is the token's hash, sealed `JoinToken` (by the controller)."""
 
 BUCKETS = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS,
-    APPRAISAL, ATTESTED,
+    APPRAISAL, ATTESTED, SPENDING, FEEDS,
 )  # fmt: skip
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""

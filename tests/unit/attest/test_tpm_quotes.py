@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -19,8 +20,11 @@ from hanse.attest import (
     TpmEvidence,
     appraise,
     binding,
+    continued,
     make_credential,
     read_platform,
+    reconsider,
+    reference_from,
 )
 from hanse.attest.event_log import SHA256, Event, read_log, replay, write_log
 from hanse.attest.tpm import check_registers, check_signature, verify_tpm
@@ -241,3 +245,36 @@ def test_a_simulated_chip_is_labelled_and_never_passes_for_hardware() -> None:
     result = appraise(canonical.encode(QUOTE), NONCE, by, NOW, platform=PLATFORM)
     assert (result.origin, result.status) == ("simulated", Trust.AFFIRMING)
     assert isinstance(CHIP, SimulatedTpm)
+
+
+def test_a_reference_taken_from_a_node_is_matched_by_it_and_by_its_like_and_drift_is_told() -> None:
+    by = Appraiser(anchors=(MAKER.anchor,))
+    first = appraise(canonical.encode(QUOTE), NONCE, by, NOW, platform=PLATFORM)
+    golden = reference_from("golden", "tpm", first.claims)
+    by = Appraiser(anchors=(MAKER.anchor,), references=(golden,))
+    _, twin = tpm(1)
+    twin.reboot()
+    for chip in (CHIP, twin):
+        found = appraise(canonical.encode(chip.quote(NONCE)), NONCE, by, NOW, platform=PLATFORM)
+        assert (found.references, found.vector["executables"]) == (("golden",), 2)
+    assert reconsider(first, by, NOW).references == ("golden",)
+    twin.boot["agent"] = b"agent 2"
+    twin.reboot()
+    drifted = appraise(canonical.encode(twin.quote(NONCE)), NONCE, by, NOW, platform=PLATFORM)
+    assert drifted.status is Trust.CONTRAINDICATED
+    assert drifted.reason == (
+        f"not as reference golden says: event.agent is {drifted.claims['event.agent'][:12]}..., "
+        f"not {golden.claims['event.agent'][:12]}...; pcr.sha256.13 is {drifted.claims['pcr.sha256.13'][:12]}..., "
+        f"not {golden.claims['pcr.sha256.13'][:12]}..."
+    )
+    assert reconsider(drifted, Appraiser(anchors=(MAKER.anchor,)), NOW).status is Trust.AFFIRMING
+
+
+def test_another_machine_in_the_place_of_a_known_one_is_refused() -> None:
+    by = Appraiser(anchors=(MAKER.anchor,))
+    known = appraise(canonical.encode(QUOTE), NONCE, by, NOW, platform=PLATFORM)
+    other = replace(known, claims={**known.claims, "ek": "00" * 32})
+    with pytest.raises(EvidenceRefused) as caught:
+        continued(other, known)
+    assert caught.value.code == "attest.other_platform"
+    assert continued(replace(known, since_us=NOW + 5), known).since_us == NOW
