@@ -23,7 +23,7 @@ INSTANCES: Mapping[str, Callable[[Path, int], Row]] = {
     "rate-5000": lambda data, seeds: rate.measure(5_000),
     "rate-10000": lambda data, seeds: rate.measure(10_000),
     "scale": lambda data, seeds: scale.measure(100_000, 1_000_000, 100 * seeds),
-    "events-10000": lambda data, seeds: scale.measure(10_000, 100_000, 20 * seeds),
+    "events-10000": lambda data, seeds: scale.measure(10_000, 100_000, 50 * seeds),
     "edge": lambda data, seeds: edge.measure(data),
     "openb-default": lambda data, seeds: openb.measure(data, "default", seeds),
     "openb-gpuspec33": lambda data, seeds: openb.measure(data, "gpuspec33", seeds),

@@ -63,9 +63,9 @@ def measure(nodes: int, replicas: int, events: int, seed: int = 7) -> Row:
         cpus.append(1e3 * thread)
         by_kind.setdefault(event.kind, []).append(1e3 * thread)
         touched.append(len(response.assignments))
-        if nodes <= 20_000:
+        if nodes <= 2_000:
             made = plan_after(state, response, made, "bench")
-    findings = len(audit(made, snapshot, verdicts)) if nodes <= 20_000 else None
+    findings = len(audit(made, snapshot, verdicts)) if nodes <= 2_000 else None
     return {
         "nodes": nodes,
         "placements": placed,
