@@ -108,7 +108,32 @@ def policy(figures: Figures) -> str:
     return "\n".join([*lines, ""])
 
 
-SECTIONS = {"fabric": fabric, "policy": policy}
+def placement(figures: Figures) -> str:
+    """The section about the planners beside their references."""
+    rows = [
+        (line["what"], line["ours"], line["reference"], line["bar"], _MET[line["met"]], str(row["ran"]["load_1min"]))
+        for row in figures["results"].values()
+        for line in row["lines"]
+    ]
+    loops = sorted(row["ran"]["loop_ms"] for row in figures["results"].values())
+    return "\n".join(
+        [
+            "## Placement",
+            "",
+            "The planners beside published figures and known optima, each instance in a run of its own. CPU times and",
+            "rates depend on the machine's load at the time, which the last column states: the same fixed loop took",
+            f"{loops[0]} to {loops[-1]} ms of CPU time.",
+            "",
+            *_ran(figures),
+            "",
+            *_table(("instance", "ours", "reference", "bar", "met", "load"), rows),
+            "",
+        ]
+    )
+
+
+SECTIONS = {"fabric": fabric, "policy": policy, "placement": placement}
+_MET = {True: "yes", False: "no", None: ""}
 
 
 def _both(one: Figures) -> tuple[str, str]:
@@ -146,7 +171,11 @@ def main() -> None:
     if not sys.stdin.isatty():
         for line in filter(str.strip, sys.stdin):
             figures = json.loads(line)
-            (RESULTS / f"{figures['bench']}.json").write_text(json.dumps(figures, indent=1) + "\n")
+            kept = RESULTS / f"{figures['bench']}.json"
+            if "results" in figures and kept.exists():
+                # Instances that ran apart stand together; each says when it ran.
+                figures["results"] = {**json.loads(kept.read_text()).get("results", {}), **figures["results"]}
+            kept.write_text(json.dumps(figures, indent=1) + "\n")
     PAGE.write_text(render())
 
 

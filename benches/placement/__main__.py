@@ -9,14 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benches.placement import carbon, edge, fenced, openb, optimal, rate, scale
+from benches.placement.lines import lines
 from benches.placement.report import Row, Skipped
+from benches.report import header
 
 INSTANCES: Mapping[str, Callable[[Path, int], Row]] = {
     "rate-5000": lambda data, seeds: rate.measure(5_000),
@@ -54,10 +55,15 @@ def main() -> None:
         row["total_wall_s"] = round(time.perf_counter() - wall, 2)
         row["total_cpu_s"] = round(time.process_time() - cpu, 2)
         print(name, json.dumps(row), file=sys.stderr)
+        row["lines"] = lines(name, row)
+        row["ran"] = {**_when(), "loop_ms": _loop_ms()}
         results[name] = row
-    machine = {"cpus": os.cpu_count(), "load_1m": round(os.getloadavg()[0], 2), "python": platform.python_version(),
-               "loop_ms": _loop_ms()}  # fmt: skip
-    print(json.dumps({"bench": "placement", "machine": machine, "results": results}))
+    print(json.dumps({**header("placement"), "results": results}))
+
+
+def _when() -> Row:
+    about = header("placement")
+    return {"date": about["date"], "commit": about["commit"], "load_1min": about["machine"]["load_1min"]}
 
 
 def _loop_ms() -> float:

@@ -11,7 +11,9 @@ import random
 import resource
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from benches.placement import rate
 from benches.placement.report import Row
@@ -25,6 +27,7 @@ from hanse.placement import Changes, audit, replan
 from hanse.placement.prepared import respond
 from hanse.placement.replan import plan_after
 
+Name = TypeVar("Name", bound=str)
 BARS = {"first_plan_s": 600, "event_p99_ms": 20, "memory_gib": 4}
 
 
@@ -140,5 +143,5 @@ def _node_event(kind: str, at: Snapshot, verdicts: rate.Fenced, draw: random.Ran
     return Event(kind, after, verdicts, Changes(nodes=(name,)))
 
 
-def _some(draw: random.Random, names: list[str]) -> WorkloadId | NodeId:
-    return names[draw.randrange(len(names))]  # type: ignore[return-value]
+def _some(draw: random.Random, names: Sequence[Name]) -> Name:
+    return names[draw.randrange(len(names))]

@@ -15,7 +15,7 @@ from hanse.core.plan import Plan
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Snapshot
 from hanse.placement import PlacementSettings, optimise
-from hanse.policy import PackSet, VerdictCache, screen
+from hanse.policy import PackSet, VerdictCache, in_force, screen
 
 Think = Callable[[Callable[[], Plan]], Awaitable[Plan]]
 
@@ -29,7 +29,8 @@ def look_for_better(
     at: Snapshot, parent: Plan, packs: PackSet, cache: VerdictCache | None, config: ControlConfig
 ) -> Plan:
     """Run the global solver on one snapshot."""
-    verdicts = screen(at.workloads, at.fabric, packs, at.at_us, cache, guardrails=config.guardrails)
+    laid, guardrails = in_force(packs, at.policies, config.guardrails)
+    verdicts = screen(at.workloads, at.fabric, laid, at.at_us, cache, guardrails=guardrails)
     return optimise(
         at, verdicts, parent, now=at.at_us, rng=Rng(config.seed), trigger="the global solver at its interval",
         settings=config.placement,

@@ -286,9 +286,8 @@ def why_not_there(controller: Controller, parent: Plan | None, workload: Workloa
 
 
 def _screened(controller: Controller, at: Snapshot) -> Screening:
-    pipeline = controller.pipeline
-    guardrails = controller.config.guardrails
-    return screen(at.workloads, at.fabric, pipeline.packs, at.at_us, pipeline.cache, guardrails=guardrails)
+    packs, guardrails = controller.pipeline.rules(at)
+    return screen(at.workloads, at.fabric, packs, at.at_us, controller.pipeline.cache, guardrails=guardrails)
 
 
 def _proposed(at: Snapshot, documents: Manifests) -> Snapshot:

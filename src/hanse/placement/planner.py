@@ -23,6 +23,7 @@ from hanse.placement.batch import place_alike
 from hanse.placement.choose import Choice, Problem, choose, domains_for
 from hanse.placement.explain import Storyteller, sample
 from hanse.placement.feasible import Limit, Screen, screen
+from hanse.placement.gpu_order import GpuOrder
 from hanse.placement.inputs import input_digests
 from hanse.placement.outcome import Outcome, Placing, World, limits_now, totals_microeur
 from hanse.placement.preempt import displace
@@ -80,6 +81,7 @@ def prepare(
     screening = screen(snapshot, verdicts, table, settings)
     standing = standings(snapshot, parent, now=now, settings=settings)
     placings = tuple(placing_of(snapshot.workloads[w], screening, standing.get(w)) for w in sorted(snapshot.workloads))
+    order = GpuOrder(table, (placing.workload for placing in placings))
     world = World(
         snapshot=snapshot,
         verdicts=verdicts,
@@ -88,6 +90,7 @@ def prepare(
         settings=settings,
         table=table,
         room=full_room(table),
+        gpus=order if order.is_of_use else None,
     )
     run = Run(world=world, screening=screening, placings=placings, queue=_in_turn(placings))
     for placing in (one for group in run.queue for one in group):
@@ -212,13 +215,17 @@ def _choose(placing: Placing, wanted: int, world: World) -> Outcome:
         if _is_settled(problem, choice):
             return _outcome(placing, choice, world, wanted=wanted, rows=rows, totals=totals)
     rows = _with_kept(placing, _open_rows(placing, world.room), world.room)
+    if placing.workload.gpu is not None and world.gpus is not None:
+        losses = world.gpus.losses(rows, placing.workload, world.table, world.room)
+        rows = rows[np.argsort(losses, kind="stable")]
     totals = totals_microeur(placing, rows, world.settings)
     choice = choose(_problem(placing, wanted, rows, totals, world.table))
     return _outcome(placing, choice, world, wanted=wanted, rows=rows, totals=totals)
 
 
 def _outcome(placing: Placing, choice: Choice, world: World, *, wanted: int, rows: Ints, totals: Ints) -> Outcome:
-    positions = list(choice.positions)
+    # Candidates stand in the order in which ties go; rows of an outcome ascend.
+    positions = sorted(choice.positions, key=lambda position: int(rows[position]))
     is_small = world.table.size <= world.settings.full_explanation_nodes
     return Outcome(
         wanted=wanted,
@@ -236,6 +243,8 @@ def _shortlist(placing: Placing, room: Room, most: int) -> Ints | None:
     if len(feasibility.order) <= most or placing.workload.budget != Budget():
         # A budget may prefer a node that scores worse but costs less, so no prefix by score is enough.
         return None
+    if placing.workload.gpu is not None:
+        return None  # Nor is one where ties are told apart by more than the node id.
     if feasibility.releases != room.releases:
         feasibility.first_open, feasibility.releases = 0, room.releases
     found: list[Ints] = []

@@ -82,7 +82,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     config = ControlConfig(
         id=ControllerId("c"), domain="test.hanse", api_url="", nats_urls=(), packs=files, guardrails=("gdpr",)
     )
-    pipeline = SimpleNamespace(packs=packs, cache=None, snapshot=lambda: at, current_plan=current_plan)
+    pipeline = SimpleNamespace(
+        packs=packs, cache=None, snapshot=lambda: at, current_plan=current_plan, rules=lambda _: (packs, ("gdpr",))
+    )
     controller = SimpleNamespace(config=config, pipeline=pipeline)
     app = build_api(
         cast(Controller, controller), cast(ControlPorts, None), token="secret-token", version="0",
@@ -177,14 +179,14 @@ def test_why_not_there_names_every_limit_nearest_first(run: Run, capsys: pytest.
 
 
 def test_the_cleanest_hours_are_told_per_legal_node(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ("plan", "--shift", "2h", "--within", "6h", "--workload", "clinic.triage")
+    asked = ("carbon", "when", "clinic.triage", "--for", "2h", "--within", "6h")
     assert run(*asked, "-o", "json") == 0
     said = _said(capsys)
     assert [(one["zone"], one["g_per_kwh"]) for one in said] == [("DE", 150)]
     assert said[0]["saved_permille"] == 500
     assert run(*asked) == 0
     assert "it waits: 50.0 % less than at once" in capsys.readouterr().out
-    assert run("plan", "--shift", "2h") == 2
+    assert run("carbon", "when", "clinic.nobody", "--for", "2h") == 3
 
 
 def test_what_contradicts_itself_is_a_usage_error(run: Run) -> None:

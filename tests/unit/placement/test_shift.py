@@ -122,3 +122,8 @@ def test_a_feed_is_read_per_zone_and_a_gap_is_refused(tmp_path: Path) -> None:
         file.write_text(head + wrong)
         with pytest.raises(CarbonFeedError):
             read_carbon_feed(file)
+
+
+def test_the_example_of_a_forecast_is_one() -> None:
+    feed = read_carbon_feed(Path(__file__).parents[3] / "examples" / "carbon" / "forecast.csv")
+    assert {len(one.values) for one in feed.values()} == {48}

@@ -9,7 +9,7 @@ import typer
 
 from hanse.app.cli.session import DEFAULT_STATE, ContextOption, Output, OutputOption, Session, StateOption
 
-carbon = typer.Typer(help="Carbon intensity: bring forecasts in.", no_args_is_help=True)
+carbon = typer.Typer(help="Carbon intensity: forecasts, and when to run.", no_args_is_help=True)
 AXES = ("cost", "carbon")
 
 
@@ -32,14 +32,6 @@ def plan(
     svg: Annotated[
         Path | None, typer.Option("--svg", help="With --frontier: write the plot into this file.", dir_okay=False)
     ] = None,
-    shift: Annotated[
-        str | None, typer.Option("--shift", help="When work that takes this long, like 6h, would best run.")
-    ] = None,
-    within: Annotated[str, typer.Option("--within", help="With --shift: it must have ended after this time.")] = "24h",
-    workload: Annotated[
-        str | None, typer.Option("--workload", help="With --shift: whose legal nodes to look at.")
-    ] = None,
-    interruptible: Annotated[bool, typer.Option("--interruptible", help="With --shift: it may run in pieces.")] = False,
     state: StateOption = DEFAULT_STATE,
     context: ContextOption = None,
     output: OutputOption = Output.TABLE,
@@ -47,12 +39,12 @@ def plan(
     """What would change and why, before and after in money, carbon and latency. Nothing is changed.
 
     Alone: what the global solver would change now. With --file: what these manifests would change. With --without: what
-    an exit would mean. With --frontier: what a lower carbon figure costs. With --shift: the cleanest hours to come.
+    an exit would mean. With --frontier: what a lower carbon figure costs.
     """
     from hanse.app.render import planning
 
-    if sum(bool(one) for one in (files, without, frontier, shift)) > 1:
-        raise typer.BadParameter("give one of --file, --without, --frontier and --shift")
+    if sum(bool(one) for one in (files, without, frontier)) > 1:
+        raise typer.BadParameter("give one of --file, --without and --frontier")
     if (prices or svg) and not frontier:
         raise typer.BadParameter("--prices and --svg go with --frontier")
     session = Session(state=state, context=context, output=output)
@@ -62,17 +54,6 @@ def plan(
             with session.step("rehearsing the exit"):
                 gone = client.plan_without(parts)
             session.answer(gone, lambda: planning.leaving(gone))
-        elif shift:
-            from hanse.app.cli.names import workload_name
-            from hanse.core.units import duration_us
-
-            if workload is None:
-                raise typer.BadParameter("--shift goes with --workload")
-            found = client.plan_shift(
-                ".".join(workload_name(workload)), duration_us=duration_us(shift), within_us=duration_us(within),
-                is_interruptible=interruptible,
-            )  # fmt: skip
-            session.answer(found, lambda: planning.shifts(found))
         elif frontier:
             if sorted(frontier.split(",")) != sorted(AXES):
                 raise typer.BadParameter("--frontier knows cost,carbon")
@@ -134,6 +115,31 @@ def show(
         nodes = client.nodes()
     rows = {node.grid_zone: node.intensity_g_per_kwh for node in sorted(nodes, key=lambda one: one.grid_zone)}
     session.answer(rows, lambda: grid(rows))
+
+
+@carbon.command()
+def when(
+    *,
+    workload: Annotated[str, typer.Argument(help="Whose legal nodes to look at, for example clinic.report.")],
+    duration: Annotated[str, typer.Option("--for", help="How long the work takes, like 6h.")],
+    within: Annotated[str, typer.Option(help="It must have ended after this time.")] = "24h",
+    interruptible: Annotated[bool, typer.Option("--interruptible", help="It may run in pieces.")] = False,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """When work that may wait would run cleanest, on each node that may take it, and what waiting saves."""
+    from hanse.app.cli.names import workload_name
+    from hanse.app.render import planning
+    from hanse.core.units import duration_us
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        found = client.plan_shift(
+            ".".join(workload_name(workload)), duration_us=duration_us(duration), within_us=duration_us(within),
+            is_interruptible=interruptible,
+        )  # fmt: skip
+    session.answer(found, lambda: planning.shifts(found))
 
 
 def _part(text: str) -> tuple[str, str]:
