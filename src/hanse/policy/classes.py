@@ -76,11 +76,15 @@ class NodeKinds:
     nodes: Mapping[NodeId, Node] = field(repr=False)
     sites: Mapping[SiteId, Site] = field(repr=False)
     reads: Reads = field(repr=False)
+    now: WallTime
+    next_us: WallTime | None
+    """When something attested of a node ends next: until then the kinds hold."""
     kinds: Kinds[NodeId] = field(repr=False)
-    since_us: WallTime
-    """What was attested of each node was judged at this time,"""
-    until_us: WallTime | None
-    """and holds until the first of it ends; None if nothing does."""
+
+    def holds(self, fabric: Fabric, reads: Reads, now: WallTime) -> bool:
+        """Tell whether this is how the nodes would be sorted at `now`."""
+        is_time = self.now <= now and (self.next_us is None or now < self.next_us)
+        return is_time and self.reads == reads and self.nodes == fabric.nodes and self.sites == fabric.sites
 
 
 def work_kinds(workloads: Mapping[WorkloadId, Workload], reads: Reads, last: WorkKinds | None) -> WorkKinds:
@@ -93,14 +97,12 @@ def work_kinds(workloads: Mapping[WorkloadId, Workload], reads: Reads, last: Wor
 
 def node_kinds(fabric: Fabric, reads: Reads, now: WallTime, last: NodeKinds | None) -> NodeKinds:
     """Sort nodes into kinds, or find that they are those of the `last` sorting. Operators play no part yet."""
-    is_current = last is not None and last.since_us <= now and (last.until_us is None or now < last.until_us)
-    if last is not None and is_current and (last.reads, last.nodes, last.sites) == (reads, fabric.nodes, fabric.sites):
+    if last is not None and last.holds(fabric, reads, now):
         return last
-    nodes = sorted(fabric.nodes.items())
-    found = _kinds((id_, kind_of_node(node, fabric.site_of(node), reads, now)) for id_, node in nodes)
-    ends = (WallTime(node.attested.until_us) for _, node in nodes if node.attested is not None)
-    until = min((end for end in ends if end > now), default=None)
-    return NodeKinds(nodes=fabric.nodes, sites=fabric.sites, reads=reads, kinds=found, since_us=now, until_us=until)
+    found = _kinds((id_, kind_of_node(n, fabric.site_of(n), reads, now)) for id_, n in sorted(fabric.nodes.items()))
+    ends = (WallTime(n.attested.until_us) for n in fabric.nodes.values() if n.attested is not None)
+    ahead = min((at for at in ends if at > now), default=None)
+    return NodeKinds(nodes=fabric.nodes, sites=fabric.sites, reads=reads, now=now, next_us=ahead, kinds=found)
 
 
 def _kinds(members: Iterable[tuple[K, Hashable]]) -> Kinds[K]:

@@ -175,7 +175,7 @@ def screen(
         subjects=dict(zip(works.kinds.ids, map(subjects.__getitem__, works.kinds.kind_of), strict=True)),
         objects=dict(zip(nodes.kinds.ids, map(objects.__getitem__, nodes.kinds.kind_of), strict=True)),
         digest=digest_of([packs.digest, facts.digest, *classes]),
-        next_change_us=_next_change(facts, fabric, nodes.until_us),
+        next_change_us=_next_change(facts, fabric, nodes.next_us),
         cache=VerdictCache(
             facts=facts, answers=MappingProxyType(answers), cedar=cedar, rules=rules, works=works, subjects=subjects,
             nodes=nodes, lists=MappingProxyType(lists),
