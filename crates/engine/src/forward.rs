@@ -21,6 +21,7 @@ use crate::choice;
 use crate::engine::Core;
 use crate::front::run;
 use crate::peer::Peer;
+use crate::principal::{PRINCIPAL, Principal};
 use crate::router::Entry;
 
 /// Attempts beyond the first.
@@ -406,6 +407,10 @@ fn outgoing(core: &Core, entry: &Entry, mut parts: request::Parts) -> request::P
     parts.headers.insert(FORWARDED_BY, core.node.clone());
     if let Ok(workload) = HeaderValue::from_str(&entry.workload) {
         parts.headers.insert(WORKLOAD, workload);
+    }
+    let principal = parts.extensions.get::<Arc<Principal>>();
+    if let Some(principal) = principal.and_then(|principal| principal.to_header()) {
+        parts.headers.insert(PRINCIPAL, principal);
     }
     parts
 }

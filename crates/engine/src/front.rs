@@ -24,6 +24,7 @@ use crate::body::{Body, full, incoming};
 use crate::engine::Core;
 use crate::forward::forward;
 use crate::metrics;
+use crate::principal::Principal;
 use crate::router::Entry;
 use crate::stall::Impatient;
 use crate::stats::InFlight;
@@ -118,6 +119,7 @@ async fn answer(core: &Arc<Core>, request: Request<Incoming>) -> Response<Body> 
     }
     let mut request = request.map(incoming);
     strip_ours(request.headers_mut());
+    request.extensions_mut().insert(Arc::new(Principal::Anonymous));
     let mut response = routed(core, request, began)
         .await
         .unwrap_or_else(|fault| fault.response(&core.config.node));

@@ -24,6 +24,7 @@ use crate::body::{Body, incoming};
 use crate::engine::Core;
 use crate::front::{run, strip_ours};
 use crate::identity::{Identity, svid};
+use crate::principal::{PRINCIPAL, Principal};
 use crate::stats::InFlight;
 
 const MAX_HEADER_BYTES: u32 = 128 << 10;
@@ -113,8 +114,10 @@ async fn handed_over(core: &Arc<Core>, request: Request<Incoming>, began: Instan
     let name = request.headers().get(WORKLOAD).and_then(|name| name.to_str().ok());
     let name = name.unwrap_or_default().to_owned();
     let time_left = time_left(request.headers());
+    let principal = request.headers().get(PRINCIPAL).and_then(Principal::from_header);
     let mut request = request.map(incoming);
     strip_ours(request.headers_mut());
+    request.extensions_mut().insert(Arc::new(principal.unwrap_or_default()));
     let (workload, deadline, admitted) = core
         .workloads
         .admit(&name, began, time_left)
