@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -13,7 +14,11 @@ use crate::component::digest_hex;
 
 /// On a forwarded request: the principal that the node before established from a certificate, as JSON. Users are not in it:
 /// their token travels with the request and is verified again.
-pub(crate) const PRINCIPAL: HeaderName = HeaderName::from_static("hanse-principal");
+pub(crate) const PRINCIPAL: HeaderName = HeaderName::from_static("hanse-vouched-principal");
+const KIND: HeaderName = HeaderName::from_static("hanse-principal");
+const SUBJECT: HeaderName = HeaderName::from_static("hanse-subject");
+const ISSUER: HeaderName = HeaderName::from_static("hanse-issuer");
+const CLAIMS: HeaderName = HeaderName::from_static("hanse-claims");
 
 const MAX_HEADER_BYTES: usize = 8 << 10;
 
@@ -126,6 +131,30 @@ impl Principal {
         }
     }
 
+    /// Tell the guest who asks, in headers that neither clients nor other guests can set: `hanse-principal` (the kind),
+    /// `hanse-subject`, `hanse-issuer`, and for users `hanse-claims` as JSON.
+    ///
+    /// Characters beyond visible ASCII are percent-encoded (RFC 3986) in subject and issuer, escaped in JSON.
+    pub(crate) fn introduce(&self, headers: &mut HeaderMap) {
+        let (subject, issuer, claims) = match self {
+            Self::Anonymous => return,
+            Self::Node { spiffe_id } | Self::Workload { spiffe_id } => (spiffe_id, None, None),
+            Self::ClientCertificate(certificate) => (&certificate.subject, Some(&certificate.issuer), None),
+            Self::User(user) => (&user.subject, Some(&user.issuer), Some(&user.claims)),
+        };
+        headers.insert(KIND, HeaderValue::from_static(self.kind()));
+        let claims = claims.and_then(|claims| serde_json::to_string(claims).ok());
+        for (name, value) in [
+            (SUBJECT, Some(encoded(subject))),
+            (ISSUER, issuer.map(|issuer| encoded(issuer))),
+            (CLAIMS, claims.map(|claims| ascii(&claims))),
+        ] {
+            if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
+                headers.insert(name, value);
+            }
+        }
+    }
+
     /// How it travels to the node that runs the workload; `None` for what that node establishes by itself, or is too large.
     pub(crate) fn to_header(&self) -> Option<HeaderValue> {
         let value = match self {
@@ -180,6 +209,19 @@ fn alternative_names(certificate: &X509Certificate<'_>) -> Option<Vec<String>> {
     Some(named.collect())
 }
 
+/// Percent-encoded but for visible ASCII.
+fn encoded(text: &str) -> String {
+    use std::fmt::Write;
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        if (byte.is_ascii_graphic() || byte == b' ') && byte != b'%' {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
 /// JSON whose characters beyond ASCII are escaped, so that it may stand in a header.
 fn ascii(json: &str) -> String {
     use std::fmt::Write;
@@ -218,6 +260,16 @@ mod tests {
                 Some(principal.clone())
             );
         }
+    }
+
+    #[test]
+    fn a_guest_is_told_who_asks_in_plain_ascii() {
+        let mut headers = HeaderMap::new();
+        Principal::Anonymous.introduce(&mut headers);
+        assert!(headers.is_empty());
+        certificate().introduce(&mut headers);
+        assert_eq!(headers["hanse-principal"], "certificate");
+        assert_eq!(headers["hanse-subject"], "CN=Zo%C3%AB %F0%9F%94%92");
     }
 
     #[test]

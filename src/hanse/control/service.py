@@ -23,7 +23,7 @@ from hanse.core.ids import Digest, NodeId, WorkloadId, is_digest
 from hanse.core.plan import Plan
 from hanse.core.ports import ControlPorts, Entry, LogLine
 from hanse.core.snapshot import Reach, Snapshot
-from hanse.core.work import Workload
+from hanse.core.work import Kind, Workload
 from hanse.manifest import FunctionDocument, Manifests, load
 from hanse.policy import countries_that_could_do, guardrails_for
 from hanse.wire import canonical, envelope
@@ -33,6 +33,7 @@ from hanse.wire.messages import (
     LogsReply,
     LogsRequest,
     NodeRecord,
+    ServiceArtifact,
     SpecRecord,
     StatsReply,
     StatsRequest,
@@ -189,7 +190,7 @@ class FabricService:
             last = standing.get(workload.id)
             action = "create" if last is None else "unchanged" if last == workload else "update"
             workloads[workload.id] = workload
-            actions.append((f"Function {workload.id}", action, workload.id))
+            actions.append((f"{workload.kind} {workload.id}", action, workload.id))
         self._refuse_route_clash(workloads)
         actions += [
             (f"Operator {o.id}", self._action(self._controller.state.operators().get(o.id), o), None)
@@ -206,13 +207,7 @@ class FabricService:
         )
 
     async def _to_workload(self, document: FunctionDocument, artifacts: Mapping[str, Digest]) -> Workload:
-        digest = artifacts.get(document.id)
-        if digest is None or not is_digest(digest):
-            raise SpecRefused(
-                f"no artifact given for {document.id}",
-                code="artifact.missing",
-                hint="`hanse deploy` builds and uploads it",
-            )
+        digest = await self._artifact_of(document, artifacts)
         size = await self._size_of(digest)
         # One that is being deleted counts, too: what still runs of it must not pass for the new spec.
         last = self._controller.state.workloads(with_deleted=True).get(document.id)
@@ -220,6 +215,19 @@ class FabricService:
         if last is None or same == last:
             return same
         return replace(same, generation=last.generation + 1)
+
+    async def _artifact_of(self, document: FunctionDocument, artifacts: Mapping[str, Digest]) -> Digest:
+        if document.kind is Kind.SERVICE:
+            # What runs is the owner's own program; its artifact says no more than where it listens.
+            return await self._ports.blobs.put(canonical.encode(ServiceArtifact(upstream=document.upstream)))
+        digest = artifacts.get(document.id)
+        if digest is None or not is_digest(digest):
+            raise SpecRefused(
+                f"no artifact given for {document.id}",
+                code="artifact.missing",
+                hint="`hanse deploy` builds and uploads it",
+            )
+        return digest
 
     async def _size_of(self, artifact: Digest) -> int:
         try:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from hanse.app.cli.session import DEFAULT_STATE, StateOption
+from hanse.app.options import FrontOptions
 from hanse.core.errors import HanseError
 
 app = typer.Typer(help="Controllers.", no_args_is_help=True)
@@ -69,7 +70,9 @@ def run_node_process(
     compiled: Path | None,
     substrate: str | None,
     owner_policy: Path | None,
+    fronts: FrontOptions,
     joining: JoinArguments | None,
+    takes_over: bool = False,
 ) -> None:
     """Run one node in the foreground, joining first if it must. Raises ManifestError, JoinFailed, NoSuchNode."""
     from hanse.app.node_main import run_node
@@ -89,11 +92,14 @@ def run_node_process(
         compiled=None if compiled is None else str(compiled),
         substrate_url=substrate,
         owner_policy="" if owner_policy is None else owner_policy.read_text(encoding="utf-8"),
+        front_tls=fronts.tls(),
+        issuers=fronts.issuers,
+        upstreams=fronts.upstreams,
     )
     join = None
     if joining is not None:
         join = JoinOptions(api_urls=joining.api_urls, ca_pem=joining.ca.read_bytes(), token=joining.token)
-    _run(run_node(options, join))
+    _run(run_node(options, join, takes_over=takes_over))
 
 
 def _run(process: Coroutine[Any, Any, None]) -> None:
