@@ -164,7 +164,12 @@ def test_a_service_that_the_owner_does_not_allow_never_runs(harness: Harness) ->
             return any(row["code"] == "service.upstream_not_allowed" for row in await kit.instances("inside"))
 
         await kit.until(refused, "the refusal being reported")
-        await kit.delete("inside")
+        await kit.send("DELETE", "services/test.inside")
+
+        async def is_gone() -> bool:
+            return "test.inside" not in {row["id"] for row in await kit.get("workloads")}
+
+        await kit.until(is_gone, "the service being deleted")
 
     harness.run(scenario(harness.kit))
 

@@ -116,8 +116,11 @@ class FabricService:
     async def delete(self, kind: str, identity: str, *, user: str) -> None:
         """Ask for a workload, operator or site to go. Raises NotFound, InUse."""
         state = self._controller.state
+        wanted = f"{kind.lower()}.{identity}"
+        if kind.lower() in ("function", "service"):
+            wanted = spec_key(WorkloadId(identity))
         for key, record in state.specs().items():
-            if not key.startswith(f"{kind.lower()}.") or key.partition(".")[2] != identity or record.is_deleted:
+            if key != wanted or record.is_deleted:
                 continue
             self._refuse_if_used(record)
             await self.note("delete", f"{kind.lower()}/{identity}", user=user)
@@ -286,7 +289,7 @@ class FabricService:
             if workload is not None and action != "unchanged":
                 spec = proposal.workloads[workload]
                 record = SpecRecord(accepted_us=now, accepted_by=user, workload=spec)
-                await self._write_spec(spec_key(spec.kind.value, workload), record)
+                await self._write_spec(spec_key(workload), record)
         # The cause of a plan stands in the ledger for ever: it names no user.
         self._controller.poke("manifests were submitted")
 
