@@ -296,7 +296,13 @@ class Harness:
 
 @contextlib.asynccontextmanager
 async def running_kit(
-    state: Path, guests: Mapping[str, Path], *, controllers: int = 1, front: FrontOptions = PLAIN_FRONT
+    state: Path,
+    guests: Mapping[str, Path],
+    *,
+    controllers: int = 1,
+    front: FrontOptions = PLAIN_FRONT,
+    has_tpms: bool = False,
+    attest_us: int | None = None,
 ) -> AsyncIterator[Kit]:
     """A fabric in a state directory, for as long as the block lasts. What a test kills stays dead."""
     file = write_fabric(state.with_name("fabric.yaml"))
@@ -309,6 +315,8 @@ async def running_kit(
             front=front,
             is_restarting_nodes=False,
             is_restarting_controllers=False,
+            has_tpms=has_tpms,
+            attest_us=attest_us,
         ) as fabric,
         httpx.AsyncClient(timeout=10.0, trust_env=False, verify=client_context(fabric.domain.bundle_pem)) as http,
     ):

@@ -23,6 +23,8 @@ class ControllerOptions:
     substrate_url: str
     node_substrate_urls: tuple[str, ...]
     guardrails: tuple[str, ...] = GUARDRAILS
+    optimise_every_us: int = 600_000_000
+    """How often the leader runs the global solver; 0 never."""
     latency_table: str | None = None
     """File of measured round trips between sites (`hanse.adapters.latency`); missing pairs are modelled."""
 
@@ -63,6 +65,18 @@ PLAIN_FRONT = FrontOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TpmOptions:
+    """How a node reaches its TPM."""
+
+    tcti: str
+    """Transport of tpm2-tools: ``device:/dev/tpmrm0``, ``swtpm:path=...``."""
+    issuers: tuple[bytes, ...]
+    """DER of the endorsement certificate's issuers, up to the maker's root."""
+    attest_us: int | None = None
+    """How often to attest again; the agent's default if None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeOptions:
     """What the command line says."""
 
@@ -81,6 +95,8 @@ class NodeOptions:
     """Token issuer -> file or ``https`` address of its public keys (JWKS)."""
     upstreams: tuple[str, ...] = ()
     """Addresses (`ip:port`) of programs beside this node that a Service may name."""
+    tpm: TpmOptions | None = None
+    """None: the node has no evidence to give."""
     guardrails: tuple[str, ...] = GUARDRAILS
     """Packs that this node holds every order to, whatever the controller says."""
 

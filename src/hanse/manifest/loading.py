@@ -12,13 +12,16 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from hanse.core.fabric import Node, Operator, Site
+from hanse.core.layer import Policy
 from hanse.manifest.documents import (
     FunctionDocument,
     Manifests,
+    PolicyDocument,
     Where,
     function_of,
     node_of,
     operator_of,
+    policy_of,
     service_of,
     site_of,
 )
@@ -30,6 +33,7 @@ from hanse.manifest.models import (
     FunctionManifest,
     NodeManifest,
     OperatorManifest,
+    PolicyManifest,
     ServiceManifest,
     SiteManifest,
 )
@@ -84,6 +88,7 @@ class _Reading:
         self._operators: list[Operator] = []
         self._sites: list[Site] = []
         self._nodes: list[Node] = []
+        self._policies: list[PolicyDocument] = []
         self._names: dict[_Key, Where] = {}
         self._routes: dict[tuple[str, str], FunctionDocument] = {}
 
@@ -112,6 +117,8 @@ class _Reading:
                 self._sites.append(site_of(model))
             case NodeManifest():
                 self._nodes.append(node_of(model))
+            case PolicyManifest():
+                self._add_policy(document, policy_of(model))
 
     def manifests(self) -> Manifests:
         return Manifests(
@@ -119,6 +126,7 @@ class _Reading:
             operators=tuple(sorted(self._operators, key=lambda item: item.id)),
             sites=tuple(sorted(self._sites, key=lambda item: item.id)),
             nodes=tuple(sorted(self._nodes, key=lambda item: item.id)),
+            policies=tuple(sorted(self._policies, key=lambda item: item.policy.id)),
             wheres={
                 (kind, name): where
                 for (kind, _, name), where in sorted(self._names.items())
@@ -144,6 +152,16 @@ class _Reading:
             self._refuse(document, ("kind",), f"unknown kind {kind!r}", nearest(str(kind), list(KINDS)))
             return None
         return KINDS[kind]
+
+    def _add_policy(self, document: Document, policy: Policy) -> None:
+        if not policy.packs and not policy.rules.strip():
+            self._refuse(document, ("spec",), "a policy that says nothing", "name `packs`, write `rules`, or both")
+            return
+        mark = document.mark_of_value(("spec", "rules"))
+        # A block begins on the line after its `|`; anything else where it stands.
+        before = mark.line if "\n" in policy.rules else mark.line - 1
+        where = _where(document, ("metadata", "name"))
+        self._policies.append(PolicyDocument(where=where, policy=policy, line_before_rules=before))
 
     def _claim_name(self, document: Document) -> None:
         key = _key(document)
@@ -182,12 +200,13 @@ def _key(document: Document) -> _Key | None:
     metadata = root.get("metadata") if isinstance(root, dict) else None
     if not isinstance(root, dict) or not isinstance(metadata, dict):
         return None
-    kind, name, namespace = root["kind"], metadata.get("name"), metadata.get("namespace", "default")
+    kind, name = root["kind"], metadata.get("name")
+    namespace = metadata.get("namespace", "" if kind == "Policy" else "default")
     if not isinstance(kind, str) or not isinstance(name, str) or not isinstance(namespace, str):
         return None
     is_work = kind in ("Function", "Service")
     # Both are workloads, and a workload is named by namespace and name alone.
-    return ("Function" if is_work else kind, namespace if is_work else "", name)
+    return ("Function" if is_work else kind, namespace if is_work or kind == "Policy" else "", name)
 
 
 def _where(document: Document, path: Path) -> Where:

@@ -76,6 +76,10 @@ def up(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
+    tpm: Annotated[
+        bool, typer.Option("--tpm", help="Give every node a software TPM (swtpm); all it attests is marked simulated.")
+    ] = False,
+    attest_every: Annotated[float, typer.Option(min=2.0, help="Seconds between attestations of a node.")] = 600.0,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Start a fabric in the foreground and keep it running; Ctrl-C stops all of it.
@@ -94,7 +98,17 @@ def up(
         issuers=issuer,
         upstreams=allow_upstream,
     )
-    raise typer.Exit(run_fabric(state, fabric or fabric_file(), controllers, latency, front))
+    raise typer.Exit(
+        run_fabric(
+            state,
+            fabric or fabric_file(),
+            controllers,
+            latency,
+            front=front,
+            has_tpms=tpm,
+            attest_us=round(attest_every * 1e6),
+        )
+    )
 
 
 def demo(
