@@ -17,6 +17,7 @@ __all__ = [
     "EngineConfig",
     "EngineError",
     "EngineStats",
+    "JwtRule",
     "Limits",
     "LogLine",
     "Replica",
@@ -172,6 +173,22 @@ class EgressRule:
     def __hash__(self) -> int: ...
 
 @final
+class JwtRule:
+    """Which tokens a workload accepts; an empty `jwks` means the keys that the node was given for the issuer."""
+
+    def __new__(cls, *, issuer: str, audience: str, jwks: str = "", is_optional: bool = False) -> JwtRule: ...
+    @property
+    def issuer(self) -> str: ...
+    @property
+    def audience(self) -> str: ...
+    @property
+    def jwks(self) -> str: ...
+    @property
+    def is_optional(self) -> bool:
+        """Whether a request without a token passes as anonymous."""
+    def __hash__(self) -> int: ...
+
+@final
 class Replica:
     """A node that runs a workload, its mesh address and the identity it must show."""
 
@@ -200,6 +217,7 @@ class Route:
         hash_on: str | None = None,
         hedge: bool = True,
         max_in_flight: int = 4096,
+        auth: JwtRule | None = None,
     ) -> Route: ...
     @property
     def workload(self) -> str: ...
@@ -218,6 +236,9 @@ class Route:
     @property
     def max_in_flight(self) -> int:
         """Requests this front holds at once at most; the limit in force follows the latency."""
+    @property
+    def auth(self) -> JwtRule | None:
+        """Tokens that requests must carry; refused at the front."""
     def __hash__(self) -> int: ...
 
 @final
@@ -242,6 +263,8 @@ class EngineConfig:
         request_timeout_ms: int = 30000,
         log_lines: int = 1000,
         seed: int = 0,
+        front_tls: bool = False,
+        inherited: tuple[int, int] | None = None,
     ) -> EngineConfig: ...
     @property
     def node(self) -> str: ...
@@ -274,6 +297,12 @@ class EngineConfig:
     @property
     def seed(self) -> int:
         """Where the random choices of the router begin."""
+    @property
+    def front_tls(self) -> bool:
+        """Whether the front speaks TLS; clients are then refused until it has a certificate."""
+    @property
+    def inherited(self) -> tuple[int, int] | None:
+        """Listening sockets of front and mesh that another process has bound; they become the engine's own."""
 
 @final
 class Addresses:
@@ -394,6 +423,9 @@ class EngineStats:
     def mesh_refused(self) -> int: ...
     @property
     def unrouted(self) -> int: ...
+    @property
+    def cut_off(self) -> dict[str, int]:
+        """Connections of clients that were refused or cut off, by reason."""
 
 @final
 class LogLine:
@@ -415,10 +447,27 @@ class Engine:
 
     def __new__(cls, config: EngineConfig) -> Engine:
         """Raises EngineError: engine.config_invalid, engine.setup, cache.io."""
+    def bind(self) -> Addresses:
+        """Bind both listeners, or take up those inherited, without accepting: clients wait in the kernel's queue.
+
+        Raises EngineError: engine.address_in_use, engine.address_invalid, engine.socket_invalid, engine.setup,
+        engine.stopped.
+        """
     def start(self) -> Addresses:
-        """Bind both listeners and begin to serve; other nodes are refused until there is an identity.
+        """Begin to serve, binding first if that has not been done; other nodes are refused until there is an identity.
 
         Raises EngineError: engine.address_in_use, engine.address_invalid, engine.setup, engine.stopped.
+        """
+    def sockets(self) -> tuple[int, int]:
+        """Descriptors of the listening sockets of front and mesh, to be sent to another process; still the engine's.
+
+        Raises EngineError: engine.stopped.
+        """
+    def hand_over(self, grace_ms: int = 10000) -> None:
+        """Accept no more, because another process does, and end when every client has gone or the grace is over.
+
+        HTTP/1 clients hear it with their next answer; a connection on which nobody asks is closed at three quarters of
+        the grace.
         """
     def set_identity(
         self,
@@ -430,6 +479,25 @@ class Engine:
         """Take a new certificate, key and trust bundle, and the SPIFFE IDs that are refused from now on.
 
         Raises EngineError: engine.identity_invalid.
+        """
+    def set_front_tls(
+        self,
+        certificates: Sequence[tuple[bytes, bytes]],
+        *,
+        client_auth: str = "none",
+        client_bundle_pem: bytes = b"",
+    ) -> None:
+        """Take new certificates (chain and key, PEM) for the front; the first is for unknown server names.
+
+        `client_auth` is ``none``, ``request`` or ``require``; the bundle holds the authorities of clients.
+        Raises EngineError: engine.front_tls_invalid; the old ones stay.
+        """
+    def set_issuer_keys(self, issuer: str, jwks: str) -> None:
+        """Take the public keys of a token issuer. Raises EngineError: engine.jwks_invalid; the old ones stay."""
+    def set_auth(self, workload: str, rule: JwtRule | None) -> None:
+        """Demand a token of everybody who asks `workload` on this node; to be called before it is loaded.
+
+        Raises EngineError: engine.jwks_invalid.
         """
     def load(
         self,
@@ -447,6 +515,11 @@ class Engine:
         that was compiled before are not looked at.
 
         Raises EngineError: the component codes of inspect, component.digest_mismatch and component.compile_failed.
+        """
+    def load_service(self, workload: str, upstream: str, limits: Limits) -> None:
+        """Make a service that listens at `upstream` (``ip:port``) beside this node answer for `workload`.
+
+        Raises EngineError: service.upstream_invalid.
         """
     def unload(self, workload: str, grace_ms: int = 10000) -> bool:
         """Take a workload off after its requests have ended, or after the grace; whether it was loaded."""

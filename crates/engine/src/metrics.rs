@@ -153,6 +153,11 @@ fn write_all(out: &mut String, stats: &EngineStats) -> std::fmt::Result {
         );
         writeln!(out, "hanse_replica_rtt_microseconds{{{labels}}} {}", replica.rtt_us)?;
     }
+    let help = "Connections of clients refused or cut off, by reason.";
+    head(out, "connections_cut_off_total", "counter", help)?;
+    for (reason, count) in &stats.cut_off {
+        writeln!(out, "hanse_connections_cut_off_total{{reason=\"{reason}\"}} {count}")?;
+    }
     for (name, kind, help, value) in [
         ("connections", "gauge", "Client connections open.", stats.connections),
         (

@@ -133,6 +133,12 @@ impl Counters {
         *errors.entry(code).or_default() += 1;
     }
 
+    /// Body bytes received from clients and sent to them.
+    pub(crate) fn add_bytes(&self, received: u64, sent: u64) {
+        self.bytes_in.fetch_add(received, Ordering::Relaxed);
+        self.bytes_out.fetch_add(sent, Ordering::Relaxed);
+    }
+
     pub(crate) fn egress(&self, jurisdiction: &str, sent: u64, received: u64) {
         let mut egress = self.egress.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = match egress.get_mut(jurisdiction) {
@@ -200,9 +206,16 @@ pub(crate) struct Registry {
     pub(crate) cache_write_failures: AtomicU64,
     pub(crate) mesh_refused: AtomicU64,
     pub(crate) unrouted: AtomicU64,
+    cut_off: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Registry {
+    /// Count a client's connection that ended otherwise than by its client's will.
+    pub(crate) fn cut_off(&self, reason: &'static str) {
+        let mut cut_off = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
+        *cut_off.entry(reason).or_default() += 1;
+    }
+
     /// Return the counters of `workload`, made on first use.
     pub(crate) fn workload(&self, workload: &str) -> Arc<Counters> {
         if let Some(known) = self
@@ -242,6 +255,7 @@ impl Registry {
             cache_write_failures: get(&self.cache_write_failures),
             mesh_refused: get(&self.mesh_refused),
             unrouted: get(&self.unrouted),
+            cut_off: self.cut_off.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 }
@@ -340,6 +354,8 @@ pub struct EngineStats {
     pub mesh_refused: u64,
     /// Requests for which there was no route.
     pub unrouted: u64,
+    /// Connections of clients that were refused or cut off, by reason.
+    pub cut_off: BTreeMap<&'static str, u64>,
 }
 
 #[cfg(test)]

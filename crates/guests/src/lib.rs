@@ -35,11 +35,13 @@ guests! {
     "late-trap" in "proxy",
     "log" in "proxy",
     "loop" in "proxy",
+    "mirror" in "proxy",
     "recurse" in "proxy",
     "silent" in "proxy",
     "sleep" in "proxy",
     "spin" in "proxy",
     "tables" in "proxy",
+    "trailers" in "proxy",
     "trap" in "proxy",
 }
 

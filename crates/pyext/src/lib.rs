@@ -18,7 +18,7 @@ mod _engine {
     #[pymodule_export]
     use crate::prover::{Analysis, analyse};
     #[pymodule_export]
-    use crate::records::{EgressRule, EngineConfig, Limits, Replica, Route};
+    use crate::records::{EgressRule, EngineConfig, JwtRule, Limits, Replica, Route};
     #[pymodule_export]
     use crate::reports::{Addresses, ComponentInfo, EgressBytes, EngineStats, LogLine, ReplicaStats, WorkloadStats};
 

@@ -222,6 +222,8 @@ pub(crate) struct EngineStats {
     mesh_refused: u64,
     #[pyo3(get)]
     unrouted: u64,
+    #[pyo3(get)]
+    cut_off: BTreeMap<String, u64>,
 }
 
 #[pymethods]
@@ -257,6 +259,11 @@ impl EngineStats {
             cache_write_failures: stats.cache_write_failures,
             mesh_refused: stats.mesh_refused,
             unrouted: stats.unrouted,
+            cut_off: stats
+                .cut_off
+                .into_iter()
+                .map(|(reason, count)| (reason.to_owned(), count))
+                .collect(),
         })
     }
 }

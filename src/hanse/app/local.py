@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -31,9 +31,17 @@ from hanse.adapters.supervisor import Supervisor
 from hanse.adapters.swtpm import SoftTpmMaker, soft_tpm_process, soft_tpm_tcti
 from hanse.adapters.tls import client_context
 from hanse.adapters.uplink import Uplink
-from hanse.app.launch import LaunchController, LaunchNode
+from hanse.app.launch import TAKE_OVER, LaunchController, LaunchNode
 from hanse.app.layout import Layout
-from hanse.app.options import ControllerOptions, JoinOptions, NodeOptions, TpmOptions
+from hanse.app.options import (
+    PLAIN_FRONT,
+    ControllerOptions,
+    FrontOptions,
+    FrontTls,
+    JoinOptions,
+    NodeOptions,
+    TpmOptions,
+)
 from hanse.app.revoking import RevocationFile, follow_revocations
 from hanse.app.serving import bound_socket
 from hanse.core.errors import HanseError
@@ -69,11 +77,12 @@ class NodeProcess:
     uplink: Uplink
     front: str
     mesh: str
+    is_front_tls: bool = False
 
     @property
     def url(self) -> str:
         """Base URL of the node's own front."""
-        return f"http://{self.front}"
+        return f"{'https' if self.is_front_tls else 'http'}://{self.front}"
 
 
 @dataclass(slots=True)
@@ -87,6 +96,7 @@ class LocalFabric:
     is_restarting_nodes: bool
     is_restarting_controllers: bool
     latency_table: str | None = None
+    front: FrontOptions = PLAIN_FRONT
     has_tpms: bool = False
     """Whether every node gets a software TPM; else those whose manifests promise evidence."""
     attest_us: int | None = None
@@ -94,6 +104,8 @@ class LocalFabric:
     api_urls: tuple[str, ...] = ()
     controllers: dict[str, Child] = field(default_factory=dict)
     nodes: dict[NodeId, NodeProcess] = field(default_factory=dict)
+    _leaving: list[Child] = field(default_factory=list)
+    """Processes whose successors serve, and that still finish their requests."""
     _tpm_maker: SoftTpmMaker | None = None
     _keeper: asyncio.Task[None] | None = None
     _revoker: asyncio.Task[None] | None = None
@@ -108,6 +120,12 @@ class LocalFabric:
     async def restart(self, node: NodeId) -> None:
         """Start a node's process again and wait until its front is bound."""
         self.nodes[node].child = await self.supervisor.replace(node)
+
+    async def restart_hot(self, node: NodeId) -> None:
+        """Start a node's process anew while the one before serves, until the new one does. Raises ProcessError."""
+        before = self.nodes[node].child
+        self.nodes[node].child = await self.supervisor.succeed(node, TAKE_OVER)
+        self._leaving.append(before)
 
     async def kill_controller(self, name: str) -> None:
         """End a controller's process as ``kill -9`` does, and wait until it is gone."""
@@ -300,6 +318,9 @@ class LocalFabric:
             mesh=mesh,
             compiled=str(self.layout.compiled),
             substrate_url=f"nats://{host}:{port}",
+            front_tls=self._front_tls(node),
+            issuers=self.front.issuers,
+            upstreams=self.front.upstreams,
             tpm=self._tpm_options(node),
         )
         join = None
@@ -310,7 +331,30 @@ class LocalFabric:
         restart = RestartPolicy() if self.is_restarting_nodes else None
         child = await self.supervisor.start(self._spec(node.id, launch, restart=restart, ready_file=state / "ready"))
         self.say(f"node {node.id} is up ({node.site}, run by {node.operator})")
-        self.nodes[node.id] = NodeProcess(node=node, child=child, uplink=uplink, front=front, mesh=mesh)
+        self.nodes[node.id] = NodeProcess(
+            node=node, child=child, uplink=uplink, front=front, mesh=mesh, is_front_tls=options.front_tls is not None
+        )
+
+    def _front_tls(self, node: Node) -> FrontTls | None:
+        """The front's files: those that were given, else a certificate of the domain's own authority."""
+        if not self.front.is_tls:
+            return None
+        certificates = self.front.certificates
+        if not certificates:
+            state = self.layout.node(node.id)
+            chain, key = issue_server(
+                self.domain,
+                f"front-{node.id}",
+                now=SystemClock().wall(),
+                entropy=SystemEntropy(),
+                dns_names=("localhost", node.id, f"{node.id}.{self.domain.name}"),
+                lifetime_us=90 * DAY_US,
+            )
+            files = (state / "front.pem", state / "front.key")
+            for path, data in zip(files, (chain, key), strict=True):
+                write_private(path, data)
+            certificates = ((str(files[0]), str(files[1])),)
+        return replace(self.front, certificates=certificates).tls()
 
     def _tpm_options(self, node: Node) -> TpmOptions | None:
         if self._tpm_maker is None or not self._wants_tpm(node):
@@ -370,6 +414,8 @@ class LocalFabric:
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+        for child in self._leaving:
+            await child.stop()
         for process in self.nodes.values():
             await process.uplink.close()
         if self.server is not None:
@@ -386,6 +432,7 @@ async def running_fabric(
     is_restarting_nodes: bool = True,
     is_restarting_controllers: bool = True,
     latency_table: Path | None = None,
+    front: FrontOptions = PLAIN_FRONT,
     has_tpms: bool = False,
     attest_us: int | None = None,
     say: Say = lambda _: None,
@@ -412,6 +459,7 @@ async def running_fabric(
             is_restarting_nodes=is_restarting_nodes,
             is_restarting_controllers=is_restarting_controllers,
             latency_table=None if latency_table is None else str(latency_table.resolve()),
+            front=front,
             has_tpms=has_tpms,
             attest_us=attest_us,
         )

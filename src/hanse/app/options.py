@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from hanse.core.fabric import Node
 
@@ -26,6 +27,41 @@ class ControllerOptions:
     """How often the leader runs the global solver; 0 never."""
     latency_table: str | None = None
     """File of measured round trips between sites (`hanse.adapters.latency`); missing pairs are modelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontTls:
+    """Files of a node's public front; read again when they change."""
+
+    certificates: tuple[tuple[str, str], ...]
+    """Chain and key, PEM; the first pair is for clients that name no server or an unknown one."""
+    client_auth: str = "none"
+    """``none``, ``request`` or ``require`` a certificate of clients."""
+    client_ca: str | None = None
+    """Authorities of clients, PEM."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontOptions:
+    """What the command line says about fronts."""
+
+    is_tls: bool = False
+    certificates: tuple[tuple[str, str], ...] = ()
+    """Chain and key, PEM; none: one of the domain's own authority for each node, where that is at hand."""
+    client_auth: str = "none"
+    client_ca: str | None = None
+    issuers: Mapping[str, str] = field(default_factory=dict)
+    upstreams: tuple[str, ...] = ()
+
+    def tls(self) -> FrontTls | None:
+        """The files of one front; None for plain HTTP."""
+        if not self.is_tls:
+            return None
+        return FrontTls(certificates=self.certificates, client_auth=self.client_auth, client_ca=self.client_ca)
+
+
+PLAIN_FRONT = FrontOptions()
+"""HTTP on the loopback, which is what `hanse demo` and `hanse up` start unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +89,12 @@ class NodeOptions:
     substrate_url: str | None = None
     """Overrides where the join answer says the substrate is: a relay, a leaf server."""
     owner_policy: str = ""
+    front_tls: FrontTls | None = None
+    """None: plain HTTP, for the loopback and behind a proxy of one's own."""
+    issuers: Mapping[str, str] = field(default_factory=dict)
+    """Token issuer -> file or ``https`` address of its public keys (JWKS)."""
+    upstreams: tuple[str, ...] = ()
+    """Addresses (`ip:port`) of programs beside this node that a Service may name."""
     tpm: TpmOptions | None = None
     """None: the node has no evidence to give."""
     guardrails: tuple[str, ...] = GUARDRAILS

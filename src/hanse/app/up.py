@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from hanse.app.local import LocalFabric, running_fabric
+from hanse.app.options import PLAIN_FRONT, FrontOptions
+from hanse.app.steering import steered
 from hanse.core.errors import HanseError
 from hanse.core.ids import NodeId
 
@@ -18,6 +20,7 @@ def up(
     controllers: int,
     latency_table: Path | None = None,
     *,
+    front: FrontOptions = PLAIN_FRONT,
     has_tpms: bool = False,
     attest_us: int | None = None,
 ) -> int:
@@ -27,6 +30,7 @@ def up(
         fabric_file,
         controllers=controllers,
         latency_table=latency_table,
+        front=front,
         has_tpms=has_tpms,
         attest_us=attest_us,
         say=say,
@@ -37,7 +41,8 @@ def up(
 async def _up(starting: AbstractAsyncContextManager[LocalFabric]) -> int:
     async with starting as fabric:
         print_addresses(fabric)
-        reason = await fabric.supervisor.wait()
+        async with steered(fabric):
+            reason = await fabric.supervisor.wait()
     say(reason)
     return 0 if reason.startswith("stopped") else 1
 

@@ -25,7 +25,7 @@ from hanse.core.plan import Plan
 from hanse.core.ports import ControlPorts, Entry, LogLine
 from hanse.core.snapshot import Reach, Series, Snapshot
 from hanse.core.time import to_datetime
-from hanse.core.work import Workload
+from hanse.core.work import Kind, Workload
 from hanse.manifest import FunctionDocument, Manifests, PolicyDocument, load
 from hanse.placement import Outlook
 from hanse.policy import check_policy, countries_that_could_do, guardrails_for
@@ -37,6 +37,7 @@ from hanse.wire.messages import (
     LogsReply,
     LogsRequest,
     NodeRecord,
+    ServiceArtifact,
     SpecRecord,
     StatsReply,
     StatsRequest,
@@ -122,8 +123,11 @@ class FabricService:
     async def delete(self, kind: str, identity: str, *, user: str) -> None:
         """Ask for a workload, operator or site to go. Raises NotFound, InUse."""
         state = self._controller.state
+        wanted = f"{kind.lower()}.{identity}"
+        if kind.lower() in ("function", "service"):
+            wanted = spec_key(WorkloadId(identity))
         for key, record in state.specs().items():
-            if not key.startswith(f"{kind.lower()}.") or key.partition(".")[2] != identity or record.is_deleted:
+            if key != wanted or record.is_deleted:
                 continue
             self._refuse_if_used(record)
             await self.note("delete", f"{kind.lower()}/{identity}", user=user)
@@ -207,7 +211,7 @@ class FabricService:
             last = standing.get(workload.id)
             action = "create" if last is None else "unchanged" if last == workload else "update"
             workloads[workload.id] = workload
-            actions.append((f"Function {workload.id}", action, workload.id))
+            actions.append((f"{workload.kind} {workload.id}", action, workload.id))
         self._refuse_route_clash(workloads)
         actions += [
             (f"Operator {o.id}", self._action(self._controller.state.operators().get(o.id), o), None)
@@ -233,13 +237,7 @@ class FabricService:
         )
 
     async def _to_workload(self, document: FunctionDocument, artifacts: Mapping[str, Digest]) -> Workload:
-        digest = artifacts.get(document.id)
-        if digest is None or not is_digest(digest):
-            raise SpecRefused(
-                f"no artifact given for {document.id}",
-                code="artifact.missing",
-                hint="`hanse deploy` builds and uploads it",
-            )
+        digest = await self._artifact_of(document, artifacts)
         size = await self._size_of(digest)
         # One that is being deleted counts, too: what still runs of it must not pass for the new spec.
         last = self._controller.state.workloads(with_deleted=True).get(document.id)
@@ -247,6 +245,19 @@ class FabricService:
         if last is None or same == last:
             return same
         return replace(same, generation=last.generation + 1)
+
+    async def _artifact_of(self, document: FunctionDocument, artifacts: Mapping[str, Digest]) -> Digest:
+        if document.kind is Kind.SERVICE:
+            # What runs is the owner's own program; its artifact says no more than where it listens.
+            return await self._ports.blobs.put(canonical.encode(ServiceArtifact(upstream=document.upstream)))
+        digest = artifacts.get(document.id)
+        if digest is None or not is_digest(digest):
+            raise SpecRefused(
+                f"no artifact given for {document.id}",
+                code="artifact.missing",
+                hint="`hanse deploy` builds and uploads it",
+            )
+        return digest
 
     async def _size_of(self, artifact: Digest) -> int:
         try:
@@ -316,7 +327,7 @@ class FabricService:
             if workload is not None and action != "unchanged":
                 spec = proposal.workloads[workload]
                 record = SpecRecord(accepted_us=now, accepted_by=user, workload=spec)
-                await self._write_spec(spec_key(spec.kind.value, workload), record)
+                await self._write_spec(spec_key(workload), record)
         # The cause of a plan stands in the ledger for ever: it names no user.
         self._controller.poke("manifests were submitted")
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from hanse.core.fabric import Power, Resources
 from hanse.core.ids import Digest, NodeId, WorkloadId
 from hanse.core.time import MonoTime, WallTime
-from hanse.core.work import Workload
+from hanse.core.work import JwtAuth, Workload
 
 
 class Clock(Protocol):
@@ -158,6 +158,8 @@ class RouteEntry:
     path: str
     host: str | None
     replicas: tuple[Replica, ...]
+    auth: JwtAuth | None = None
+    """Tokens that requests must carry; refused at the front already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

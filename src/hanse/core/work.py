@@ -14,6 +14,8 @@ class Kind(StrEnum):
     """Kinds of work that this version runs."""
 
     FUNCTION = "Function"
+    SERVICE = "Service"
+    """A program beside the node that listens on an address of its own; the fabric brings it its requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +137,18 @@ class Preemption(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JwtAuth:
+    """Whose bearer tokens a request must carry (RFC 7519, RFC 6750)."""
+
+    issuer: str
+    audience: str
+    jwks: str = ""
+    """The issuer's public keys as a JWKS document; empty: the keys that the node's owner gave for the issuer."""
+    is_optional: bool = False
+    """Whether a request without a token passes as anonymous; a bad token never passes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """One workload as its owner wants it, complete: a node needs nothing else to run it."""
 
@@ -161,6 +175,10 @@ class Workload:
     request_body_bytes: int = 10 * 2**20
     response_body_bytes: int = 64 * 2**20
     env: Mapping[str, str] = field(default_factory=dict)
+    auth: JwtAuth | None = None
+    """None: anybody may ask."""
+    upstream: str = ""
+    """Of a service: `ip:port` as the node sees it. The node's owner says which may be named."""
     generation: int = 1
     """Raised by one at each accepted change of the spec."""
     gpu: GpuNeed | None = None

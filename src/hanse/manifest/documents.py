@@ -6,8 +6,9 @@ by the digest of what runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from hanse.core.fabric import Fabric, GpuNeed, Gpus, Grade, Node, Operator, Parent, Power, Price, Resources, Site, Tier
 from hanse.core.geo import Place
@@ -19,6 +20,7 @@ from hanse.core.work import (
     Data,
     Disruption,
     Egress,
+    JwtAuth,
     Kind,
     Objective,
     Preemption,
@@ -30,11 +32,14 @@ from hanse.core.work import (
 from hanse.manifest.models import (
     CapacityModel,
     FunctionManifest,
+    JwkModel,
+    JwtModel,
     NodeManifest,
     OperatorManifest,
     OverheadModel,
     PolicyManifest,
     ResourcesModel,
+    ServiceManifest,
     SiteManifest,
 )
 from hanse.manifest.problems import ManifestError, ManifestProblem, nearest
@@ -73,6 +78,10 @@ class FunctionDocument:
     request_body_bytes: int
     response_body_bytes: int
     env: Mapping[str, str]
+    auth: JwtAuth | None
+    kind: Kind = Kind.FUNCTION
+    upstream: str = ""
+    """Of a service, which has no source."""
     gpu: GpuNeed | None = None
     priority: int = 0
     preemption: Preemption = Preemption.LOWER
@@ -86,7 +95,7 @@ class FunctionDocument:
         """Complete the workload with what was built and the generation of the spec (1 or more)."""
         return Workload(
             id=self.id,
-            kind=Kind.FUNCTION,
+            kind=self.kind,
             namespace=self.namespace,
             name=self.name,
             artifact=artifact,
@@ -106,6 +115,8 @@ class FunctionDocument:
             request_body_bytes=self.request_body_bytes,
             response_body_bytes=self.response_body_bytes,
             env=self.env,
+            auth=self.auth,
+            upstream=self.upstream,
             generation=generation,
             gpu=self.gpu,
             priority=self.priority,
@@ -175,12 +186,31 @@ class Manifests:
 def function_of(model: FunctionManifest, where: Where) -> FunctionDocument:
     """Turn a validated function manifest into its document."""
     spec = model.spec
+    return replace(
+        _work_of(model, where),
+        source=spec.source,
+        egress=tuple(
+            Egress(host=item.host, jurisdiction=item.jurisdiction, allow_private=item.allow_private)
+            for item in spec.egress
+        ),
+        env=dict(sorted(spec.env.items())),
+    )
+
+
+def service_of(model: ServiceManifest, where: Where) -> FunctionDocument:
+    """Turn a validated service manifest into its document."""
+    return replace(_work_of(model, where), kind=Kind.SERVICE, upstream=model.spec.upstream)
+
+
+def _work_of(model: FunctionManifest | ServiceManifest, where: Where) -> FunctionDocument:
+    """What both kinds have in common."""
+    spec = model.spec
     latency, gpu = spec.slo.latency, spec.resources.gpu
     return FunctionDocument(
         where=where,
         namespace=model.metadata.namespace,
         name=model.metadata.name,
-        source=spec.source,
+        source="",
         route=Route(path=spec.route.path, host=spec.route.host),
         resources=_amount(spec.resources),
         slo=Slo(
@@ -204,21 +234,31 @@ def function_of(model: FunctionManifest, where: Where) -> FunctionDocument:
             carbon_ug_month=spec.budget.carbon,
             rule=BudgetRule(spec.budget.rule),
         ),
-        egress=tuple(
-            Egress(host=item.host, jurisdiction=item.jurisdiction, allow_private=item.allow_private)
-            for item in spec.egress
-        ),
+        egress=(),
         disruption=Disruption(max_unavailable=spec.disruption.max_unavailable),
         replicas=spec.replicas,
         node_selector=dict(sorted(spec.node_selector.items())),
         timeout_us=spec.timeout,
         request_body_bytes=spec.limits.request_body,
         response_body_bytes=spec.limits.response_body,
-        env=dict(sorted(spec.env.items())),
+        env={},
+        auth=_jwt(spec.auth.jwt),
         gpu=None if gpu is None else GpuNeed(count=gpu.count, share_milli=gpu.share, models=tuple(sorted(gpu.models))),
         priority=spec.priority,
         preemption=Preemption(spec.preemption),
     )
+
+
+def _jwt(model: JwtModel | None) -> JwtAuth | None:
+    if model is None:
+        return None
+    jwks = _jwks(model.keys) if model.keys else ""
+    return JwtAuth(issuer=model.issuer, audience=model.audience, jwks=jwks, is_optional=model.optional)
+
+
+def _jwks(keys: Sequence[JwkModel]) -> str:
+    document = {"keys": [key.model_dump(exclude_none=True) for key in keys]}
+    return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
 
 def operator_of(model: OperatorManifest) -> Operator:

@@ -22,16 +22,19 @@ from hanse.manifest.documents import (
     node_of,
     operator_of,
     policy_of,
+    service_of,
     site_of,
 )
 from hanse.manifest.models import (
     API_VERSION,
     KINDS,
     LATER_KINDS,
+    AnyManifest,
     FunctionManifest,
     NodeManifest,
     OperatorManifest,
     PolicyManifest,
+    ServiceManifest,
     SiteManifest,
 )
 from hanse.manifest.problems import ManifestError, ManifestProblem, nearest
@@ -104,6 +107,10 @@ class _Reading:
                 function = function_of(model, _where(document, ("metadata", "name")))
                 self._claim_route(document, function)
                 self._functions.append(function)
+            case ServiceManifest():
+                service = service_of(model, _where(document, ("metadata", "name")))
+                self._claim_route(document, service)
+                self._functions.append(service)
             case OperatorManifest():
                 self._operators.append(operator_of(model))
             case SiteManifest():
@@ -121,13 +128,13 @@ class _Reading:
             nodes=tuple(sorted(self._nodes, key=lambda item: item.id)),
             policies=tuple(sorted(self._policies, key=lambda item: item.policy.id)),
             wheres={
-                (kind, name): where for (kind, _, name), where in sorted(self._names.items()) if kind != "Function"
+                (kind, name): where
+                for (kind, _, name), where in sorted(self._names.items())
+                if kind not in ("Function", "Service")
             },
         )
 
-    def _model_type(
-        self, document: Document
-    ) -> type[FunctionManifest | OperatorManifest | SiteManifest | NodeManifest | PolicyManifest] | None:
+    def _model_type(self, document: Document) -> type[AnyManifest] | None:
         supported = ", ".join(KINDS)
         if not isinstance(document.value, dict):
             fix = f"a document begins with `apiVersion: {API_VERSION}` and `kind:`"
@@ -197,7 +204,9 @@ def _key(document: Document) -> _Key | None:
     namespace = metadata.get("namespace", "" if kind == "Policy" else "default")
     if not isinstance(kind, str) or not isinstance(name, str) or not isinstance(namespace, str):
         return None
-    return (kind, namespace if kind in ("Function", "Policy") else "", name)
+    is_work = kind in ("Function", "Service")
+    # Both are workloads, and a workload is named by namespace and name alone.
+    return ("Function" if is_work else kind, namespace if is_work or kind == "Policy" else "", name)
 
 
 def _where(document: Document, path: Path) -> Where:

@@ -49,12 +49,13 @@ from hanse.manifest.quantities import (
     Timeout,
     TrafficPrice,
     UnitPrice,
+    Upstream,
     Watts,
     Weight,
 )
 
 API_VERSION = "hanse.dev/v1"
-LATER_KINDS = ("Service", "Job", "Model", "Training", "Dataset", "Stream")
+LATER_KINDS = ("Job", "Model", "Training", "Dataset", "Stream")
 """Kinds of the design that this version does not run."""
 
 Level = Annotated[int, Field(ge=0, le=4)]
@@ -98,7 +99,7 @@ class NodeMetadata(_Model):
 class RouteModel(_Model):
     """Where requests arrive."""
 
-    path: RoutePath = Field(description="Path prefix that belongs to this function; the longest prefix wins.")
+    path: RoutePath = Field(description="Path prefix that belongs to this work; the longest prefix wins.")
     host: Host | None = Field(default=None, description="Host name; without it the route answers on every host.")
 
 
@@ -280,13 +281,44 @@ class LimitsModel(_Model):
     response_body: BodySize = _written("64Mi", "Largest response body.")
 
 
-class FunctionSpec(_Model):
-    """What a function is and what it needs."""
+class JwkModel(_Model):
+    """One public key (RFC 7517); the private parts have no place here."""
 
-    source: Text = Field(
-        description="Path to a `.wasm` component, or to a `.py` or `.js` source that `hanse build` turns into one; "
-        "relative to the manifest."
+    kty: Literal["RSA", "EC", "OKP"] = Field(description="Kind of key.")
+    kid: Text | None = Field(default=None, description="Its id, which tokens name.")
+    alg: Text | None = Field(default=None, description="The one algorithm it is for, for example `ES256`.")
+    use: Literal["sig"] | None = Field(default=None, description="What it is for.")
+    crv: Literal["P-256", "P-384", "Ed25519"] | None = Field(default=None, description="Curve of an EC or OKP key.")
+    n: Text | None = Field(default=None, description="Modulus of an RSA key, base64url.")
+    e: Text | None = Field(default=None, description="Exponent of an RSA key, base64url.")
+    x: Text | None = Field(default=None, description="Coordinate of an EC key, or an OKP key, base64url.")
+    y: Text | None = Field(default=None, description="Other coordinate of an EC key, base64url.")
+
+
+class JwtModel(_Model):
+    """Whose bearer tokens requests must carry."""
+
+    issuer: Text = Field(description="Value of the claim `iss`.")
+    audience: Text = Field(description="Value of the claim `aud`, or one of its values.")
+    optional: bool = Field(
+        default=False, description="Whether a request without a token passes as anonymous; a bad one never does."
     )
+    keys: tuple[JwkModel, ...] = Field(
+        default=(),
+        description="Public keys of the issuer, as in a JWKS (RFC 7517); without them the node's own for that issuer "
+        "count (`--issuer`).",
+    )
+
+
+class AuthModel(_Model):
+    """Who may ask."""
+
+    jwt: JwtModel | None = Field(default=None, description="Bearer tokens of users; none by default.")
+
+
+class WorkSpec(_Model):
+    """What every kind of work that answers requests needs."""
+
     route: RouteModel = Field(description="Where requests arrive.")
     resources: ResourcesModel = Field(default_factory=ResourcesModel, description="What one replica may use.")
     slo: SloModel = Field(default_factory=SloModel, description="Service levels.")
@@ -296,7 +328,6 @@ class FunctionSpec(_Model):
     )
     objective: ObjectiveModel = Field(default_factory=ObjectiveModel, description="How the score is weighed.")
     budget: BudgetModel = Field(default_factory=BudgetModel, description="Bounds on money and carbon.")
-    egress: tuple[EgressModel, ...] = Field(default=(), description="Destinations it may call; none by default.")
     disruption: DisruptionModel = Field(default_factory=DisruptionModel, description="What may be down on purpose.")
     replicas: Annotated[int, Field(ge=1, le=1_000)] | None = Field(
         default=None, description="Fixed number of replicas; without it the availability target decides."
@@ -314,7 +345,27 @@ class FunctionSpec(_Model):
     )
     timeout: Timeout = _written("10s", "Time that one request may take.")
     limits: LimitsModel = Field(default_factory=LimitsModel, description="Bounds on bodies.")
+    auth: AuthModel = Field(default_factory=AuthModel, description="Who may ask; anybody by default.")
+
+
+class FunctionSpec(WorkSpec):
+    """What a function is and what it needs."""
+
+    source: Text = Field(
+        description="Path to a `.wasm` component, or to a `.py` or `.js` source that `hanse build` turns into one; "
+        "relative to the manifest."
+    )
+    egress: tuple[EgressModel, ...] = Field(default=(), description="Destinations it may call; none by default.")
     env: dict[EnvName, str] = Field(default_factory=dict, description="Environment of the guest; not for secrets.")
+
+
+class ServiceSpec(WorkSpec):
+    """What a service is and what it needs."""
+
+    upstream: Upstream = Field(
+        description="Address and port the program listens on, as its node sees it; the owner of the node allows it "
+        "with `--allow-upstream`."
+    )
 
 
 class ParentModel(_Model):
@@ -458,6 +509,15 @@ class FunctionManifest(_Model):
     spec: FunctionSpec = Field(description="What it is and needs.")
 
 
+class ServiceManifest(_Model):
+    """A program that a node's owner runs beside the node; the fabric routes requests and WebSockets to it."""
+
+    api_version: Literal["hanse.dev/v1"] = Field(description="Version of this format.")
+    kind: Literal["Service"] = Field(description="Kind of document.")
+    metadata: WorkMetadata = Field(description="Name.")
+    spec: ServiceSpec = Field(description="What it is and needs.")
+
+
 class OperatorManifest(_Model):
     """An organisation that runs nodes, with who controls it."""
 
@@ -494,8 +554,10 @@ class PolicyManifest(_Model):
     spec: PolicySpec = Field(description="What holds.")
 
 
-KINDS: dict[str, type[FunctionManifest | OperatorManifest | SiteManifest | NodeManifest | PolicyManifest]] = {
+AnyManifest = FunctionManifest | ServiceManifest | OperatorManifest | SiteManifest | NodeManifest | PolicyManifest
+KINDS: dict[str, type[AnyManifest]] = {
     "Function": FunctionManifest,
+    "Service": ServiceManifest,
     "Operator": OperatorManifest,
     "Site": SiteManifest,
     "Node": NodeManifest,

@@ -6,6 +6,7 @@ that the models, the JSON Schema and the reference page share.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -350,6 +351,18 @@ Area = Annotated[
     Word(lambda text: _AREA.match(text) is not None, "country code or bloc", "write `DE` or a bloc such as `EEA`",
          "EEA", "^[A-Z][A-Za-z0-9-]{1,31}$"),
 ]  # fmt: skip
+
+
+def _is_upstream(text: str) -> bool:
+    host, colon, port = text.rpartition(":")
+    try:
+        address = ipaddress.ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+    except ValueError:
+        return False
+    is_port = port.isascii() and port.isdigit() and 0 < int(port) < 2**16
+    return bool(colon) and is_port and (address.version == 6) == host.startswith("[")
+
+
 Host = Annotated[
     str,
     Word(lambda text: _HOST.match(text) is not None, "host name",
@@ -388,6 +401,11 @@ LabelValue = Annotated[
     Word(lambda text: _LABEL_VALUE.match(text) is not None, "label value",
          "use up to 63 of A-Z, a-z, 0-9, `-`, `_` and `.`", "arm64",
          "^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$"),
+]  # fmt: skip
+Upstream = Annotated[
+    str,
+    Word(_is_upstream, "address and port", "write an IP address and a port of the node", "127.0.0.1:9000",
+         r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:.]+\]):\d{1,5}$"),
 ]  # fmt: skip
 GpuModel = Annotated[
     str,

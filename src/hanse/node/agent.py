@@ -71,11 +71,17 @@ class NodeAgent:
         self._retry_us: dict[WorkloadId, int] = {}
         self._wake = asyncio.Event()
         self._incarnation = 0
+        self._untried: set[WorkloadId] = set()
+        self._ready = asyncio.Event()
 
     @property
     def held(self) -> Mapping[InstanceId, Held]:
         """Verified orders, whether or not they are carried out yet."""
         return self._held
+
+    async def wait_ready(self) -> None:
+        """Wait until what was held at the start is loaded, or was tried."""
+        await self._ready.wait()
 
     async def run(self) -> None:
         """Run until cancelled. Raises only what no retry can mend (the node's own disk gone)."""
@@ -103,6 +109,9 @@ class NodeAgent:
         await self._refuse_revoked()
         await self._svid.load()
         await self._push_routes()
+        self._untried = set(self._astray())
+        if not self._untried:
+            self._ready.set()
         log.info("node.started", incarnation=self._incarnation, orders=len(self._held), routes=len(self._routes))
 
     # --- what is wanted ---
@@ -172,6 +181,9 @@ class NodeAgent:
             has_failed = await self._converge_once(workload)
         finally:
             del self._busy[workload]
+        self._untried.discard(workload)
+        if not self._untried:
+            self._ready.set()
         if not has_failed:
             self._retry_us.pop(workload, None)
             return

@@ -15,7 +15,7 @@ from hanse.core.plan import Plan
 from hanse.core.ports import LogLine, WorkloadStats
 from hanse.core.snapshot import Phase, Series
 from hanse.core.time import WallTime
-from hanse.core.work import Workload
+from hanse.core.work import JwtAuth, Workload
 
 
 class SpecRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="spec.v1", kw_only=True):
@@ -137,6 +137,14 @@ class RouteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     host: str | None
     replicas: tuple[RouteReplica, ...]
     generation: int
+    auth: JwtAuth | None = None
+    """Tokens that requests must carry; a record of an older version has none, and the node that runs it still asks."""
+
+
+class ServiceArtifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="service.v1", kw_only=True):
+    """What stands for a service among the artifacts: the program is its owner's own and is not in the fabric."""
+
+    upstream: str
 
 
 class PlanRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="plan.v1", kw_only=True):

@@ -83,6 +83,6 @@ def instance_key(node: NodeId, instance: InstanceId) -> str:
     return f"{node}.{instance}"
 
 
-def spec_key(kind: str, workload: WorkloadId) -> str:
-    """Key of an accepted manifest."""
-    return f"{kind.lower()}.{workload}"
+def spec_key(workload: WorkloadId) -> str:
+    """Key of an accepted manifest of work: one per workload, so that a Service may take the place of a Function."""
+    return f"function.{workload}"

@@ -7,6 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hanse.app.cli.fronts import (
+    CertOption,
+    ClientAuthOption,
+    ClientCaOption,
+    IssuerOption,
+    KeyOption,
+    UpstreamOption,
+    front_options,
+)
 from hanse.app.cli.session import (
     DEFAULT_STATE,
     ContextOption,
@@ -147,6 +156,26 @@ def link(*, node: NodeArgument, state: StateOption = DEFAULT_STATE, output: Outp
     Session(output=output).answer({"node": node, "uplink": "linked"}, lambda: f"the uplink of {node} is back")
 
 
+@app.command()
+def restart(
+    *,
+    node: NodeArgument,
+    hot: Annotated[
+        bool, typer.Option("--hot", help="Without a failed request: the next process takes over the sockets.")
+    ] = False,
+    state: StateOption = DEFAULT_STATE,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Restart a node of the fabric that `hanse up` runs here; for one of its own see `hanse node run --take-over`."""
+    import asyncio
+
+    from hanse.app.steering import Order, steer
+
+    said = asyncio.run(steer(state, Order(restart=node, is_hot=hot)))
+    answer = {"node": node, "hot": hot, "pid": said.pid}
+    Session(output=output).answer(answer, lambda: f"{node} runs as process {said.pid}")
+
+
 ManifestOption = Annotated[
     Path, typer.Option("--manifest", "-f", help="File with the Node document.", exists=True, dir_okay=False)
 ]
@@ -190,6 +219,12 @@ def join(
     mesh: MeshOption,
     substrate: SubstrateOption = None,
     owner_policy: PolicyOption = None,
+    front_cert: CertOption = None,
+    front_key: KeyOption = None,
+    client_auth: ClientAuthOption = "none",
+    client_ca: ClientCaOption = None,
+    issuer: IssuerOption = None,
+    allow_upstream: UpstreamOption = None,
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
@@ -207,6 +242,15 @@ def join(
         compiled=None,
         substrate=substrate,
         owner_policy=owner_policy,
+        fronts=front_options(
+            is_tls=False,
+            certs=front_cert,
+            keys=front_key,
+            client_auth=client_auth,
+            client_ca=client_ca,
+            issuers=issuer,
+            upstreams=allow_upstream,
+        ),
         joining=joining,
         resources=tuple(resource or ()),
         tpm=_tpm(tpm, tpm_issuers),
@@ -222,8 +266,17 @@ def run(
     front: FrontOption = "0.0.0.0:8080",
     mesh: MeshOption,
     compiled: Annotated[Path | None, typer.Option(help="Cache of compiled components.", hidden=True)] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take the sockets of the process that runs this node now; it then ends.")
+    ] = False,
     substrate: SubstrateOption = None,
     owner_policy: PolicyOption = None,
+    front_cert: CertOption = None,
+    front_key: KeyOption = None,
+    client_auth: ClientAuthOption = "none",
+    client_ca: ClientCaOption = None,
+    issuer: IssuerOption = None,
+    allow_upstream: UpstreamOption = None,
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
@@ -240,7 +293,17 @@ def run(
         compiled=compiled,
         substrate=substrate,
         owner_policy=owner_policy,
+        fronts=front_options(
+            is_tls=False,
+            certs=front_cert,
+            keys=front_key,
+            client_auth=client_auth,
+            client_ca=client_ca,
+            issuers=issuer,
+            upstreams=allow_upstream,
+        ),
         joining=None,
+        takes_over=take_over,
         resources=tuple(resource or ()),
         tpm=_tpm(tpm, tpm_issuers),
     )

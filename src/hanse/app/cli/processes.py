@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hanse.app.cli.session import DEFAULT_STATE, StateOption
+from hanse.app.options import FrontOptions
 from hanse.core.errors import HanseError
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ def run_node_process(
     compiled: Path | None,
     substrate: str | None,
     owner_policy: Path | None,
+    fronts: FrontOptions,
     joining: JoinArguments | None,
+    takes_over: bool = False,
     resources: Sequence[str] = (),
     tpm: TpmArguments | None = None,
 ) -> None:
@@ -110,12 +113,15 @@ def run_node_process(
         compiled=None if compiled is None else str(compiled),
         substrate_url=substrate,
         owner_policy="" if owner_policy is None else owner_policy.read_text(encoding="utf-8"),
+        front_tls=fronts.tls(),
+        issuers=fronts.issuers,
+        upstreams=fronts.upstreams,
         tpm=None if tpm is None else _tpm_options(tpm),
     )
     join = None
     if joining is not None:
         join = JoinOptions(api_urls=joining.api_urls, ca_pem=joining.ca.read_bytes(), token=joining.token)
-    _run(run_node(options, join))
+    _run(run_node(options, join, takes_over=takes_over))
 
 
 def _tpm_options(given: TpmArguments) -> TpmOptions:
