@@ -35,6 +35,7 @@ guests! {
     "late-trap" in "proxy",
     "log" in "proxy",
     "loop" in "proxy",
+    "primes" in "proxy",
     "recurse" in "proxy",
     "silent" in "proxy",
     "sleep" in "proxy",
