@@ -64,6 +64,14 @@ def first_answer(tools: Tools, effort: Effort, say: Say) -> dict[str, Any]:
     return figures
 
 
+def policy_decision(tools: Tools, effort: Effort, say: Say) -> dict[str, Any]:
+    """One decision of the request path with 100 policies and 1,000 entities, in three shapes."""
+    ran = subprocess.run([str(tools.decide), str(10_000 * effort.rounds)], capture_output=True, text=True, check=True)
+    figures: dict[str, Any] = json.loads(ran.stdout)
+    say(f"policy: {figures}")
+    return figures
+
+
 def forwarded_hop(tools: Tools, effort: Effort, say: Say) -> dict[str, Any]:
     """What one hop over mutual TLS adds: one client asks the node that runs it, and in turn one that does not."""
     added_p50, added_p99, direct, forwarded = [], [], [], []
@@ -207,6 +215,7 @@ BARS = {
     "start": instance_start,
     "answer": first_answer,
     "hop": forwarded_hop,
+    "policy": policy_decision,
     "memory": memory,
     "density": many_functions,
     "neighbour": noisy_neighbour,

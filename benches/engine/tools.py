@@ -31,6 +31,7 @@ class Tools:
     workerd: Path
     load: Path
     first_answer: Path
+    decide: Path
     components: dict[str, Path]
     versions: dict[str, str]
 
@@ -43,6 +44,7 @@ def set_up(folder: Path, say: Say) -> Tools:
     release = _target() / "release"
     _cargo(["build", "--package", "hanse-load"])
     _cargo(["build", "--package", "hanse-engine", "--example", "first_answer"])
+    _cargo(["build", "--package", "hanse-policy", "--example", "decide"])
     components = {path.stem: path for path in sorted(folder.glob("*.wasm"))}
     components |= {name: build(HANDLERS / name, progress=say).path for name in ("quote.py", "quote.js")}
     return Tools(
@@ -50,6 +52,7 @@ def set_up(folder: Path, say: Say) -> Tools:
         workerd=workerd,
         load=release / "hanse-load",
         first_answer=release / "examples" / "first_answer",
+        decide=release / "examples" / "decide",
         components=components,
         versions={path.name: _output([str(path), "--version"]) for path in (wasmtime, workerd)},
     )

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use wasmtime::component::Component;
 
+use crate::access::{Access, Gate, Gates};
 use crate::cache::Cache;
 use crate::component::{digest_hex, inspect};
 use crate::config::{EgressRule, EngineConfig, Limits};
@@ -46,6 +47,7 @@ pub(crate) struct Core {
     pub(crate) workloads: Workloads,
     pub(crate) routes: ArcSwap<Table>,
     pub(crate) stats: Registry,
+    pub(crate) gates: Gates,
     /// Client connections that may still be opened.
     pub(crate) places: Arc<Semaphore>,
     peers: Peers,
@@ -123,6 +125,7 @@ impl Engine {
                 workloads: Workloads::new(),
                 routes: ArcSwap::default(),
                 stats: Registry::default(),
+                gates: Gates::default(),
                 places: Arc::new(Semaphore::new(config.max_connections)),
                 peers: Peers::default(),
                 identity: watch::Sender::new(None),
@@ -188,6 +191,24 @@ impl Engine {
             &config.node,
         )?;
         self.core.identity.send_replace(Some(Arc::new(identity)));
+        Ok(())
+    }
+
+    /// Put the rules about who may invoke `workload` in force, here and at once, or take them away (`None`: everybody may).
+    ///
+    /// They are asked where the workload runs. Set them before the first `load`; they go with `unload`.
+    ///
+    /// # Errors
+    /// `policy.invalid`; the rules before stay.
+    pub fn set_access(&self, workload: &str, access: Option<&Access>) -> Result<(), EngineError> {
+        let core = &self.core;
+        if access.is_some_and(|access| core.gates.stands(workload, access)) {
+            return Ok(());
+        }
+        let gate = access
+            .map(|access| Gate::new(workload, &core.config.node, access))
+            .transpose()?;
+        core.gates.set(workload, gate);
         Ok(())
     }
 
@@ -284,6 +305,7 @@ impl Engine {
         if let Ok(runtime) = self.runtime() {
             runtime.block_on(old.admission.drain(grace));
         }
+        self.core.gates.set(workload, None);
         true
     }
 

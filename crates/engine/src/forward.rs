@@ -15,6 +15,7 @@ use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::access;
 use crate::answer::{DEADLINE_MS, ERROR, FORWARDED_BY, Fault, WORKLOAD};
 use crate::body::{Body, Counted, empty, full, incoming};
 use crate::choice;
@@ -219,9 +220,13 @@ impl Ask<'_> {
         let body = self.payload.take()?;
         let now = Instant::now();
         let left = self.deadline.saturating_duration_since(now);
+        let request = Request::from_parts(parts, body);
+        if let Err(fault) = access::enter(self.core, &self.entry.workload, &request) {
+            return Some(Err(fault));
+        }
         let (workload, deadline, admitted) = self.core.workloads.admit(&self.entry.workload, now, left).await?;
         Some(match admitted {
-            Ok(permit) => run(workload, Request::from_parts(parts, body), deadline, permit).await,
+            Ok(permit) => run(workload, request, deadline, permit).await,
             Err(fault) => {
                 workload.report(&fault);
                 Err(fault)

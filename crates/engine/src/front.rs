@@ -28,7 +28,7 @@ use crate::principal::Principal;
 use crate::router::Entry;
 use crate::stall::Impatient;
 use crate::stats::InFlight;
-use crate::{choice, instance, workload::Workload};
+use crate::{access, choice, instance, workload::Workload};
 
 const RESERVED: &str = "/.hanse/";
 const MAX_HEADER_BYTES: usize = 64 << 10;
@@ -184,6 +184,9 @@ async fn served(
         .and_then(|on| on.key(request.uri(), request.headers()));
     let is_elsewhere =
         key.is_some_and(|key| !entry.is_here || !choice::is_ours(entry, &core.config.node, key, Instant::now()));
+    if !is_elsewhere && core.workloads.get(&entry.workload).is_some() {
+        access::enter(core, &entry.workload, &request)?;
+    }
     if !is_elsewhere
         && let Some((workload, deadline, admitted)) = core.workloads.admit(&entry.workload, began, Duration::MAX).await
     {

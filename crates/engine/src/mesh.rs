@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::access;
 use crate::answer::{DEADLINE_MS, Fault, NODE, WORKLOAD};
 use crate::body::{Body, incoming};
 use crate::engine::Core;
@@ -118,6 +119,7 @@ async fn handed_over(core: &Arc<Core>, request: Request<Incoming>, began: Instan
     let mut request = request.map(incoming);
     strip_ours(request.headers_mut());
     request.extensions_mut().insert(Arc::new(principal.unwrap_or_default()));
+    access::enter(core, &name, &request)?;
     let (workload, deadline, admitted) = core
         .workloads
         .admit(&name, began, time_left)

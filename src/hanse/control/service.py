@@ -25,7 +25,7 @@ from hanse.core.ports import ControlPorts, Entry, LogLine
 from hanse.core.snapshot import Reach, Snapshot
 from hanse.core.work import Workload
 from hanse.manifest import FunctionDocument, Manifests, load
-from hanse.policy import countries_that_could_do, guardrails_for
+from hanse.policy import check_access, countries_that_could_do, guardrails_for
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import (
     ActionRecord,
@@ -96,7 +96,8 @@ class FabricService:
     ) -> Submission:
         """Validate, screen and plan a submission, then accept it as a whole or refuse it as a whole.
 
-        Raises ManifestError for texts that are no manifests, SpecRefused where policy or limits say no.
+        Raises ManifestError for texts that are no manifests, PolicyError for rules of access that are none, SpecRefused
+        where policy or limits say no.
         """
         documents = load(files)
         proposal = await self._propose(documents, artifacts)
@@ -186,6 +187,7 @@ class FabricService:
         actions: list[tuple[str, str, WorkloadId | None]] = []
         for document in documents.functions:
             workload = await self._to_workload(document, artifacts)
+            check_access(workload)
             last = standing.get(workload.id)
             action = "create" if last is None else "unchanged" if last == workload else "update"
             workloads[workload.id] = workload

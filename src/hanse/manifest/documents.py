@@ -13,7 +13,9 @@ from hanse.core.fabric import Fabric, Grade, Node, Operator, Parent, Power, Pric
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.work import (
+    Access,
     Budget,
+    Caller,
     Data,
     Disruption,
     Egress,
@@ -24,7 +26,7 @@ from hanse.core.work import (
     Sovereignty,
     Workload,
 )
-from hanse.manifest.models import FunctionManifest, NodeManifest, OperatorManifest, SiteManifest
+from hanse.manifest.models import AccessModel, FunctionManifest, NodeManifest, OperatorManifest, SiteManifest
 from hanse.manifest.problems import ManifestError, ManifestProblem, nearest
 
 
@@ -54,6 +56,7 @@ class FunctionDocument:
     objective: Objective
     budget: Budget
     egress: tuple[Egress, ...]
+    access: Access
     disruption: Disruption
     replicas: int | None
     node_selector: Mapping[str, str]
@@ -84,6 +87,7 @@ class FunctionDocument:
             objective=self.objective,
             budget=self.budget,
             egress=self.egress,
+            access=self.access,
             disruption=self.disruption,
             replicas=self.replicas,
             node_selector=self.node_selector,
@@ -173,6 +177,7 @@ def function_of(model: FunctionManifest, where: Where) -> FunctionDocument:
             Egress(host=item.host, jurisdiction=item.jurisdiction, allow_private=item.allow_private)
             for item in spec.egress
         ),
+        access=_access(spec.access),
         disruption=Disruption(max_unavailable=spec.disruption.max_unavailable),
         replicas=spec.replicas,
         node_selector=dict(sorted(spec.node_selector.items())),
@@ -181,6 +186,20 @@ def function_of(model: FunctionManifest, where: Where) -> FunctionDocument:
         response_body_bytes=spec.limits.response_body,
         env=dict(sorted(spec.env.items())),
     )
+
+
+def _access(model: AccessModel) -> Access:
+    users = [
+        Caller(
+            issuer=one.issuer,
+            subject=one.subject or "",
+            claims={name: (value,) if isinstance(value, str) else value for name, value in sorted(one.claims.items())},
+        )
+        for one in model.users
+    ]
+    certificates = [Caller(certificate_name=one.name) for one in model.certificates]
+    workloads = [Caller(workload=name) for name in model.workloads]
+    return Access(callers=(*users, *certificates, *workloads), rules=model.rules)
 
 
 def operator_of(model: OperatorManifest) -> Operator:

@@ -9,6 +9,7 @@ from hanse.policy.control import control_reach
 from hanse.policy.diff import PolicyDiff, Turn, Uprooted, diff
 from hanse.policy.errors import FactError, PolicyError
 from hanse.policy.impact import Supposition, World, impact, parse_supposition
+from hanse.policy.invoke import check_access, invoke_policy_of
 from hanse.policy.order import parse_owner_policy, screen_order
 from hanse.policy.packs import PackSet, parse_packs
 from hanse.policy.satisfiable import DeadEnd, countries_that_could_do, dead_ends
@@ -27,6 +28,7 @@ __all__ = [
     "Uprooted",
     "VerdictCache",
     "World",
+    "check_access",
     "check_packs",
     "control_reach",
     "countries_that_could_do",
@@ -34,6 +36,7 @@ __all__ = [
     "diff",
     "guardrails_for",
     "impact",
+    "invoke_policy_of",
     "parse_owner_policy",
     "parse_packs",
     "parse_supposition",
