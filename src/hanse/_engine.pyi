@@ -3,7 +3,7 @@
 Methods release the interpreter while they wait or compute, and may be called from any thread.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import final
 
@@ -11,6 +11,7 @@ __all__ = [
     "INVOKE_SCHEMA",
     "Access",
     "Addresses",
+    "Analysis",
     "ComponentInfo",
     "EgressBytes",
     "EgressRule",
@@ -24,6 +25,7 @@ __all__ = [
     "ReplicaStats",
     "Route",
     "WorkloadStats",
+    "analyse",
     "inspect",
     "precompile",
 ]
@@ -52,6 +54,41 @@ def precompile(component: bytes, cache_dir: str | PathLike[str], *, max_bytes: i
     its own, this keeps that away from the one that serves.
 
     Raises EngineError: the codes of inspect, component.compile_failed, engine.setup, cache.io.
+    """
+
+@final
+class Analysis:
+    """What came of a question to the solver."""
+
+    @property
+    def outcome(self) -> str:
+        """`never`, `counterexample` or `undecided`."""
+    @property
+    def principal(self) -> str:
+        """Id of the principal of the counterexample; empty without one."""
+    @property
+    def resource(self) -> str:
+        """Id of the resource of the counterexample; empty without one."""
+    @property
+    def entities(self) -> str:
+        """Every entity of the counterexample in Cedar's JSON form; empty without one."""
+
+def analyse(
+    question: str,
+    schema: str,
+    principal: str,
+    action: str,
+    resource: str,
+    rules: str,
+    other: str,
+    solve: Callable[[str], str],
+) -> Analysis:
+    """Ask whether some request is allowed by `rules` and denied by `other` (`escapes`), or whether the one policy
+    `rules` can err (`errs`), among all requests that the schema allows for the action between these types.
+
+    `solve` answers one SMT-LIB script: `sat`, `unsat` or `unknown`, and the model after `sat` where it is asked for.
+
+    Raises EngineError: prove.input, prove.unsupported, prove.solver; and what `solve` raises.
     """
 
 @final

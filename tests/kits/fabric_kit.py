@@ -292,7 +292,14 @@ class Harness:
 
 
 @contextlib.asynccontextmanager
-async def running_kit(state: Path, guests: Mapping[str, Path], *, controllers: int = 1) -> AsyncIterator[Kit]:
+async def running_kit(
+    state: Path,
+    guests: Mapping[str, Path],
+    *,
+    controllers: int = 1,
+    has_tpms: bool = False,
+    attest_us: int | None = None,
+) -> AsyncIterator[Kit]:
     """A fabric in a state directory, for as long as the block lasts. What a test kills stays dead."""
     file = write_fabric(state.with_name("fabric.yaml"))
     async with (
@@ -303,6 +310,8 @@ async def running_kit(state: Path, guests: Mapping[str, Path], *, controllers: i
             controllers=controllers,
             is_restarting_nodes=False,
             is_restarting_controllers=False,
+            has_tpms=has_tpms,
+            attest_us=attest_us,
         ) as fabric,
         httpx.AsyncClient(timeout=10.0, trust_env=False) as http,
     ):

@@ -2,6 +2,7 @@
 
 mod engine;
 mod error;
+mod prover;
 mod records;
 mod reports;
 
@@ -14,6 +15,8 @@ mod _engine {
 
     #[pymodule_export]
     use crate::engine::{Engine, inspect, precompile};
+    #[pymodule_export]
+    use crate::prover::{Analysis, analyse};
     #[pymodule_export]
     use crate::records::{Access, EgressRule, EngineConfig, Limits, Replica, Route};
     #[pymodule_export]

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import http
 import json
 import os
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hanse import __version__, _engine
 from hanse.adapters.attestor import NoEvidence
@@ -29,20 +32,26 @@ from hanse.adapters.nats_store import NatsStore
 from hanse.adapters.node_files import NodeFiles, NodeKeys
 from hanse.adapters.package_data import read_packs
 from hanse.adapters.tls import client_context
+from hanse.adapters.tpm import Tpm
+from hanse.adapters.tpm_boot import FIRMWARE_LOG, BootRecord, digest_of_files
 from hanse.app.options import JoinOptions, NodeOptions
 from hanse.app.serving import run_until_signalled
+from hanse.attest import NO_EVIDENCE
 from hanse.core.errors import HanseError, WireError
 from hanse.core.fabric import Node
-from hanse.core.ports import NodePorts, Store
+from hanse.core.ports import Attestor, NodePorts, Store
 from hanse.identity import inbox_prefix, key_from_secret, make_csr
 from hanse.identity.authority import SECRET_BYTES, key_pem
 from hanse.node import NodeConfig, build_node
+from hanse.node.attesting import give_evidence
+from hanse.node.config import ATTEST_US
 from hanse.node.svid import BUCKET, KEY, StoredSvid
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import JoinRequest, JoinResponse
+from hanse.wire.messages import Challenge, ChallengeRequest, JoinRequest, JoinResponse
 
 log = structlog.get_logger("node")
 
+_Answer = TypeVar("_Answer")
 JOIN_DEADLINE_S = 30.0
 UNSPECIFIED = ("", "0.0.0.0", "[::]")  # noqa: S104 - refused, not bound
 
@@ -67,6 +76,7 @@ async def run_node(options: NodeOptions, join: JoinOptions | None) -> None:
     keys = files.keys(entropy)
     disk = DiskStore(state / "disk", damaged=_name_damage)
     joined = files.enrolment()
+    attestor = await _attestor(options)
     if joined is None:
         if join is None:
             raise JoinFailed(
@@ -74,36 +84,64 @@ async def run_node(options: NodeOptions, join: JoinOptions | None) -> None:
                 code="join.needed",
                 hint="`hanse node token` on the domain's side makes a token; give it to `hanse node join`",
             )
-        joined = await _join(options.node, keys, join, disk, entropy)
+        joined = await _join(options.node, keys, join, disk, entropy, attestor)
         files.save_enrolment(joined)
-    await _run_joined(options, joined, keys, disk, entropy)
+    await _run_joined(options, joined, keys, disk, entropy, attestor)
 
 
-async def _join(node: Node, keys: NodeKeys, join: JoinOptions, disk: Store, entropy: SystemEntropy) -> JoinResponse:
+async def _attestor(options: NodeOptions) -> Attestor:
+    """The node's TPM, with what runs here measured into it; or a platform that has nothing to say."""
+    if options.tpm is None:
+        return NoEvidence()
+    measured = {
+        "engine": digest_of_files(Path(_engine.__file__)),
+        "agent": digest_of_files(*Path(__file__).parents[1].rglob("*.py")),
+        "owner-policy": hashlib.sha256(options.owner_policy.encode()).digest(),
+        "guardrails": hashlib.sha256(canonical.encode(options.guardrails)).digest(),
+    }
+    folder = Path(options.state) / "tpm"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    firmware_log = FIRMWARE_LOG if options.tpm.tcti.startswith("device:") else None
+    tpm = Tpm(options.tpm.tcti, folder, BootRecord(folder / "boot.log", measured, firmware_log), options.tpm.issuers)
+    await tpm.measure_boot()
+    return tpm
+
+
+async def _join(  # noqa: PLR0917 - everything a node is, once in its life
+    node: Node, keys: NodeKeys, join: JoinOptions, disk: Store, entropy: SystemEntropy, attestor: Attestor
+) -> JoinResponse:
     svid_key = key_from_secret(entropy.secret(SECRET_BYTES))
+    evidence = None
+    if attestor.kind != NO_EVIDENCE:
+        public, asked = keys.signer.public_key, await attestor.identity()
+        question = ChallengeRequest(node=node.id, public_key=public, token=join.token, identity=asked)
+        challenge = await _ask_api(join, "join/challenge", canonical.encode(question), Challenge)
+        svid_der = svid_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        evidence = await give_evidence(attestor, challenge, node.id, public, svid_der)
     request = JoinRequest(
         token=join.token,
         node=node,
         csr_pem=make_csr(svid_key),
         public_key=keys.signer.public_key,
         nats_public_key=keys.nats_user.public,
+        evidence=evidence,
     )
-    answer = await _ask_to_join(join, canonical.encode(request))
+    answer = await _ask_api(join, "join", canonical.encode(request), JoinResponse)
     stored = StoredSvid(svid=answer.svid, private_key_pem=key_pem(svid_key))
     await disk.put(BUCKET, KEY, canonical.encode(stored))
     return answer
 
 
-async def _ask_to_join(join: JoinOptions, request: bytes) -> JoinResponse:
+async def _ask_api(join: JoinOptions, path: str, request: bytes, kind: type[_Answer]) -> _Answer:
     last: Exception | None = None
     for url in join.api_urls:
         try:
-            status, body = await asyncio.to_thread(_post, f"{url}/api/v1/join", request, join.ca_pem)
+            status, body = await asyncio.to_thread(_post, f"{url}/api/v1/{path}", request, join.ca_pem)
         except OSError as error:
             last = error
             continue
         if status == http.HTTPStatus.OK:
-            return canonical.decode(body, JoinResponse)
+            return canonical.decode(body, kind)
         raise _refusal(status, body)
     raise JoinFailed(f"no API of the domain answers: {last}", code="join.unreachable", retry=True)
 
@@ -132,8 +170,13 @@ def _refusal(status: int, body: bytes) -> HanseError:
         return WireError(f"the API answered {status} without an error body")
 
 
-async def _run_joined(
-    options: NodeOptions, joined: JoinResponse, keys: NodeKeys, disk: DiskStore, entropy: SystemEntropy
+async def _run_joined(  # noqa: PLR0917 - the parts of one process
+    options: NodeOptions,
+    joined: JoinResponse,
+    keys: NodeKeys,
+    disk: DiskStore,
+    entropy: SystemEntropy,
+    attestor: Attestor,
 ) -> None:
     state = Path(options.state)
     runtime = EngineRuntime(
@@ -167,7 +210,7 @@ async def _run_joined(
         runtime=runtime,
         meter=ProcessMeter(),
         signer=keys.signer,
-        attestor=NoEvidence(),
+        attestor=attestor,
     )
     agent = build_node(
         ports,
@@ -182,6 +225,7 @@ async def _run_joined(
             packs=read_packs(),
             owner_policy=options.owner_policy,
             guardrails=options.guardrails,
+            attest_us=ATTEST_US if options.tpm is None else options.tpm.attest_us or ATTEST_US,
         ),
     )
     _say_ready(state, addresses.front)

@@ -22,8 +22,22 @@ class ControllerOptions:
     substrate_url: str
     node_substrate_urls: tuple[str, ...]
     guardrails: tuple[str, ...] = GUARDRAILS
+    optimise_every_us: int = 600_000_000
+    """How often the leader runs the global solver; 0 never."""
     latency_table: str | None = None
     """File of measured round trips between sites (`hanse.adapters.latency`); missing pairs are modelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TpmOptions:
+    """How a node reaches its TPM."""
+
+    tcti: str
+    """Transport of tpm2-tools: ``device:/dev/tpmrm0``, ``swtpm:path=...``."""
+    issuers: tuple[bytes, ...]
+    """DER of the endorsement certificate's issuers, up to the maker's root."""
+    attest_us: int | None = None
+    """How often to attest again; the agent's default if None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +53,8 @@ class NodeOptions:
     substrate_url: str | None = None
     """Overrides where the join answer says the substrate is: a relay, a leaf server."""
     owner_policy: str = ""
+    tpm: TpmOptions | None = None
+    """None: the node has no evidence to give."""
     guardrails: tuple[str, ...] = GUARDRAILS
     """Packs that this node holds every order to, whatever the controller says."""
 

@@ -285,6 +285,22 @@ class Signer(Protocol):
 class Attestor(Protocol):
     """Produces evidence about the platform the node runs on."""
 
+    @property
+    def kind(self) -> str:
+        """``tpm``, ``tdx``, ``sgx``, ``snp``, or ``none`` where the platform has nothing to say."""
+        ...
+
+    async def identity(self) -> bytes:
+        """Which platform will answer, for a challenge that is sealed to it; no bytes where evidence says it itself.
+
+        Raises AttestorError, as all of these do.
+        """
+        ...
+
+    async def activate(self, credential: bytes, seed: bytes) -> bytes:
+        """Open a credential that was sealed to this platform and its key (TPM2_ActivateCredential)."""
+        ...
+
     async def evidence(self, nonce: bytes) -> tuple[str, bytes]:
         """Return (kind, evidence) bound to `nonce`; kind ``none`` with empty bytes where the platform has none."""
         ...
@@ -305,6 +321,10 @@ class ControlPorts:
     """Ed25519: seals orders, routes and records."""
     ledger_signers: tuple[Signer, ...]
     """Sign checkpoints, one line each: Ed25519 and ML-DSA-44."""
+    witness_signers: tuple[Signer, ...]
+    """Cosign the checkpoints of other domains' logs that were seen."""
+    mirror_signers: tuple[Signer, ...]
+    """Cosign those whose entries are kept here: keys of their own, for the two say different things about one text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from hanse.core.fabric import Resources
+from hanse.core.fabric import GpuNeed, Resources
 from hanse.core.ids import CountryCode, Digest, WorkloadId
 
 
@@ -29,10 +29,28 @@ class Slo:
     """Service levels: a latency percentile from named origins, and availability."""
 
     latency_p99_us: int | None = None
-    """Upper bound on the round trip from each origin to its nearest replica plus service time."""
+    """Upper bound, at `percentile`, on the round trip from each origin to its nearest replica plus service time."""
     origins: tuple[str, ...] = ()
     """City or site names, resolved against the fabric's gazetteer."""
     availability_ppm: int | None = None
+    percentile: int = 99
+    """Share of the demand that the bound holds for, percent, 1..100."""
+    rates_milli: tuple[int, ...] = ()
+    """Demand per origin, thousandths of a request a second; empty where all origins ask alike."""
+
+    @property
+    def demanding(self) -> tuple[str, ...]:
+        """The fewest origins that carry the share of demand that the bound is for, in the order of the spec."""
+        rates = self.rates_milli or (1,) * len(self.origins)
+        needed = -(-sum(rates) * self.percentile // 100)
+        left, held = set(range(len(rates))), sum(rates)
+        # Who asks least is given up first, as long as the rest still carries the share; the last of equals first.
+        for index in sorted(left, key=lambda i: (rates[i], -i)):
+            if held - rates[index] < needed:
+                break
+            held -= rates[index]
+            left.discard(index)
+        return tuple(origin for index, origin in enumerate(self.origins) if index in left)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +88,26 @@ class Objective:
     """Price put on a tonne of CO2 equivalent, in microeur."""
 
 
+class BudgetRule(StrEnum):
+    """What happens to work whose spending reaches its budget within the month."""
+
+    REFUSE = "refuse"
+    """Nothing new starts; what runs goes on."""
+    SHRINK = "shrink"
+    """Fewer replicas, at least one."""
+    MOVE = "move"
+    """Only where the rest of the budget lasts."""
+    STOP = "stop"
+    """Nothing runs until the month ends."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """Upper bounds per month (a twelfth of a Gregorian year); None means no bound."""
 
     cost_microeur_month: int | None = None
     carbon_ug_month: int | None = None
+    rule: BudgetRule = BudgetRule.REFUSE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +151,14 @@ class Disruption:
     max_unavailable: int = 1
 
 
+class Preemption(StrEnum):
+    """Whose place a workload may take where there is no room for it."""
+
+    NEVER = "never"
+    LOWER = "lower"
+    """Those of strictly lower priority, within their disruption budgets; never its equals."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """One workload as its owner wants it, complete: a node needs nothing else to run it."""
@@ -149,3 +189,7 @@ class Workload:
     env: Mapping[str, str] = field(default_factory=dict)
     generation: int = 1
     """Raised by one at each accepted change of the spec."""
+    gpu: GpuNeed | None = None
+    priority: int = 0
+    """-1,000..1,000; higher is placed first, and may displace lower (`Preemption`)."""
+    preemption: Preemption = Preemption.LOWER

@@ -122,6 +122,14 @@ def _thousandths(text: str, *, what: str, example: str) -> int:
     return int(value)
 
 
+def _rate(text: str) -> int:
+    number, slash, unit = text.partition("/")
+    if not slash or unit.strip() not in ("s", "m", "h"):
+        raise UnitError(f"not a rate: {text!r}", hint="write it like `20/s`; units: /s, /m, /h")
+    per_s = _thousandths(number.strip(), what="rate", example="20/s")
+    return -(-per_s // {"s": 1, "m": 60, "h": 3_600}[unit.strip()])
+
+
 def _weight(text: str) -> int:
     return _thousandths(text, what="weight", example="1.0")
 
@@ -155,6 +163,18 @@ def _gib_hour(text: str) -> int:
     return units.price_microeur(text, per="GiB-hour", example="0.004 EUR/GiB-hour")
 
 
+def _mbit_hour(text: str) -> int:
+    return units.price_microeur(text, per="Mbit/s-hour", example="0.0001 EUR/Mbit/s-hour")
+
+
+def _gpu_hour(text: str) -> int:
+    return units.price_microeur(text, per="GPU-hour", example="0.60 EUR/GPU-hour")
+
+
+def _unit_hour(text: str) -> int:
+    return units.price_microeur(text, per="unit-hour", example="0.05 EUR/unit-hour")
+
+
 def _gib(text: str) -> int:
     return units.price_microeur(text, per="GiB", example="0.02 EUR/GiB")
 
@@ -183,6 +203,41 @@ Cpu = Annotated[
     int,
     Quantity(units.cpu_milli, "number of cores", unit="cores, or m (thousandths)", example="250m",
              pattern=_NUMBER + "m?$", low=1, high=10**9, bounds="1m to 1,000,000 cores", is_bare_number=True),
+]  # fmt: skip
+Rate = Annotated[
+    int,
+    Quantity(_rate, "rate", unit="/s, /m, /h", example="20/s", pattern=_NUMBER + r"/\s*[smh]$", low=1, high=10**12,
+             bounds="up to 1,000,000,000/s"),
+]  # fmt: skip
+GpuShare = Annotated[
+    int,
+    Quantity(_share, "percentage", unit="%, steps of 0.1", example="25%", pattern=_NUMBER + "%$", low=1, high=1_000,
+             bounds="0.1% to 100%"),
+]  # fmt: skip
+Disk = Annotated[
+    int,
+    Quantity(units.memory_bytes, "amount of disk", example="10Gi", low=1, high=2**60, bounds="1 to 1024Pi",
+             is_bare_number=True, **_MEMORY),
+]  # fmt: skip
+Bandwidth = Annotated[
+    int,
+    Quantity(units.bandwidth_bps, "bandwidth", unit="bit/s, kbit/s, Mbit/s, Gbit/s, Tbit/s", example="10Mbit/s",
+             pattern=_NUMBER + "(k|M|G|T)?bit/s$", low=1, high=10**18, bounds="1bit/s to 1,000,000Tbit/s"),
+]  # fmt: skip
+BandwidthPrice = Annotated[
+    int,
+    Quantity(_mbit_hour, "price", unit="EUR/Mbit/s-hour", example="0.0001 EUR/Mbit/s-hour",
+             pattern=_NUMBER + r"EUR\s*/\s*Mbit/s-hour$", low=0, high=10**12, bounds="up to 1,000,000 EUR"),
+]  # fmt: skip
+GpuPrice = Annotated[
+    int,
+    Quantity(_gpu_hour, "price", unit="EUR/GPU-hour", example="0.60 EUR/GPU-hour",
+             pattern=_NUMBER + r"EUR\s*/\s*GPU-hour$", low=0, high=10**12, bounds="up to 1,000,000 EUR"),
+]  # fmt: skip
+UnitPrice = Annotated[
+    int,
+    Quantity(_unit_hour, "price", unit="EUR/unit-hour", example="0.05 EUR/unit-hour",
+             pattern=_NUMBER + r"EUR\s*/\s*unit-hour$", low=0, high=10**12, bounds="up to 1,000,000 EUR"),
 ]  # fmt: skip
 Latency = Annotated[
     int,
@@ -260,6 +315,7 @@ _COUNTRY_SLIPS: Mapping[str, str] = {
     "EL": "ISO 3166-1 writes Greece `GR`",
     "USA": "ISO 3166-1 alpha-2 writes the United States `US`",
 }
+RESERVED_RESOURCES = frozenset({"cpu", "memory", "disk", "bandwidth", "gpu"})
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z")
 _PATH = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]+(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)*/?)?\Z")
 _AREA = re.compile(r"[A-Z][A-Za-z0-9-]{1,31}\Z")
@@ -338,6 +394,19 @@ LabelValue = Annotated[
     Word(lambda text: _LABEL_VALUE.match(text) is not None, "label value",
          "use up to 63 of A-Z, a-z, 0-9, `-`, `_` and `.`", "arm64",
          "^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$"),
+]  # fmt: skip
+GpuModel = Annotated[
+    str,
+    Word(lambda text: _LABEL_VALUE.match(text) is not None and text != "", "GPU model",
+         "use up to 63 of A-Z, a-z, 0-9, `-`, `_` and `.`, as the vendor writes it", "A100",
+         "^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"),
+]  # fmt: skip
+ResourceName = Annotated[
+    str,
+    Word(lambda text: _LABEL_KEY.match(text) is not None and text not in RESERVED_RESOURCES, "resource name",
+         "use up to 63 of A-Z, a-z, 0-9, `-`, `_` and `.`, with an optional `domain/` before, and not one that is "
+         "built in", "licence",
+         "^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"),
 ]  # fmt: skip
 Text = Annotated[
     str,

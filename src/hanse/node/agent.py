@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from hanse.core.errors import BusError, HanseError
-from hanse.core.fabric import Resources
+from hanse.core.fabric import Node, Resources
 from hanse.core.ids import InstanceId, WorkloadId
 from hanse.core.ports import InvokePolicy, NodePorts
 from hanse.core.snapshot import Phase
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
+from hanse.node.attesting import AttestationKeeper
 from hanse.node.config import NodeConfig
 from hanse.node.disk import NodeDisk
 from hanse.node.judge import Held, Rejected, judge
@@ -29,7 +30,7 @@ from hanse.node.tells import answer
 from hanse.node.work import Outcome, Work, wanted_here
 from hanse.policy import PackSet, invoke_policy_of, parse_packs, screen_order
 from hanse.wire import envelope
-from hanse.wire.messages import Heartbeat, Presence, Report, Revocations, RouteRecord
+from hanse.wire.messages import Heartbeat, Order, Presence, Report, Revocations, RouteRecord
 from hanse.wire.subjects import ORDERS, PRESENCE, REVOCATIONS, ROUTES, TRUST, heartbeat, tell
 
 log = structlog.get_logger("node")
@@ -62,6 +63,7 @@ class NodeAgent:
         self._work = Work(ports.runtime, ports.cache, ports.blobs, self._invoke_policy)
         self._outbox = Outbox(ports, self._disk, me=self._me)
         self._svid = SvidKeeper(ports, config)
+        self._attestation = AttestationKeeper(ports, config, self._svid)
         self._held: dict[InstanceId, Held] = {}
         self._answers: dict[InstanceId, _Answer] = {}
         self._routes: dict[WorkloadId, RouteRecord] = {}
@@ -90,6 +92,7 @@ class NodeAgent:
             tasks.create_task(self._outbox.run(), name="reports")
             tasks.create_task(self._svid.run(), name="svid")
             tasks.create_task(self._answer_tells(), name="tells")
+            tasks.create_task(self._attestation.run(), name="attestation")
 
     async def _start_from_disk(self) -> None:
         self._held = await self._disk.load_orders(
@@ -204,7 +207,7 @@ class NodeAgent:
         order = held.order
         verdict = screen_order(
             order.workload,
-            self._config.node,
+            _as_decided(self._config.node, order),
             order.site,
             order.operators[0],
             self._packs,
@@ -371,6 +374,9 @@ class NodeAgent:
             mesh=self._config.addresses.mesh,
             version=self._config.version,
             started_us=self._ports.clock.wall(),
+            capacity=self._config.node.capacity,
+            gpus=self._config.node.gpus,
+            overhead=self._config.node.overhead,
         )
         sealed = envelope.seal(presence, self._ports.signer)
         await self._outbox.deliver(PRESENCE, self._me, sealed)
@@ -383,6 +389,17 @@ class NodeAgent:
                     await self._ports.bus.publish(message.reply, reply)
                 except BusError:
                     log.debug("tell.unanswered", subject=message.subject)
+
+
+def _as_decided(node: Node, order: Order) -> Node:
+    """This node with what was attested of it when the order was given.
+
+    The order's grant bounds how long that counts here: a node that is cut off cannot attest again, and when evidence
+    ends or drifts it is the controller that decides anew.
+    """
+    if order.attested is None:
+        return node
+    return replace(node, attested=replace(order.attested, until_us=max(order.attested.until_us, order.expires_us)))
 
 
 async def _wait(event: asyncio.Event, at_most_us: int) -> None:

@@ -1,8 +1,8 @@
 """Packs of rules and facts as one checked value: `files -> PackSet`.
 
-A pack is a folder: ``<name>/pack.yaml``, ``<name>/*.cedar``, ``<name>/tests/*.yaml``; the folder ``facts`` holds the
-dated facts of law that all packs share. Reading the files is somebody else's job. Whatever is wrong is found here,
-before it decides.
+A pack is a folder: ``<name>/pack.yaml``, ``<name>/*.cedar``, ``<name>/tests/*.yaml``,
+``<name>/properties/*.cedar``; the folder ``facts`` holds the dated facts of law that all packs share. Reading the files
+is somebody else's job. Whatever is wrong is found here, before it decides.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ class PackSet:
     """What any rule reads; nothing else tells classes apart."""
     cases: Mapping[str, str] = field(default_factory=dict)
     """Path -> text of every ``tests/*.yaml``; `cases.check_packs` runs them."""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    """Path -> text of every ``properties/*.cedar``; `properties.parse_properties` reads them."""
 
     @property
     def always(self) -> tuple[str, ...]:
@@ -111,13 +113,14 @@ def _parse_packs(texts: tuple[tuple[str, str], ...]) -> PackSet:
     packs = {name: _parse_pack(name, files) for name in folders}
     _check_ids(packs)
     _check_narrowing(packs)
-    deciding = {path: text for path, text in sorted(files.items()) if "/tests/" not in path}
+    deciding = {path: text for path, text in sorted(files.items()) if not _is_checking(path)}
     return PackSet(
         packs=packs,
         facts=parse_facts(FACTS_FILE, files[FACTS_FILE]),
         digest=digest_of(deciding),
         reads=reads_of_rules(rule for pack in packs.values() for rule in pack.rules),
         cases={path: text for path, text in sorted(files.items()) if "/tests/" in path},
+        properties={path: text for path, text in sorted(files.items()) if "/properties/" in path},
     )
 
 
@@ -138,7 +141,9 @@ def _parse_pack(name: str, files: Mapping[str, str]) -> Pack:
     meta = convert(meta_file, load_yaml(meta_file, files[meta_file]), PackMeta)
     if meta.name != name:
         raise PolicyError.at(meta_file, 1, f"pack is named {meta.name!r} in folder {name!r}", "make the two agree")
-    cedar = sorted(path for path in files if path.startswith(f"{name}/") and path.endswith(".cedar"))
+    cedar = sorted(
+        path for path in files if path.startswith(f"{name}/") and path.endswith(".cedar") and not _is_checking(path)
+    )
     places = [path for path in cedar if path != f"{name}/{INVOKE_FILE}"]
     rules = tuple(rule for path in places for rule in parse_rules(path, files[path]))
     invoke = tuple(
@@ -153,16 +158,23 @@ def _parse_pack(name: str, files: Mapping[str, str]) -> Pack:
     )
 
 
+def _is_checking(path: str) -> bool:
+    """Tell files that test or state what the rules do from those that decide."""
+    return "/tests/" in path or "/properties/" in path
+
+
 def _check_path(path: str) -> None:
     match tuple(path.split("/")):
         case ("facts", "jurisdictions.yaml") | (_, "pack.yaml"):
             return
         case (folder, "tests", name) if folder != "facts" and name.endswith(".yaml"):
             return
+        case (folder, "properties", name) if folder != "facts" and name.endswith(".cedar"):
+            return
         case (folder, name) if folder != "facts" and name.endswith(".cedar"):
             return
         case _:
-            remedy = "a pack is pack.yaml, *.cedar and tests/*.yaml"
+            remedy = "a pack is pack.yaml, *.cedar, tests/*.yaml and properties/*.cedar"
             raise PolicyError.at(path, 0, "this file belongs to no pack", remedy)
 
 

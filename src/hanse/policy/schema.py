@@ -43,17 +43,35 @@ entity Operator = {
   seal: Seal,
   // Names of certificates and recorded contracts that have not expired.
   certificates: Set<String>,
+  // Names of those whose credential, signed by an issuer that the domain trusts, was verified: of grade 2 each.
+  verified: Set<String>,
   // How well founded these facts are, 0..4.
   grade: Long,
 };
 
 entity Site = { country: Jurisdiction };
 
+// What a verifier of the domain found in the evidence of the node's platform; all of it is false, 0 or empty where
+// nothing was found or it has ended. Facts of grade 4.
+type Attested = {
+  tpm: Bool, tdx: Bool, sgx: Bool, snp: Bool,
+  // "hardware", "simulated" or "none".
+  origin: String,
+  // The worst tier of the AR4SI vector: "affirming", "warning", "contraindicated" or "none".
+  status: String,
+  // AR4SI claims, -128..127: 2..31 affirming, 32..95 warning, 96.. contraindicated, 0 nothing known.
+  identity: Long, configuration: Long, executables: Long, hardware: Long,
+  // Names of the domain's reference values that matched.
+  references: Set<String>,
+  advisories: Set<String>,
+};
+
 entity Node in [Site] = {
   location: Jurisdiction,
   operator: Operator,
   tier: String,
   grade: Long,
+  attested: Attested,
 };
 
 // Tags, one per regime and scope of adequacy (`gdpr:general`): the countries to which the data of all the

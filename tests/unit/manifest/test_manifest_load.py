@@ -165,7 +165,7 @@ BAD_SPECS = [
     ("  timeout: 0s\n", "spec.timeout", "out of range", "1ms to 15m"),
     ("  slo: {availability: 100%}\n", "spec.slo.availability", "out of range", "99.9999%"),
     ("  slo: {availability: 0.999}\n", "spec.slo.availability", "0.999 has no unit", "99.95%"),
-    ("  slo: {latency: {from: [Berlin]}}\n", "spec.slo.latency.p99", "missing field", "add `p99`"),
+    ("  slo: {latency: {from: [Berlin]}}\n", "spec.slo.latency", "is one of p99", "p99: 40ms"),
     ("  slo: {latency: {p99: 4ms, from: []}}\n", "spec.slo.latency.from", "empty list", "at least 1"),
     ("  slo: {latency: {p99: 4ms, from: Bonn}}\n", "spec.slo.latency.from", "expected a list, found text", "[a, b]"),
     ("  budget: {cost: 40 USD/month}\n", "spec.budget.cost", "unknown unit 'USD'", "EUR"),

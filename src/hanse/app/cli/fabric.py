@@ -55,6 +55,10 @@ def up(
             help="Measured round trips between sites; missing pairs are modelled.", exists=True, dir_okay=False
         ),
     ] = None,
+    tpm: Annotated[
+        bool, typer.Option("--tpm", help="Give every node a software TPM (swtpm); all it attests is marked simulated.")
+    ] = False,
+    attest_every: Annotated[float, typer.Option(min=2.0, help="Seconds between attestations of a node.")] = 600.0,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Start a fabric in the foreground and keep it running; Ctrl-C stops all of it.
@@ -64,7 +68,16 @@ def up(
     from hanse.app.examples import fabric_file
     from hanse.app.up import up as run_fabric
 
-    raise typer.Exit(run_fabric(state, fabric or fabric_file(), controllers, latency))
+    raise typer.Exit(
+        run_fabric(
+            state,
+            fabric or fabric_file(),
+            controllers,
+            latency,
+            has_tpms=tpm,
+            attest_us=round(attest_every * 1e6),
+        )
+    )
 
 
 def demo(

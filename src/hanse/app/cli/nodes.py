@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from hanse.app.cli.session import (
     StateOption,
     TimeoutOption,
 )
+
+if TYPE_CHECKING:
+    from hanse.app.cli.processes import TpmArguments
 
 app = typer.Typer(help="Nodes: join, run, cut off, withdraw.", no_args_is_help=True)
 
@@ -93,6 +96,10 @@ def token(
         int, typer.Option(min=0, max=4, help="Up to which grade the domain vouches for the node's facts.")
     ] = 1,
     node: Annotated[str | None, typer.Option(help="The only node id that the token admits.")] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(help="Evidence that the node must bring: tpm, tdx, sgx or snp; one of those given."),
+    ] = None,
     state: StateOption = DEFAULT_STATE,
     context: ContextOption = None,
     output: OutputOption = Output.TABLE,
@@ -102,7 +109,7 @@ def token(
 
     session = Session(state=state, context=context, output=output)
     with session.client() as client:
-        made = client.token_for(site=site, operator=operator, tier=tier, grade=grade, node=node)
+        made = client.token_for(site=site, operator=operator, tier=tier, grade=grade, node=node, require=require or ())
     session.answer(made, lambda: made.token)
     session.note(f"valid until {rfc3339(WallTime(made.expires_us))}; shown this once, only its hash is kept")
 
@@ -150,6 +157,24 @@ SubstrateOption = Annotated[str | None, typer.Option(help="Substrate address, wh
 PolicyOption = Annotated[
     Path | None, typer.Option("--owner-policy", help="Cedar policy of the node's owner.", exists=True, dir_okay=False)
 ]
+ResourceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--resource",
+        help="What the node offers, over what its document says: disk=200Gi, bandwidth=1Gbit/s, gpu=L4:2, licence=4. "
+        "May be given again; 0 withdraws.",
+    ),
+]
+
+TpmOption = Annotated[
+    str | None, typer.Option("--tpm", help="The node's TPM as tpm2-tools name it, for example device:/dev/tpmrm0.")
+]
+IssuersOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--tpm-issuers", help="PEM of who endorses the TPM, up to its maker's root.", exists=True, dir_okay=False
+    ),
+]
 
 
 @app.command()
@@ -165,6 +190,9 @@ def join(
     mesh: MeshOption,
     substrate: SubstrateOption = None,
     owner_policy: PolicyOption = None,
+    resource: ResourceOption = None,
+    tpm: TpmOption = None,
+    tpm_issuers: IssuersOption = None,
 ) -> None:
     """Join a domain with this machine and serve until Ctrl-C. Later starts need `hanse node run` and no token."""
     from hanse.app.cli.processes import JoinArguments, run_node_process
@@ -180,6 +208,8 @@ def join(
         substrate=substrate,
         owner_policy=owner_policy,
         joining=joining,
+        resources=tuple(resource or ()),
+        tpm=_tpm(tpm, tpm_issuers),
     )
 
 
@@ -194,6 +224,9 @@ def run(
     compiled: Annotated[Path | None, typer.Option(help="Cache of compiled components.", hidden=True)] = None,
     substrate: SubstrateOption = None,
     owner_policy: PolicyOption = None,
+    resource: ResourceOption = None,
+    tpm: TpmOption = None,
+    tpm_issuers: IssuersOption = None,
 ) -> None:
     """Start a node that has joined before; it needs nobody to serve its own work."""
     from hanse.app.cli.processes import run_node_process
@@ -208,4 +241,14 @@ def run(
         substrate=substrate,
         owner_policy=owner_policy,
         joining=None,
+        resources=tuple(resource or ()),
+        tpm=_tpm(tpm, tpm_issuers),
     )
+
+
+def _tpm(tcti: str | None, issuers: Path | None) -> TpmArguments | None:
+    from hanse.app.cli.processes import TpmArguments
+
+    if (tcti is None) != (issuers is None):
+        raise typer.BadParameter("--tpm and --tpm-issuers go together")
+    return None if tcti is None or issuers is None else TpmArguments(tcti=tcti, issuers=issuers)

@@ -201,14 +201,14 @@ def logs(
 
 def delete(
     *,
-    names: Annotated[list[str], typer.Argument(help="clinic.triage, or operator/NAME, site/NAME.")],
+    names: Annotated[list[str], typer.Argument(help="clinic.triage, or operator/NAME, site/NAME, policy/NAME.")],
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until nothing of it runs.")] = True,
     timeout: TimeoutOption = 60.0,
     state: StateOption = DEFAULT_STATE,
     context: ContextOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Delete workloads, operators or sites. What other things still need is refused."""
+    """Delete workloads, operators, sites or policies. What other things still need is refused."""
     from hanse.app.cli.names import target_name
     from hanse.app.cli.waiting import until
 
