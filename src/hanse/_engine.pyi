@@ -8,6 +8,8 @@ from os import PathLike
 from typing import final
 
 __all__ = [
+    "INVOKE_SCHEMA",
+    "Access",
     "Addresses",
     "Analysis",
     "ComponentInfo",
@@ -28,6 +30,9 @@ __all__ = [
     "inspect",
     "precompile",
 ]
+
+INVOKE_SCHEMA: str
+"""The Cedar schema of the request path: what policies about `invoke` may speak of."""
 
 class EngineError(Exception):
     """An operation of the engine failed: code, message and hint say how, what and what to do."""
@@ -186,6 +191,17 @@ class JwtRule:
     @property
     def is_optional(self) -> bool:
         """Whether a request without a token passes as anonymous."""
+    def __hash__(self) -> int: ...
+
+@final
+class Access:
+    """Who may invoke a workload: policies in the Cedar language, entities in Cedar's JSON form, itself among them."""
+
+    def __new__(cls, *, policies: str, entities: str) -> Access: ...
+    @property
+    def policies(self) -> str: ...
+    @property
+    def entities(self) -> str: ...
     def __hash__(self) -> int: ...
 
 @final
@@ -377,6 +393,10 @@ class WorkloadStats:
     @property
     def instantiate_us_p99(self) -> int: ...
     @property
+    def policy_us_p50(self) -> int: ...
+    @property
+    def policy_us_p99(self) -> int: ...
+    @property
     def errors(self) -> dict[str, int]:
         """Failed requests by error code."""
     @property
@@ -508,13 +528,17 @@ class Engine:
         env: dict[str, str],
         *,
         digest: str | None = None,
+        access: Access | None = None,
     ) -> None:
         """Make a workload ready to run here, or replace it without a failed request; no change, no work.
 
         With `digest`, the SHA-256 that the caller has compared the component with already, the bytes of a component
         that was compiled before are not looked at.
 
-        Raises EngineError: the component codes of inspect, component.digest_mismatch and component.compile_failed.
+        `access` is in force before the component is; without it everybody may invoke the workload.
+
+        Raises EngineError: policy.invalid, the component codes of inspect, component.digest_mismatch and
+        component.compile_failed.
         """
     def load_service(self, workload: str, upstream: str, limits: Limits) -> None:
         """Make a service that listens at `upstream` (``ip:port``) beside this node answer for `workload`.

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use wasmtime::component::Component;
 
+use crate::access::{Access, Gate, Gates};
 use crate::cache::Cache;
 use crate::component::{digest_hex, inspect};
 use crate::config::{EgressRule, EngineConfig, Limits};
@@ -52,6 +53,7 @@ pub(crate) struct Core {
     pub(crate) routes: ArcSwap<Table>,
     pub(crate) stats: Registry,
     pub(crate) auth: Auth,
+    pub(crate) gates: Gates,
     /// Client connections that may still be opened.
     pub(crate) places: Arc<Semaphore>,
     peers: Peers,
@@ -186,6 +188,7 @@ impl Engine {
                 routes: ArcSwap::default(),
                 stats: Registry::default(),
                 auth: Auth::default(),
+                gates: Gates::default(),
                 places: Arc::new(Semaphore::new(config.max_connections)),
                 peers: Peers::default(),
                 identity: watch::Sender::new(None),
@@ -333,6 +336,24 @@ impl Engine {
         self.core.auth.demand(workload, rule)
     }
 
+    /// Put the rules about who may invoke `workload` in force, here and at once, or take them away (`None`: everybody may).
+    ///
+    /// They are asked where the workload runs. Set them before the first `load`; they go with `unload`.
+    ///
+    /// # Errors
+    /// `policy.invalid`; the rules before stay.
+    pub fn set_access(&self, workload: &str, access: Option<&Access>) -> Result<(), EngineError> {
+        let core = &self.core;
+        if access.is_some_and(|access| core.gates.stands(workload, access)) {
+            return Ok(());
+        }
+        let gate = access
+            .map(|access| Gate::new(workload, &core.config.node, access))
+            .transpose()?;
+        core.gates.set(workload, gate);
+        Ok(())
+    }
+
     /// Make `workload` ready to run here; a version that runs already is replaced without a failed request.
     ///
     /// Nothing happens when component, limits, egress and environment are what runs already.
@@ -443,6 +464,7 @@ impl Engine {
         if let Ok(runtime) = self.runtime() {
             runtime.block_on(old.admission.drain(grace));
         }
+        self.core.gates.set(workload, None);
         true
     }
 

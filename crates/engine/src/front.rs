@@ -22,7 +22,7 @@ use crate::metrics;
 use crate::principal::Principal;
 use crate::router::Entry;
 use crate::stats::InFlight;
-use crate::{choice, instance, upgrade};
+use crate::{access, choice, instance, upgrade};
 
 const RESERVED: &str = "/.hanse/";
 
@@ -202,11 +202,12 @@ pub(crate) async fn here(
     )
 }
 
-/// The request, if its token is what the workload demands, with a word to the workload on who asks.
+/// The request, if its token is what the workload demands and its rules let him in, with a word on who asks.
 fn introduced(core: &Core, workload: &str, mut request: Request<Body>) -> Result<Request<Body>, Fault> {
     if let Some(verifier) = core.auth.demanded(workload) {
         identify(&verifier, &mut request)?;
     }
+    access::enter(core, workload, &request)?;
     if let Some(principal) = request.extensions().get::<Arc<Principal>>().cloned() {
         principal.introduce(request.headers_mut());
     }

@@ -13,6 +13,7 @@
 //! Guests are hostile until shown otherwise: every limit that wasmtime leaves open is set in [`Limits`], there is no file
 //! system and no socket, and the only way out is the egress hook.
 
+mod access;
 mod answer;
 mod body;
 mod budget;
@@ -51,6 +52,7 @@ mod trust;
 mod upgrade;
 mod workload;
 
+pub use access::{Access, INVOKE_SCHEMA};
 pub use component::{ComponentInfo, inspect};
 pub use config::{EgressRule, EngineConfig, Limits};
 pub use engine::{Addresses, Engine, precompile};

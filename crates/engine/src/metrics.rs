@@ -107,6 +107,13 @@ fn write_all(out: &mut String, stats: &EngineStats) -> std::fmt::Result {
         stats,
         |w| (w.instantiate_us_p50, w.instantiate_us_p99),
     )?;
+    quantiles(
+        out,
+        "policy_decision_microseconds",
+        "Time to decide whether a request may reach its workload.",
+        stats,
+        |w| (w.policy_us_p50, w.policy_us_p99),
+    )?;
     head(out, "errors_total", "counter", "Failed requests by code.")?;
     for workload in &stats.workloads {
         for (code, count) in &workload.errors {

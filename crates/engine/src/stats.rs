@@ -99,6 +99,8 @@ pub(crate) struct Counters {
     pub(crate) peak_memory_bytes: AtomicU64,
     pub(crate) latency: Histogram,
     pub(crate) instantiate: Histogram,
+    /// Policy decisions.
+    pub(crate) decide: Histogram,
     errors: Mutex<BTreeMap<&'static str, u64>>,
     egress: Mutex<BTreeMap<String, EgressBytes>>,
 }
@@ -123,6 +125,7 @@ impl Counters {
             peak_memory_bytes: AtomicU64::new(0),
             latency: Histogram::new(),
             instantiate: Histogram::new(),
+            decide: Histogram::new(),
             errors: Mutex::default(),
             egress: Mutex::default(),
         }
@@ -172,6 +175,8 @@ impl Counters {
             latency_us_p99: self.latency.quantile_us(0.99),
             instantiate_us_p50: self.instantiate.quantile_us(0.5),
             instantiate_us_p99: self.instantiate.quantile_us(0.99),
+            policy_us_p50: self.decide.quantile_us(0.5),
+            policy_us_p99: self.decide.quantile_us(0.99),
             errors: self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             egress: self.egress.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
@@ -312,6 +317,10 @@ pub struct WorkloadStats {
     pub instantiate_us_p50: u64,
     /// 99th percentile of the same.
     pub instantiate_us_p99: u64,
+    /// Median time of a policy decision, in whole microseconds.
+    pub policy_us_p50: u64,
+    /// 99th percentile of the same.
+    pub policy_us_p99: u64,
     /// Failed requests by error code.
     pub errors: BTreeMap<&'static str, u64>,
     /// Body bytes by jurisdiction of the destination.

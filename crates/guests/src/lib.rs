@@ -36,6 +36,7 @@ guests! {
     "log" in "proxy",
     "loop" in "proxy",
     "mirror" in "proxy",
+    "primes" in "proxy",
     "recurse" in "proxy",
     "silent" in "proxy",
     "sleep" in "proxy",

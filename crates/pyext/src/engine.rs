@@ -9,7 +9,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::error::to_python;
-use crate::records::{EgressRule, EngineConfig, JwtRule, Limits, Route};
+use crate::records::{Access, EgressRule, EngineConfig, JwtRule, Limits, Route};
 use crate::reports::{Addresses, ComponentInfo, EngineStats, LogLine};
 
 /// Check that a component can be served, and describe it.
@@ -130,7 +130,7 @@ impl Engine {
     }
 
     /// Make a workload ready to run here, or replace it.
-    #[pyo3(signature = (workload, component, limits, egress, env, *, digest=None))]
+    #[pyo3(signature = (workload, component, limits, egress, env, *, digest=None, access=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn load(
         &self,
@@ -141,18 +141,24 @@ impl Engine {
         egress: Vec<PyRef<'_, EgressRule>>,
         env: BTreeMap<String, String>,
         digest: Option<&str>,
+        access: Option<PyRef<'_, Access>>,
     ) -> PyResult<()> {
+        let access = access.map(|access| hanse_engine::Access::from(&*access));
         let limits = hanse_engine::Limits::from(limits);
         let egress: Vec<_> = egress
             .iter()
             .map(|rule| hanse_engine::EgressRule::from(&**rule))
             .collect();
         let env = env.into_iter().collect();
-        py.detach(|| match digest {
-            None => self.0.load(workload, component, limits, &egress, env),
-            Some(digest) => {
-                let digest = digest.strip_prefix("sha256:").unwrap_or(digest);
-                self.0.load_known(workload, component, digest, limits, &egress, env)
+        py.detach(|| {
+            // First: from its first moment on, a workload has its rules.
+            self.0.set_access(workload, access.as_ref())?;
+            match digest {
+                None => self.0.load(workload, component, limits, &egress, env),
+                Some(digest) => {
+                    let digest = digest.strip_prefix("sha256:").unwrap_or(digest);
+                    self.0.load_known(workload, component, digest, limits, &egress, env)
+                }
             }
         })
         .map_err(|error| to_python(py, &error))

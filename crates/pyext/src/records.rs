@@ -194,6 +194,36 @@ impl From<&Limits> for hanse_engine::Limits {
     }
 }
 
+/// The rules about who may invoke one workload.
+#[pyclass(frozen, get_all, eq, hash, module = "hanse._engine")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Access {
+    policies: String,
+    entities: String,
+}
+
+#[pymethods]
+impl Access {
+    #[new]
+    #[pyo3(signature = (*, policies, entities))]
+    fn new(policies: String, entities: String) -> Self {
+        Self { policies, entities }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl From<&Access> for hanse_engine::Access {
+    fn from(access: &Access) -> Self {
+        Self {
+            policies: access.policies.clone(),
+            entities: access.entities.clone(),
+        }
+    }
+}
+
 /// One destination a workload may call.
 #[pyclass(frozen, get_all, eq, hash, module = "hanse._engine")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -138,6 +138,8 @@ pub(crate) struct WorkloadStats {
     latency_us_p99: u64,
     instantiate_us_p50: u64,
     instantiate_us_p99: u64,
+    policy_us_p50: u64,
+    policy_us_p99: u64,
     errors: BTreeMap<String, u64>,
     egress: BTreeMap<String, EgressBytes>,
 }
@@ -165,6 +167,8 @@ impl From<hanse_engine::WorkloadStats> for WorkloadStats {
             latency_us_p99: stats.latency_us_p99,
             instantiate_us_p50: stats.instantiate_us_p50,
             instantiate_us_p99: stats.instantiate_us_p99,
+            policy_us_p50: stats.policy_us_p50,
+            policy_us_p99: stats.policy_us_p99,
             errors: stats
                 .errors
                 .into_iter()

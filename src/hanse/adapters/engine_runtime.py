@@ -14,7 +14,7 @@ from pathlib import Path
 from hanse import _engine
 from hanse.core.errors import RuntimeFailure
 from hanse.core.ids import WorkloadId
-from hanse.core.ports import Addresses, LogLine, RouteEntry, WorkloadStats
+from hanse.core.ports import Addresses, InvokePolicy, LogLine, RouteEntry, WorkloadStats
 from hanse.core.time import WallTime
 from hanse.core.work import JwtAuth, Kind, Workload
 
@@ -79,7 +79,7 @@ class EngineRuntime:
         """Stop serving; requests in flight get `grace_ms` to end."""
         self._engine.stop(grace_ms)
 
-    async def load(self, workload: Workload, component: bytes) -> None:
+    async def load(self, workload: Workload, component: bytes, invoke: InvokePolicy) -> None:
         """Make a workload ready to serve here."""
         limits = _engine.Limits(
             memory_bytes=workload.resources.memory_bytes,
@@ -106,6 +106,7 @@ class EngineRuntime:
                 egress,
                 dict(workload.env),
                 digest=workload.artifact,
+                access=_engine.Access(policies=invoke.policies, entities=invoke.entities),
             )
         except _engine.EngineError as error:
             raise _failure(error) from error

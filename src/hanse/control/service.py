@@ -28,7 +28,7 @@ from hanse.core.time import to_datetime
 from hanse.core.work import Kind, Workload
 from hanse.manifest import FunctionDocument, Manifests, PolicyDocument, load
 from hanse.placement import Outlook
-from hanse.policy import check_policy, countries_that_could_do, guardrails_for
+from hanse.policy import check_access, check_policy, countries_that_could_do, guardrails_for
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import (
     ActionRecord,
@@ -103,7 +103,8 @@ class FabricService:
     ) -> Submission:
         """Validate, screen and plan a submission, then accept it as a whole or refuse it as a whole.
 
-        Raises ManifestError for texts that are no manifests, SpecRefused where policy or limits say no.
+        Raises ManifestError for texts that are no manifests, PolicyError for rules of access that are none, SpecRefused
+        where policy or limits say no.
         """
         documents = load(files)
         proposal = await self._propose(documents, artifacts)
@@ -208,6 +209,7 @@ class FabricService:
         actions: list[tuple[str, str, WorkloadId | None]] = []
         for document in documents.functions:
             workload = await self._to_workload(document, artifacts)
+            check_access(workload)
             last = standing.get(workload.id)
             action = "create" if last is None else "unchanged" if last == workload else "update"
             workloads[workload.id] = workload

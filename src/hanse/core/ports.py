@@ -195,11 +195,20 @@ class LogLine:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvokePolicy:
+    """Everything that decides about requests to one workload, in Cedar's own forms."""
+
+    policies: str
+    entities: str
+    """JSON."""
+
+
 class Runtime(Protocol):
     """Runs workloads and serves requests: the native engine, or its model in the twin."""
 
-    async def load(self, workload: Workload, component: bytes) -> None:
-        """Make a workload ready to serve here; idempotent, replacing swaps.
+    async def load(self, workload: Workload, component: bytes, invoke: InvokePolicy) -> None:
+        """Make a workload ready to serve here, to those whom `invoke` lets in; idempotent, replacing swaps.
 
         Raises RuntimeFailure with the engine's code.
         """

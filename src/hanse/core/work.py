@@ -122,6 +122,31 @@ class Egress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who may call: users of an issuer, holders of a client certificate, or a workload. One of the three is set."""
+
+    issuer: str = ""
+    """Claim ``iss`` of users' tokens."""
+    subject: str = ""
+    """Claim ``sub``; empty means any."""
+    claims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Claims that a user must have: one of the values of each."""
+    certificate_name: str = ""
+    """A name in the client certificate: ``dns:…``, ``email:…`` or ``uri:…``."""
+    workload: str = ""
+    """Id of the calling workload."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Who may invoke the workload. Nothing named: everybody, unless a pack in force forbids."""
+
+    callers: tuple[Caller, ...] = ()
+    rules: str = ""
+    """Policies in the Cedar language, about the action ``invoke``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Disruption:
     """How much may be down on purpose at once."""
 
@@ -166,6 +191,7 @@ class Workload:
     objective: Objective = Objective()
     budget: Budget = Budget()
     egress: tuple[Egress, ...] = ()
+    access: Access = Access()
     disruption: Disruption = Disruption()
     replicas: int | None = None
     """Fixed number of replicas; None lets the availability target decide."""

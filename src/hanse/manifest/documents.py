@@ -15,8 +15,10 @@ from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.layer import Policy
 from hanse.core.work import (
+    Access,
     Budget,
     BudgetRule,
+    Caller,
     Data,
     Disruption,
     Egress,
@@ -30,6 +32,7 @@ from hanse.core.work import (
     Workload,
 )
 from hanse.manifest.models import (
+    AccessModel,
     CapacityModel,
     FunctionManifest,
     JwkModel,
@@ -71,6 +74,7 @@ class FunctionDocument:
     objective: Objective
     budget: Budget
     egress: tuple[Egress, ...]
+    access: Access
     disruption: Disruption
     replicas: int | None
     node_selector: Mapping[str, str]
@@ -108,6 +112,7 @@ class FunctionDocument:
             objective=self.objective,
             budget=self.budget,
             egress=self.egress,
+            access=self.access,
             disruption=self.disruption,
             replicas=self.replicas,
             node_selector=self.node_selector,
@@ -235,6 +240,7 @@ def _work_of(model: FunctionManifest | ServiceManifest, where: Where) -> Functio
             rule=BudgetRule(spec.budget.rule),
         ),
         egress=(),
+        access=_access(spec.access),
         disruption=Disruption(max_unavailable=spec.disruption.max_unavailable),
         replicas=spec.replicas,
         node_selector=dict(sorted(spec.node_selector.items())),
@@ -259,6 +265,20 @@ def _jwt(model: JwtModel | None) -> JwtAuth | None:
 def _jwks(keys: Sequence[JwkModel]) -> str:
     document = {"keys": [key.model_dump(exclude_none=True) for key in keys]}
     return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+
+def _access(model: AccessModel) -> Access:
+    users = [
+        Caller(
+            issuer=one.issuer,
+            subject=one.subject or "",
+            claims={name: (value,) if isinstance(value, str) else value for name, value in sorted(one.claims.items())},
+        )
+        for one in model.users
+    ]
+    certificates = [Caller(certificate_name=one.name) for one in model.certificates]
+    workloads = [Caller(workload=name) for name in model.workloads]
+    return Access(callers=(*users, *certificates, *workloads), rules=model.rules)
 
 
 def operator_of(model: OperatorManifest) -> Operator:

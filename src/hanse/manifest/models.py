@@ -52,6 +52,7 @@ from hanse.manifest.quantities import (
     Upstream,
     Watts,
     Weight,
+    WorkloadName,
 )
 
 API_VERSION = "hanse.dev/v1"
@@ -266,6 +267,39 @@ class EgressModel(_Model):
     allow_private: bool = Field(default=False, description="Whether the name may resolve to a private address.")
 
 
+class UsersModel(_Model):
+    """Users with a token of one issuer."""
+
+    issuer: Text = Field(description="Claim `iss` of their tokens, exactly.", examples=["https://id.clinic.example"])
+    subject: Text | None = Field(default=None, description="Claim `sub`, for one user only.")
+    claims: dict[Text, Text | tuple[Text, ...]] = Field(
+        default_factory=dict,
+        description="Claims they must have, all of them; several values of one claim are alternatives. A claim that is "
+        "a list needs one of the values in it.",
+        examples=[{"role": "nurse"}],
+    )
+
+
+class CertificatesModel(_Model):
+    """Holders of client certificates."""
+
+    name: Text = Field(
+        description="Alternative name in the certificate: `dns:…`, `email:…` or `uri:…`.",
+        examples=["dns:scanner.clinic"],
+    )
+
+
+class AccessModel(_Model):
+    """Who may call the function. Without it everybody may, unless a pack in force forbids."""
+
+    users: tuple[UsersModel, ...] = Field(default=(), description="Users who may.")
+    certificates: tuple[CertificatesModel, ...] = Field(default=(), description="Holders of certificates who may.")
+    workloads: tuple[WorkloadName, ...] = Field(default=(), description="Workloads that may, as `namespace.name`.")
+    rules: str = Field(
+        default="", max_length=65_536, description="Policies in the Cedar language about the action `invoke`."
+    )
+
+
 class DisruptionModel(_Model):
     """How much may be down on purpose."""
 
@@ -328,6 +362,7 @@ class WorkSpec(_Model):
     )
     objective: ObjectiveModel = Field(default_factory=ObjectiveModel, description="How the score is weighed.")
     budget: BudgetModel = Field(default_factory=BudgetModel, description="Bounds on money and carbon.")
+    access: AccessModel = Field(default_factory=AccessModel, description="Who may call it; everybody by default.")
     disruption: DisruptionModel = Field(default_factory=DisruptionModel, description="What may be down on purpose.")
     replicas: Annotated[int, Field(ge=1, le=1_000)] | None = Field(
         default=None, description="Fixed number of replicas; without it the availability target decides."

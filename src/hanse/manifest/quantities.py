@@ -341,6 +341,12 @@ Label = Annotated[
     Word(is_label, "label", "use 1 to 63 of a-z, 0-9 and -, with no dash at either end (RFC 1123)", "",
          "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
 ]  # fmt: skip
+WorkloadName = Annotated[
+    str,
+    Word(lambda text: len(text.split(".")) == 2 and all(map(is_label, text.split("."))), "workload",
+         "write it as `namespace.name`", "clinic.portal",
+         r"^[a-z0-9-]{1,63}\.[a-z0-9-]{1,63}$"),
+]  # fmt: skip
 Country = Annotated[
     str,
     Word(COUNTRIES.__contains__, "country code", "use ISO 3166-1 alpha-2 in upper case, for example `DE`", "DE",

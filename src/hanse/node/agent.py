@@ -15,9 +15,10 @@ import structlog
 from hanse.core.errors import BusError, HanseError
 from hanse.core.fabric import Node, Resources
 from hanse.core.ids import InstanceId, WorkloadId
-from hanse.core.ports import NodePorts
+from hanse.core.ports import InvokePolicy, NodePorts
 from hanse.core.snapshot import Phase
 from hanse.core.time import WallTime
+from hanse.core.work import Workload
 from hanse.node.attesting import AttestationKeeper
 from hanse.node.config import NodeConfig
 from hanse.node.disk import NodeDisk
@@ -27,7 +28,7 @@ from hanse.node.routes import routes_from
 from hanse.node.svid import SvidKeeper
 from hanse.node.tells import answer
 from hanse.node.work import Outcome, Work, wanted_here
-from hanse.policy import PackSet, parse_packs, screen_order
+from hanse.policy import PackSet, invoke_policy_of, parse_packs, screen_order
 from hanse.wire import envelope
 from hanse.wire.messages import Heartbeat, Order, Presence, Report, Revocations, RouteRecord
 from hanse.wire.subjects import ORDERS, PRESENCE, REVOCATIONS, ROUTES, TRUST, heartbeat, tell
@@ -59,7 +60,7 @@ class NodeAgent:
         self._packs = packs
         self._me = config.node.id
         self._disk = NodeDisk(ports.disk)
-        self._work = Work(ports.runtime, ports.cache, ports.blobs)
+        self._work = Work(ports.runtime, ports.cache, ports.blobs, self._invoke_policy)
         self._outbox = Outbox(ports, self._disk, me=self._me)
         self._svid = SvidKeeper(ports, config)
         self._attestation = AttestationKeeper(ports, config, self._svid)
@@ -235,6 +236,10 @@ class NodeAgent:
         until_us = order.expires_us if verdict.valid_until_us is None else verdict.valid_until_us
         self._answers[order.instance] = _Answer(held=held, from_us=now, until_us=until_us, outcome=outcome)
         return outcome
+
+    def _invoke_policy(self, workload: Workload) -> InvokePolicy:
+        """Who may call it, by its own rules and this node's packs. Raises PolicyError: then it does not run here."""
+        return invoke_policy_of(workload, self._packs, self._config.guardrails, self._ports.clock.wall())
 
     async def _settle(self, held: Held, target: Held | None, outcome: Outcome) -> None:
         """Report what became of one instance; forget it once its stop is carried out."""

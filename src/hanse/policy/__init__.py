@@ -12,6 +12,7 @@ from hanse.policy.diff import PolicyDiff, Turn, Uprooted, diff
 from hanse.policy.entities import attested_at
 from hanse.policy.errors import FactError, PolicyError
 from hanse.policy.impact import Supposition, World, impact, parse_supposition
+from hanse.policy.invoke import check_access, invoke_policy_of
 from hanse.policy.layers import check_policy, in_force
 from hanse.policy.order import parse_owner_policy, screen_order
 from hanse.policy.packs import PackSet, parse_packs
@@ -42,6 +43,7 @@ __all__ = [
     "World",
     "attested_at",
     "causes",
+    "check_access",
     "check_classes",
     "check_packs",
     "check_policy",
@@ -53,6 +55,7 @@ __all__ = [
     "guardrails_for",
     "impact",
     "in_force",
+    "invoke_policy_of",
     "parse_owner_policy",
     "parse_packs",
     "parse_properties",

@@ -20,10 +20,12 @@ from hanse.policy.errors import PolicyError
 from hanse.policy.facts import Assurance, Facts, parse_facts
 from hanse.policy.lines import convert, load_yaml
 from hanse.policy.reads import Reads
-from hanse.policy.rules import Rule, parse_rules
+from hanse.policy.rules import InvokeRule, Rule, parse_invoke_rules, parse_rules
 from hanse.wire.canonical import digest_of
 
 FACTS_FILE = "facts/jurisdictions.yaml"
+INVOKE_FILE = "invoke.cedar"
+"""In a pack: its rules about who may call what runs. They are asked by the engine; all others are about places."""
 PERMITTING = "base"
 """The one pack that permits: every other layer only narrows."""
 
@@ -59,7 +61,9 @@ class Pack:
     digest: Digest
     """Of its rules: packs with equal digests decide alike."""
     reads: Reads
-    """What its rules read."""
+    """What its rules about places read."""
+    invoke: tuple[InvokeRule, ...] = ()
+    """Its rules about requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,10 +144,15 @@ def _parse_pack(name: str, files: Mapping[str, str]) -> Pack:
     cedar = sorted(
         path for path in files if path.startswith(f"{name}/") and path.endswith(".cedar") and not _is_checking(path)
     )
-    rules = tuple(rule for path in cedar for rule in parse_rules(path, files[path]))
+    places = [path for path in cedar if path != f"{name}/{INVOKE_FILE}"]
+    rules = tuple(rule for path in places for rule in parse_rules(path, files[path]))
+    invoke = tuple(
+        rule for path in cedar if path not in places for rule in parse_invoke_rules(path, files[path], is_pack=True)
+    )
     return Pack(
         meta=meta,
         rules=rules,
+        invoke=invoke,
         digest=digest_of([[rule.id, rule.text] for rule in rules]),
         reads=reads_of_rules(rules),
     )
@@ -170,9 +179,9 @@ def _check_path(path: str) -> None:
 
 
 def _check_ids(packs: Mapping[str, Pack]) -> None:
-    seen: dict[str, Rule] = {}
+    seen: dict[str, Rule | InvokeRule] = {}
     for name, pack in packs.items():
-        for rule in pack.rules:
+        for rule in (*pack.rules, *pack.invoke):
             if rule.id in seen:
                 first = f"{seen[rule.id].file}:{seen[rule.id].line}"
                 raise PolicyError.at(
@@ -187,7 +196,7 @@ def _check_ids(packs: Mapping[str, Pack]) -> None:
 
 def _check_narrowing(packs: Mapping[str, Pack]) -> None:
     for name, pack in packs.items():
-        for rule in pack.rules:
+        for rule in (*pack.rules, *pack.invoke):
             if not rule.is_forbid and name != PERMITTING:
                 remedy = f"write what it must not do as a forbid; only {PERMITTING!r} permits, and packs narrow that"
                 raise PolicyError.at(rule.file, rule.line, f"pack {name!r} permits, which would widen", remedy)

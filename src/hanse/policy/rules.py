@@ -16,7 +16,7 @@ from cedarpy import pst
 from hanse.core.time import DAY_US, US_PER_S
 from hanse.policy.errors import PolicyError
 from hanse.policy.reads import Reads, could_err, reads_of
-from hanse.policy.schema import SCHEMA, SEAL_OBJECTIVES
+from hanse.policy.schema import INVOKE_SCHEMA, SCHEMA, SEAL_OBJECTIVES
 
 PLACEHOLDERS = frozenset(
     (
@@ -52,6 +52,17 @@ class Rule:
     """Within which time work that this rule denies where it runs must be gone; None leaves it to the domain's limit."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvokeRule:
+    """One policy about the action `invoke`; the engine shows ``@id`` and ``@message`` to whom it turns away."""
+
+    id: str
+    is_forbid: bool
+    text: str
+    file: str
+    line: int
+
+
 def parse_rules(file: str, text: str, *, owner: str | None = None) -> tuple[Rule, ...]:
     """Read every policy of one file, in order.
 
@@ -62,7 +73,25 @@ def parse_rules(file: str, text: str, *, owner: str | None = None) -> tuple[Rule
     return tuple(_parse_one(file, line, piece, n, owner) for n, (line, piece) in enumerate(_cut(text)))
 
 
-def _parse_one(file: str, line: int, text: str, ordinal: int, owner: str | None) -> Rule:
+def parse_invoke_rules(file: str, text: str, *, is_pack: bool) -> tuple[InvokeRule, ...]:
+    """Read every policy about `invoke` of one file, in order. A pack's must have ``@id``, ``@cite`` and ``@message``.
+
+    Raises PolicyError as `parse_rules` does, and on a placeholder: callers are told the message as it stands.
+    """
+    return tuple(_parse_invoke(file, line, piece, n, is_pack) for n, (line, piece) in enumerate(_cut(text)))
+
+
+def _parse_invoke(file: str, line: int, text: str, ordinal: int, is_pack: bool) -> InvokeRule:
+    template = _plain(file, line, text)
+    id_ = _annotations(file, line, template, ordinal, None)[0] if is_pack else template.annotations.get("id", "")
+    named = id_ or f"policy {ordinal + 1}"
+    if "{" in template.annotations.get("message", ""):
+        raise PolicyError.at(file, line, f"{named}: @message has a placeholder", "callers are told it as it stands")
+    _check_schema(file, line, named, template, text, INVOKE_SCHEMA)
+    return InvokeRule(id=id_, is_forbid=template.effect == "forbid", text=text, file=file, line=line)
+
+
+def _plain(file: str, line: int, text: str) -> pst.Template:
     _refuse_beyond_bounds(file, line, text)
     try:
         parsed = cedarpy.PolicySet.from_str(text).to_pst()
@@ -71,16 +100,26 @@ def _parse_one(file: str, line: int, text: str, ordinal: int, owner: str | None)
     if parsed.templates or len(parsed.static_policies) != 1:
         remedy = "write one policy without ?principal or ?resource; templates cannot be proved"
         raise PolicyError.at(file, line, "not one plain policy", remedy)
-    template = next(iter(parsed.static_policies.values()))
-    id_, cite, message = _annotations(file, line, template, ordinal, owner)
-    checked = cedarpy.validate_policies(text, SCHEMA)
+    return next(iter(parsed.static_policies.values()))
+
+
+def _check_schema(  # noqa: PLR0917 - where, what it is called, what it is, against what
+    file: str, line: int, named: str, template: pst.Template, text: str, schema: cedarpy.Schema
+) -> None:
+    checked = cedarpy.validate_policies(text, schema)
     if not checked.validation_passed:
         why = "; ".join(e.error for e in checked.errors)
-        raise PolicyError.at(file, line, f"{id_} breaks the schema: {why}", _remedy(why))
+        raise PolicyError.at(file, line, f"{named} breaks the schema: {why}", _remedy(why))
     could = next(could_err(template), None)
     if could is not None:
         remedy = "a rule that errs denies whatever it is asked: compare plainly, and have quantities computed outside"
-        raise PolicyError.at(file, line, f"{id_} could err: {could}", remedy)
+        raise PolicyError.at(file, line, f"{named} could err: {could}", remedy)
+
+
+def _parse_one(file: str, line: int, text: str, ordinal: int, owner: str | None) -> Rule:
+    template = _plain(file, line, text)
+    id_, cite, message = _annotations(file, line, template, ordinal, owner)
+    _check_schema(file, line, id_, template, text, SCHEMA)
     return Rule(
         id=id_, cite=cite, message=message, is_forbid=template.effect == "forbid", text=text, file=file, line=line,
         reads=reads_of(template), within_us=_within(file, line, template),
