@@ -65,6 +65,11 @@ class Pack:
     invoke: tuple[InvokeRule, ...] = ()
     """Its rules about requests."""
 
+    @property
+    def everything(self) -> tuple[Rule | InvokeRule, ...]:
+        """All its rules."""
+        return (*self.rules, *self.invoke)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackSet:
@@ -181,7 +186,7 @@ def _check_path(path: str) -> None:
 def _check_ids(packs: Mapping[str, Pack]) -> None:
     seen: dict[str, Rule | InvokeRule] = {}
     for name, pack in packs.items():
-        for rule in (*pack.rules, *pack.invoke):
+        for rule in pack.everything:
             if rule.id in seen:
                 first = f"{seen[rule.id].file}:{seen[rule.id].line}"
                 raise PolicyError.at(
@@ -196,7 +201,7 @@ def _check_ids(packs: Mapping[str, Pack]) -> None:
 
 def _check_narrowing(packs: Mapping[str, Pack]) -> None:
     for name, pack in packs.items():
-        for rule in (*pack.rules, *pack.invoke):
+        for rule in pack.everything:
             if not rule.is_forbid and name != PERMITTING:
                 remedy = f"write what it must not do as a forbid; only {PERMITTING!r} permits, and packs narrow that"
                 raise PolicyError.at(rule.file, rule.line, f"pack {name!r} permits, which would widen", remedy)
