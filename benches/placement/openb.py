@@ -49,6 +49,7 @@ def measure(data: Path, which: str, seeds: int) -> Row:
         full.append(at_full or 0.0)
         end.append(100 * allocated / TOTAL_MILLI)
     return {
+        "workload": which,
         "seeds": seeds,
         "allocated_percent_at_100": round(statistics.mean(full), 3),
         "allocated_percent_at_130": round(statistics.mean(end), 3),

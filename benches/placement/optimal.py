@@ -23,7 +23,7 @@ def gap(data: Path, every: int = 1) -> Row:
     for line in (folder / "bounds.txt").read_text().splitlines():
         name, low, high = line.split()
         bounds[name] = (int(low), int(high))
-    gaps, stated, slowest, infeasible, above = [], [], 0.0, 0, 0
+    gaps, stated, slowest, cpu, infeasible, above = [], [], 0.0, 0.0, 0, 0
     for path in sorted(folder.glob("*.zip"))[::every]:
         with zipfile.ZipFile(path) as archive:
             numbers = [int(word) for word in archive.read(archive.namelist()[0]).split()]
@@ -35,9 +35,10 @@ def gap(data: Path, every: int = 1) -> Row:
             capacity=np.array(numbers[2 + 2 * cells : 2 + 2 * cells + agents], dtype=np.float64),
             opening=np.zeros(agents),
         )
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         found = assign(of, Effort(search_nodes=200))
         slowest = max(slowest, time.perf_counter() - began)
+        cpu = max(cpu, time.process_time() - began_cpu)
         best = bounds[f"{path.stem}_Min"][1]
         if found.agent_of is None or _overfull(of, found.agent_of):
             infeasible += 1
@@ -53,8 +54,10 @@ def gap(data: Path, every: int = 1) -> Row:
         "mean_stated_gap_percent": round(100 * float(np.mean(stated)), 4),
         "bounds_above_optimum": above,
         "infeasible": infeasible,
-        "slowest_s": round(slowest, 2),
+        "slowest_wall_s": round(slowest, 2),
+        "slowest_cpu_s": round(cpu, 2),
         "bar_mean_gap_percent": 0.3,
+        "bar_slowest_s": 60,
     }
 
 
@@ -62,7 +65,7 @@ def facility(data: Path, every: int = 1) -> Row:
     """Single-source capacitated facility location: every `every`-th of Holmberg's 71 instances."""
     folder = existing(data / "optimal" / "flp" / "sscflp_holmberg")
     optima = [float(word) for word in (folder / "os").read_text().split()]
-    gaps, stated, slowest, infeasible, above = [], [], 0.0, 0, 0
+    gaps, stated, slowest, cpu, infeasible, above = [], [], 0.0, 0.0, 0, 0
     for number in range(1, len(optima) + 1, every):
         words = [float(word) for word in (folder / f"p{number}").read_text().split()]
         sites, customers = int(words[0]), int(words[1])
@@ -75,9 +78,10 @@ def facility(data: Path, every: int = 1) -> Row:
             capacity=heads[:, 0],
             opening=heads[:, 1],
         )
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         found = assign(of, Effort(search_nodes=200))
         slowest = max(slowest, time.perf_counter() - began)
+        cpu = max(cpu, time.process_time() - began_cpu)
         best = optima[number - 1]
         if found.agent_of is None or _overfull(of, found.agent_of):
             infeasible += 1
@@ -93,7 +97,8 @@ def facility(data: Path, every: int = 1) -> Row:
         "mean_stated_gap_percent": round(100 * float(np.mean(stated)), 4),
         "bounds_above_optimum": above,
         "infeasible": infeasible,
-        "slowest_s": round(slowest, 2),
+        "slowest_wall_s": round(slowest, 2),
+        "slowest_cpu_s": round(cpu, 2),
         "bar_mean_gap_percent": 0.5,
     }
 

@@ -3,12 +3,15 @@
 Methods release the interpreter while they wait or compute, and may be called from any thread.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import final
 
 __all__ = [
+    "INVOKE_SCHEMA",
+    "Access",
     "Addresses",
+    "Analysis",
     "ComponentInfo",
     "EgressBytes",
     "EgressRule",
@@ -16,15 +19,20 @@ __all__ = [
     "EngineConfig",
     "EngineError",
     "EngineStats",
+    "JwtRule",
     "Limits",
     "LogLine",
     "Replica",
     "ReplicaStats",
     "Route",
     "WorkloadStats",
+    "analyse",
     "inspect",
     "precompile",
 ]
+
+INVOKE_SCHEMA: str
+"""The Cedar schema of the request path: what policies about `invoke` may speak of."""
 
 class EngineError(Exception):
     """An operation of the engine failed: code, message and hint say how, what and what to do."""
@@ -47,6 +55,41 @@ def precompile(component: bytes, cache_dir: str | PathLike[str], *, max_bytes: i
     its own, this keeps that away from the one that serves.
 
     Raises EngineError: the codes of inspect, component.compile_failed, engine.setup, cache.io.
+    """
+
+@final
+class Analysis:
+    """What came of a question to the solver."""
+
+    @property
+    def outcome(self) -> str:
+        """`never`, `counterexample` or `undecided`."""
+    @property
+    def principal(self) -> str:
+        """Id of the principal of the counterexample; empty without one."""
+    @property
+    def resource(self) -> str:
+        """Id of the resource of the counterexample; empty without one."""
+    @property
+    def entities(self) -> str:
+        """Every entity of the counterexample in Cedar's JSON form; empty without one."""
+
+def analyse(
+    question: str,
+    schema: str,
+    principal: str,
+    action: str,
+    resource: str,
+    rules: str,
+    other: str,
+    solve: Callable[[str], str],
+) -> Analysis:
+    """Ask whether some request is allowed by `rules` and denied by `other` (`escapes`), or whether the one policy
+    `rules` can err (`errs`), among all requests that the schema allows for the action between these types.
+
+    `solve` answers one SMT-LIB script: `sat`, `unsat` or `unknown`, and the model after `sat` where it is asked for.
+
+    Raises EngineError: prove.input, prove.unsupported, prove.solver; and what `solve` raises.
     """
 
 @final
@@ -150,6 +193,33 @@ class EgressRule:
     def __hash__(self) -> int: ...
 
 @final
+class JwtRule:
+    """Which tokens a workload accepts; an empty `jwks` means the keys that the node was given for the issuer."""
+
+    def __new__(cls, *, issuer: str, audience: str, jwks: str = "", is_optional: bool = False) -> JwtRule: ...
+    @property
+    def issuer(self) -> str: ...
+    @property
+    def audience(self) -> str: ...
+    @property
+    def jwks(self) -> str: ...
+    @property
+    def is_optional(self) -> bool:
+        """Whether a request without a token passes as anonymous."""
+    def __hash__(self) -> int: ...
+
+@final
+class Access:
+    """Who may invoke a workload: policies in the Cedar language, entities in Cedar's JSON form, itself among them."""
+
+    def __new__(cls, *, policies: str, entities: str) -> Access: ...
+    @property
+    def policies(self) -> str: ...
+    @property
+    def entities(self) -> str: ...
+    def __hash__(self) -> int: ...
+
+@final
 class Replica:
     """A node that runs a workload, its mesh address and the identity it must show."""
 
@@ -178,6 +248,7 @@ class Route:
         hash_on: str | None = None,
         hedge: bool = True,
         max_in_flight: int = 4096,
+        auth: JwtRule | None = None,
     ) -> Route: ...
     @property
     def workload(self) -> str: ...
@@ -196,6 +267,9 @@ class Route:
     @property
     def max_in_flight(self) -> int:
         """Requests this front holds at once at most; the limit in force follows the latency."""
+    @property
+    def auth(self) -> JwtRule | None:
+        """Tokens that requests must carry; refused at the front."""
     def __hash__(self) -> int: ...
 
 @final
@@ -220,6 +294,8 @@ class EngineConfig:
         request_timeout_ms: int = 30000,
         log_lines: int = 1000,
         seed: int = 0,
+        front_tls: bool = False,
+        inherited: tuple[int, int] | None = None,
     ) -> EngineConfig: ...
     @property
     def node(self) -> str: ...
@@ -252,6 +328,12 @@ class EngineConfig:
     @property
     def seed(self) -> int:
         """Where the random choices of the router begin."""
+    @property
+    def front_tls(self) -> bool:
+        """Whether the front speaks TLS; clients are then refused until it has a certificate."""
+    @property
+    def inherited(self) -> tuple[int, int] | None:
+        """Listening sockets of front and mesh that another process has bound; they become the engine's own."""
 
 @final
 class Addresses:
@@ -332,6 +414,10 @@ class WorkloadStats:
     @property
     def instantiate_us_p99(self) -> int: ...
     @property
+    def policy_us_p50(self) -> int: ...
+    @property
+    def policy_us_p99(self) -> int: ...
+    @property
     def errors(self) -> dict[str, int]:
         """Failed requests by error code."""
     @property
@@ -381,6 +467,9 @@ class EngineStats:
     @property
     def trust_classes(self) -> int:
         """Trust classes in use, each with a wasmtime engine of its own."""
+    @property
+    def cut_off(self) -> dict[str, int]:
+        """Connections of clients that were refused or cut off, by reason."""
 
 @final
 class LogLine:
@@ -402,10 +491,27 @@ class Engine:
 
     def __new__(cls, config: EngineConfig) -> Engine:
         """Raises EngineError: engine.config_invalid, engine.setup, cache.io."""
+    def bind(self) -> Addresses:
+        """Bind both listeners, or take up those inherited, without accepting: clients wait in the kernel's queue.
+
+        Raises EngineError: engine.address_in_use, engine.address_invalid, engine.socket_invalid, engine.setup,
+        engine.stopped.
+        """
     def start(self) -> Addresses:
-        """Bind both listeners and begin to serve; other nodes are refused until there is an identity.
+        """Begin to serve, binding first if that has not been done; other nodes are refused until there is an identity.
 
         Raises EngineError: engine.address_in_use, engine.address_invalid, engine.setup, engine.stopped.
+        """
+    def sockets(self) -> tuple[int, int]:
+        """Descriptors of the listening sockets of front and mesh, to be sent to another process; still the engine's.
+
+        Raises EngineError: engine.stopped.
+        """
+    def hand_over(self, grace_ms: int = 10000) -> None:
+        """Accept no more, because another process does, and end when every client has gone or the grace is over.
+
+        HTTP/1 clients hear it with their next answer; a connection on which nobody asks is closed at three quarters of
+        the grace.
         """
     def set_identity(
         self,
@@ -418,6 +524,25 @@ class Engine:
 
         Raises EngineError: engine.identity_invalid.
         """
+    def set_front_tls(
+        self,
+        certificates: Sequence[tuple[bytes, bytes]],
+        *,
+        client_auth: str = "none",
+        client_bundle_pem: bytes = b"",
+    ) -> None:
+        """Take new certificates (chain and key, PEM) for the front; the first is for unknown server names.
+
+        `client_auth` is ``none``, ``request`` or ``require``; the bundle holds the authorities of clients.
+        Raises EngineError: engine.front_tls_invalid; the old ones stay.
+        """
+    def set_issuer_keys(self, issuer: str, jwks: str) -> None:
+        """Take the public keys of a token issuer. Raises EngineError: engine.jwks_invalid; the old ones stay."""
+    def set_auth(self, workload: str, rule: JwtRule | None) -> None:
+        """Demand a token of everybody who asks `workload` on this node; to be called before it is loaded.
+
+        Raises EngineError: engine.jwks_invalid.
+        """
     def load(
         self,
         workload: str,
@@ -427,13 +552,22 @@ class Engine:
         env: dict[str, str],
         *,
         digest: str | None = None,
+        access: Access | None = None,
     ) -> None:
         """Make a workload ready to run here, or replace it without a failed request; no change, no work.
 
         With `digest`, the SHA-256 that the caller has compared the component with already, the bytes of a component
         that was compiled before are not looked at.
 
-        Raises EngineError: the component codes of inspect, component.digest_mismatch and component.compile_failed.
+        `access` is in force before the component is; without it everybody may invoke the workload.
+
+        Raises EngineError: policy.invalid, the component codes of inspect, component.digest_mismatch and
+        component.compile_failed.
+        """
+    def load_service(self, workload: str, upstream: str, limits: Limits) -> None:
+        """Make a service that listens at `upstream` (``ip:port``) beside this node answer for `workload`.
+
+        Raises EngineError: service.upstream_invalid.
         """
     def unload(self, workload: str, grace_ms: int = 10000) -> bool:
         """Take a workload off after its requests have ended, or after the grace; whether it was loaded."""

@@ -18,7 +18,9 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from hanse.adapters.tls import client_context
 from hanse.app.local import LocalFabric, running_fabric
+from hanse.app.options import PLAIN_FRONT, FrontOptions
 from hanse.app.tour.load import Outcome, steady_load
 from hanse.core.ids import NodeId
 
@@ -193,7 +195,8 @@ class Kit:
     @contextlib.asynccontextmanager
     async def load(self, path: str, *nodes: NodeId) -> AsyncIterator[Outcome]:
         """Idempotent requests at an even pace through these fronts while the block lasts."""
-        async with steady_load([self.url(node, path) for node in nodes or NODES]) as outcome:
+        verify = client_context(self.fabric.domain.bundle_pem)
+        async with steady_load([self.url(node, path) for node in nodes or NODES], verify) as outcome:
             yield outcome
 
     # --- waiting ---
@@ -258,11 +261,11 @@ class Kit:
 class Harness:
     """One fabric for several tests: each runs a scenario on the same event loop."""
 
-    def __init__(self, guests: Mapping[str, Path], *, controllers: int = 1) -> None:
+    def __init__(self, guests: Mapping[str, Path], *, controllers: int = 1, front: FrontOptions = PLAIN_FRONT) -> None:
         self._runner = asyncio.Runner()
         self._stack = contextlib.AsyncExitStack()
         self._folder = short_folder()
-        self._running = running_kit(self._folder / "state", guests, controllers=controllers)
+        self._running = running_kit(self._folder / "state", guests, controllers=controllers, front=front)
         self.kit: Kit
 
     def __enter__(self) -> Self:
@@ -292,7 +295,15 @@ class Harness:
 
 
 @contextlib.asynccontextmanager
-async def running_kit(state: Path, guests: Mapping[str, Path], *, controllers: int = 1) -> AsyncIterator[Kit]:
+async def running_kit(
+    state: Path,
+    guests: Mapping[str, Path],
+    *,
+    controllers: int = 1,
+    front: FrontOptions = PLAIN_FRONT,
+    has_tpms: bool = False,
+    attest_us: int | None = None,
+) -> AsyncIterator[Kit]:
     """A fabric in a state directory, for as long as the block lasts. What a test kills stays dead."""
     file = write_fabric(state.with_name("fabric.yaml"))
     async with (
@@ -301,10 +312,13 @@ async def running_kit(state: Path, guests: Mapping[str, Path], *, controllers: i
             file,
             domain_name="test.hanse",
             controllers=controllers,
+            front=front,
             is_restarting_nodes=False,
             is_restarting_controllers=False,
+            has_tpms=has_tpms,
+            attest_us=attest_us,
         ) as fabric,
-        httpx.AsyncClient(timeout=10.0, trust_env=False) as http,
+        httpx.AsyncClient(timeout=10.0, trust_env=False, verify=client_context(fabric.domain.bundle_pem)) as http,
     ):
         yield Kit(fabric=fabric, guests=guests, http=http)
 

@@ -10,13 +10,13 @@ import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-PURE = ("core", "wire", "ledger", "manifest", "identity", "policy", "placement", "rollout")
+PURE = ("core", "wire", "ledger", "manifest", "identity", "attest", "policy", "placement", "rollout")
 """Lowest first: a pure package may import itself and those before it."""
 ALLOWED_IMPORTS = {
     **{name: PURE[: at + 1] for at, name in enumerate(PURE)},
     "node": (*PURE, "node"),
     "control": (*PURE, "control"),
-    "adapters": ("core", "wire", "identity", "adapters", "_engine"),
+    "adapters": ("core", "wire", "identity", "attest", "adapters", "_engine"),
     "twin": (*PURE, "node", "control", "twin"),
 }
 """`app` may import everything. `control` and `node` meet on the wire only."""
@@ -151,8 +151,8 @@ def sizes(path: str, tree: ast.Module, source: str) -> Iterator[Offence]:
                 )
 
 
-MUTABLE = {"Room", "Screen", "Feasibility", "OriginTable", "Storyteller"}
-"""Arrays and memos of one planning run: they never leave it."""
+MUTABLE = {"Room", "Screen", "Feasibility", "OriginTable", "Storyteller", "Prepared"}
+"""Arrays and memos of one planning run: they leave it by being given away, and an old holder is refused."""
 REGISTRIES = {"build_api"}
 """Functions that only register one small function after another."""
 

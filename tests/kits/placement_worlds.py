@@ -6,17 +6,27 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from hanse.core.fabric import Fabric, Node, Operator, Power, Price, Resources, Site, Tier
+from hanse.core.fabric import Fabric, GpuNeed, Gpus, Node, Operator, Power, Price, Resources, Site, Tier
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.plan import Plan
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import WallTime
 from hanse.core.verdict import Reason, Verdict
-from hanse.core.work import Budget, Kind, Objective, Route, Slo, Workload
+from hanse.core.work import Budget, Disruption, Kind, Objective, Route, Slo, Workload
 
 NOW = WallTime(1_795_262_400_000_000)
 MI = 2**20
+GPU_NEEDS = (
+    None,
+    None,
+    None,
+    None,
+    GpuNeed(),
+    GpuNeed(share_milli=300),
+    GpuNeed(share_milli=600),
+    GpuNeed(count=2, models=("A100",)),
+)
 CITIES = (
     ("Frankfurt", "DE", 50.1, 8.7),
     ("Berlin", "DE", 52.5, 13.4),
@@ -65,12 +75,22 @@ def fabrics(draw) -> Fabric:
             site=SiteId(f"s{draw(st.integers(0, 4))}"),
             operator=OperatorId(f"o{draw(st.integers(0, 2))}"),
             tier=draw(st.sampled_from(Tier)),
-            capacity=Resources(cpu_milli=draw(st.integers(100, 1_000)), memory_bytes=draw(st.integers(32, 512)) * MI),
+            capacity=Resources(
+                cpu_milli=draw(st.integers(100, 1_000)),
+                memory_bytes=draw(st.integers(32, 512)) * MI,
+                disk_bytes=draw(st.sampled_from([0, 64, 512])) * MI,
+                custom=draw(st.sampled_from([(), (("licence", 2),)])),
+            ),
+            overhead=Resources(cpu_milli=draw(st.sampled_from([0, 0, 80]))),
+            gpus=draw(st.sampled_from([None, Gpus(model="L4", count=1), Gpus(model="A100", count=2)])),
             price=Price(
                 cpu_core_hour_microeur=draw(st.integers(0, 60_000)),
                 memory_gib_hour_microeur=draw(st.integers(0, 6_000)),
+                disk_gib_hour_microeur=draw(st.integers(0, 600)),
+                gpu_hour_microeur=draw(st.integers(0, 600_000)),
+                custom=draw(st.sampled_from([(), (("licence", 50_000),)])),
             ),
-            power=Power(idle_mw=draw(st.integers(0, 90_000)), per_core_mw=6_000),
+            power=Power(idle_mw=draw(st.integers(0, 90_000)), per_core_mw=6_000, per_gpu_mw=150_000),
         )
     return Fabric(sites=sites, operators=operators, nodes=nodes)
 
@@ -86,11 +106,19 @@ def specs(draw, index: int) -> Workload:
         artifact=Digest("sha256:" + "0" * 64),
         artifact_bytes=MI,
         route=Route(path=f"/w{index}"),
-        resources=Resources(cpu_milli=draw(st.integers(10, 600)), memory_bytes=draw(st.integers(8, 256)) * MI),
+        resources=Resources(
+            cpu_milli=draw(st.integers(10, 600)),
+            memory_bytes=draw(st.integers(8, 256)) * MI,
+            disk_bytes=draw(st.sampled_from([0, 0, 0, 50])) * MI,
+            custom=draw(st.sampled_from([(), (), (), (("licence", 1),)])),
+        ),
+        gpu=draw(st.sampled_from(GPU_NEEDS)),
         slo=Slo(
             latency_p99_us=draw(st.sampled_from([None, 8_000, 15_000, 40_000])),
             origins=origins,
             availability_ppm=draw(st.sampled_from([None, 990_000, 999_500, 999_990])),
+            percentile=draw(st.sampled_from([99, 99, 90, 50])),
+            rates_milli=draw(st.sampled_from([(), tuple(range(1_000, 1_000 + 900 * len(origins), 900))])),
         ),
         objective=Objective(carbon_microeur_per_t=draw(st.sampled_from([0, 60_000_000, 10**10]))),
         budget=Budget(
@@ -98,6 +126,8 @@ def specs(draw, index: int) -> Workload:
             carbon_ug_month=draw(st.sampled_from([None, None, 10**10])),
         ),
         replicas=draw(st.sampled_from([None, None, 1, 3])),
+        priority=draw(st.sampled_from([0, 0, 0, 5, 10])),
+        disruption=Disruption(max_unavailable=draw(st.sampled_from([1, 1, 2]))),
         node_selector=draw(st.sampled_from([{}, {}, {"tier": "core"}, {"operator": "o1"}])),
     )
 

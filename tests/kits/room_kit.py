@@ -257,6 +257,8 @@ class Room:
             ledger=MemoryStore(ledger or KvServer(name="ledger", makes_buckets=True), local),
             signer=CONTROLLER,
             ledger_signers=(ed25519(b"\x04" * 32), ml_dsa_44(b"\x05" * 32)),
+            witness_signers=(ed25519(b"\x06" * 32),),
+            mirror_signers=(ed25519(b"\x07" * 32),),
         )
 
     def order(self, given: Order) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from itertools import product
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from placement_worlds import NOW, PairVerdicts, carried_out, worlds
 
 from hanse.core.fabric import Fabric, Resources
@@ -71,6 +73,40 @@ def test_an_unchanged_world_is_left_as_it_is_by_the_global_solver(world):
     first = globally(snapshot, rules)
     second = globally(replace(snapshot, running=carried_out(first)), rules, first)
     assert difference(first, second).is_empty
+
+
+@given(worlds(), st.integers(2, 4))
+@settings(max_examples=40, deadline=None)
+def test_more_capacity_never_makes_the_objective_worse(world, times):
+    """The plan made with less is legal with more and given as the start; larger nodes also idle less per replica."""
+    snapshot, rules = world
+    less = globally(snapshot, rules)
+    nodes = {
+        n: replace(f, capacity=replace(f.capacity, cpu_milli=f.capacity.cpu_milli * times)) for n, f in
+        snapshot.fabric.nodes.items()
+    }  # fmt: skip
+    larger = replace(snapshot, fabric=replace(snapshot.fabric, nodes=nodes))
+    more = optimise(larger, rules, None, now=NOW, rng=Rng(0), trigger="property", start=less)
+    if less.unplaced or any(
+        less.explanations[w].replicas_wanted != told.replicas_wanted for w, told in more.explanations.items()
+    ):
+        return  # A node that was too small counts as a place now: more replicas may be wanted.
+    assert not more.unplaced
+    assert more.objective_microeur <= less.objective_microeur
+
+
+@given(worlds())
+@settings(max_examples=40, deadline=None)
+def test_neighbourhoods_alone_break_no_rule_and_cost_no_more(world):
+    """With no room for the whole program, as in a large fabric."""
+    snapshot, rules = world
+    with pytest.MonkeyPatch.context() as patch:
+        # By module: the package calls its function by the same name.
+        patch.setattr(sys.modules["hanse.placement.optimise"], "_MOST_COLUMNS", 0)
+        patch.setattr(sys.modules["hanse.placement.neighbourhoods"], "_MOST_ROWS", 3)
+        best = globally(snapshot, rules)
+    assert audit(best, snapshot, rules) == ()
+    assert best.objective_microeur <= quickly(snapshot, rules).objective_microeur
 
 
 @given(worlds())

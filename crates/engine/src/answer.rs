@@ -1,7 +1,7 @@
 //! The answers the engine gives itself: a fault with a code, as a small JSON body that says what to do.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 
 use crate::body::{Body, full};
@@ -102,6 +102,15 @@ impl Fault {
         )
     }
 
+    /// What a client has to do to be let in (RFC 6750 section 3).
+    fn challenge(&self) -> HeaderValue {
+        if self.code == "auth.missing" {
+            return HeaderValue::from_static("Bearer");
+        }
+        let challenge = format!("Bearer error=\"invalid_token\", error_description=\"{}\"", self.code);
+        HeaderValue::from_str(&challenge).unwrap_or(HeaderValue::from_static("Bearer"))
+    }
+
     /// The response a client gets, from this `node`.
     pub(crate) fn response(&self, node: &str) -> Response<Body> {
         let body = serde_json::json!({
@@ -115,6 +124,9 @@ impl Fault {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ERROR, HeaderValue::from_static(self.code));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, self.challenge());
+        }
         if let Some(seconds) = self.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -23,6 +24,19 @@ pub(crate) fn full(bytes: Bytes) -> Body {
 
 pub(crate) fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// `body`, and then these trailers.
+pub(crate) fn with_trailers(body: Body, trailers: Option<HeaderMap>) -> Body {
+    match trailers {
+        None => body,
+        Some(trailers) => body.with_trailers(async { Some(Ok(trailers)) }).boxed_unsync(),
+    }
+}
+
+/// `body` without its length told: HTTP/1.1 has room for trailers only behind a body in chunks (RFC 9112 section 7.1.2).
+pub(crate) fn in_chunks(body: Body) -> Body {
+    InChunks(body).boxed_unsync()
 }
 
 /// Box the body of a connection.
@@ -82,6 +96,18 @@ impl HttpBody for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+/// A body that tells no length.
+struct InChunks(Body);
+
+impl HttpBody for InChunks {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.0).poll_frame(context)
     }
 }
 

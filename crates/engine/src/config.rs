@@ -1,5 +1,6 @@
 //! Every number that bounds the engine or a guest, with its unit, and why the default is what it is.
 
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,8 +13,13 @@ pub struct EngineConfig {
     pub trust_domain: String,
     /// `ip:port` of the public HTTP listener; port 0 takes a free one.
     pub front_bind: String,
+    /// Whether the front speaks TLS; clients are then refused until [`crate::Engine::set_front_tls`] gave it a certificate.
+    pub front_tls: bool,
     /// `ip:port` of the listener for other nodes; port 0 takes a free one.
     pub mesh_bind: String,
+    /// Listening sockets of front and mesh that another process has bound, as file descriptors that become this engine's own;
+    /// the two addresses above are then not used.
+    pub inherited: Option<(RawFd, RawFd)>,
     /// Directory of compiled components; only this engine's user may write to it.
     pub cache_dir: PathBuf,
     /// Guest instances alive at once over all workloads. Each reserves (does not use) 4 GiB of address space.
@@ -51,7 +57,9 @@ impl EngineConfig {
             node: node.into(),
             trust_domain: trust_domain.into(),
             front_bind: front_bind.into(),
+            front_tls: false,
             mesh_bind: mesh_bind.into(),
+            inherited: None,
             cache_dir: cache_dir.into(),
             max_instances: 256,
             worker_threads: 2,

@@ -1,7 +1,8 @@
 //! The engine as its owner sees it: start, tell it what to run and for whom, read what happened, stop.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,22 +13,26 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use wasmtime::component::Component;
 
+use crate::access::{Access, Gate, Gates};
 use crate::aside::{LongLane, long_lane};
 use crate::cache::Cache;
 use crate::component::{digest_hex, inspect};
 use crate::config::{EgressRule, EngineConfig, Limits};
 use crate::destination::Policy;
 use crate::error::EngineError;
+use crate::front_tls::{FrontIdentity, FrontTls};
 use crate::identity::{Identity, web_client};
+use crate::jwt::{Auth, JwtRule};
 use crate::logs::{LogLine, LogRing};
 use crate::peer::Peers;
 use crate::router::{Route, Table};
 use crate::runtime::{Classes, Runtime};
+use crate::service::{Service, Services};
 use crate::shared::Shared;
 use crate::stats::{EngineStats, Registry};
 use crate::warm::Warm;
 use crate::workload::{Admission, Instances, Loaded, Workload, Workloads};
-use crate::{front, mesh, stream};
+use crate::{listener, mesh, stream};
 
 /// After the grace is over, tasks get this long to notice.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
@@ -47,13 +52,27 @@ pub(crate) struct Core {
     /// Id of this node, as a header value.
     pub(crate) node: HeaderValue,
     pub(crate) workloads: Workloads,
+    pub(crate) services: Services,
     pub(crate) routes: ArcSwap<Table>,
     pub(crate) stats: Registry,
+    pub(crate) auth: Auth,
+    pub(crate) gates: Gates,
     /// Client connections that may still be opened.
     pub(crate) places: Arc<Semaphore>,
     peers: Peers,
     identity: watch::Sender<Option<Arc<Identity>>>,
-    stopping: watch::Sender<bool>,
+    front_identity: watch::Sender<Option<Arc<FrontIdentity>>>,
+    stopping: watch::Sender<Stopping>,
+}
+
+/// Whether an engine goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopping {
+    No,
+    /// Another process has taken over the sockets; clients are told with each answer to connect anew, and those that do not
+    /// ask are let go at this instant.
+    HandedOver(Instant),
+    Now,
 }
 
 impl Core {
@@ -69,9 +88,36 @@ impl Core {
         let _ = self.identity.subscribe().wait_for(is_other).await;
     }
 
-    /// Resolves when the engine stops.
-    pub(crate) async fn stopping(&self) {
-        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+    pub(crate) fn front_identity(&self) -> Option<Arc<FrontIdentity>> {
+        self.front_identity.borrow().clone()
+    }
+
+    /// Resolves when clients have to prove something else than they had under `identity`.
+    pub(crate) async fn front_asks_otherwise(&self, identity: &FrontIdentity) {
+        let asks_otherwise =
+            |current: &Option<Arc<FrontIdentity>>| current.as_ref().is_some_and(|now| !now.asks_the_same(identity));
+        // The sender lives in `self`, so the wait cannot fail.
+        let _ = self.front_identity.subscribe().wait_for(asks_otherwise).await;
+    }
+
+    /// Resolves when the engine accepts no more.
+    pub(crate) async fn stopping(&self) -> Stopping {
+        let mut stopping = self.stopping.subscribe();
+        // The sender lives in `self`, so the wait cannot fail.
+        stopping
+            .wait_for(|stopping| *stopping != Stopping::No)
+            .await
+            .map_or(Stopping::Now, |stopping| *stopping)
+    }
+
+    /// Whether clients are to connect anew for their next request.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        matches!(*self.stopping.borrow(), Stopping::HandedOver(_))
+    }
+
+    /// Whether a function or service called `name` is on this node.
+    pub(crate) fn runs(&self, name: &str) -> bool {
+        self.services.get(name).is_some() || self.workloads.get(name).is_some()
     }
 
     pub(crate) fn read_stats(&self) -> EngineStats {
@@ -97,8 +143,26 @@ pub struct Engine {
 
 enum State {
     New,
-    Running(Arc<tokio::runtime::Runtime>, tokio::runtime::Runtime),
+    Bound(Arc<tokio::runtime::Runtime>, Sockets),
+    /// The last one is for guests that compute for long.
+    Running(Arc<tokio::runtime::Runtime>, Sockets, tokio::runtime::Runtime),
     Stopped,
+}
+
+/// The listening sockets, kept so that they can be handed on.
+struct Sockets {
+    front: TcpListener,
+    mesh: TcpListener,
+}
+
+impl Sockets {
+    fn addresses(&self) -> Result<Addresses, EngineError> {
+        let address = |socket: &TcpListener| socket.local_addr().map_err(EngineError::setup);
+        Ok(Addresses {
+            front: address(&self.front)?.to_string(),
+            mesh: address(&self.mesh)?.to_string(),
+        })
+    }
 }
 
 impl Engine {
@@ -130,52 +194,102 @@ impl Engine {
             core: Arc::new(Core {
                 node,
                 workloads: Workloads::new(),
+                services: Services::default(),
                 routes: ArcSwap::default(),
                 stats: Registry::default(),
+                auth: Auth::default(),
+                gates: Gates::default(),
                 places: Arc::new(Semaphore::new(config.max_connections)),
                 peers: Peers::default(),
                 identity: watch::Sender::new(None),
-                stopping: watch::Sender::new(false),
+                front_identity: watch::Sender::new(None),
+                stopping: watch::Sender::new(Stopping::No),
                 config,
             }),
         })
     }
 
-    /// Bind both listeners and begin to serve. Other nodes are refused until there is an identity.
+    /// Bind both listeners, or take up those that were inherited, without accepting yet: clients wait in the kernel's queue.
     ///
     /// # Errors
     /// `engine.address_in_use`, `engine.address_invalid`, `engine.setup`, or `engine.stopped` when it ran before.
-    pub fn start(&self) -> Result<Addresses, EngineError> {
+    pub fn bind(&self) -> Result<Addresses, EngineError> {
         let mut state = self.state();
         if !matches!(*state, State::New) {
             return Err(EngineError::stopped());
         }
-        let (front, front_address) = bind(&self.core.config.front_bind)?;
-        let (mesh, mesh_address) = bind(&self.core.config.mesh_bind)?;
-        let threads = self.core.config.worker_threads.max(1);
+        let config = &self.core.config;
+        let sockets = match config.inherited {
+            Some((front, mesh)) => Sockets {
+                front: adopt(front)?,
+                mesh: adopt(mesh)?,
+            },
+            None => Sockets {
+                front: bind(&config.front_bind)?,
+                mesh: bind(&config.mesh_bind)?,
+            },
+        };
+        let addresses = sockets.addresses()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
+            .worker_threads(config.worker_threads.max(1))
             .thread_name("hanse-engine")
             .enable_io()
             .enable_time()
             .build()
             .map_err(EngineError::setup)?;
-        let (front, mesh) = {
-            let _inside = runtime.enter();
-            let front = tokio::net::TcpListener::from_std(front).map_err(EngineError::setup)?;
-            let mesh = tokio::net::TcpListener::from_std(mesh).map_err(EngineError::setup)?;
-            (front, mesh)
+        *state = State::Bound(Arc::new(runtime), sockets);
+        Ok(addresses)
+    }
+
+    /// Begin to serve, binding first if that has not been done. Other nodes are refused until there is an identity.
+    ///
+    /// # Errors
+    /// As [`Engine::bind`].
+    pub fn start(&self) -> Result<Addresses, EngineError> {
+        if matches!(*self.state(), State::New) {
+            self.bind()?;
+        }
+        let mut state = self.state();
+        let State::Bound(runtime, sockets) = std::mem::replace(&mut *state, State::Stopped) else {
+            return Err(EngineError::stopped());
         };
-        let lane = long_lane(threads)?;
+        let addresses = sockets.addresses()?;
+        let listener = |socket: &TcpListener| {
+            let _inside = runtime.enter();
+            let own = socket.try_clone().map_err(EngineError::setup)?;
+            tokio::net::TcpListener::from_std(own).map_err(EngineError::setup)
+        };
+        let lane = long_lane(self.core.config.worker_threads.max(1))?;
         // Nobody else sets it: an engine starts once.
         let _ = self.long_lane.set(lane.handle().clone());
-        runtime.spawn(front::listen(self.core.clone(), front));
+        let (front, mesh) = (listener(&sockets.front)?, listener(&sockets.mesh)?);
+        runtime.spawn(listener::listen(self.core.clone(), front));
         runtime.spawn(mesh::listen(self.core.clone(), mesh));
-        *state = State::Running(Arc::new(runtime), lane);
-        Ok(Addresses {
-            front: front_address.to_string(),
-            mesh: mesh_address.to_string(),
-        })
+        *state = State::Running(runtime, sockets, lane);
+        Ok(addresses)
+    }
+
+    /// Return the descriptors of the listening sockets of front and mesh, to be sent to a process that takes over. They stay
+    /// this engine's own.
+    ///
+    /// # Errors
+    /// `engine.stopped` when it does not listen.
+    pub fn sockets(&self) -> Result<(RawFd, RawFd), EngineError> {
+        match &*self.state() {
+            State::Bound(_, sockets) | State::Running(_, sockets, _) => {
+                Ok((sockets.front.as_raw_fd(), sockets.mesh.as_raw_fd()))
+            }
+            State::New | State::Stopped => Err(EngineError::stopped()),
+        }
+    }
+
+    /// Accept no more, because another process does, and end when every client has gone or `grace` is over.
+    ///
+    /// Each answer tells its HTTP/1 client to connect anew, HTTP/2 clients are told at once; a connection on which nobody asks
+    /// is closed at three quarters of the grace, so that no request meets a closing one.
+    pub fn hand_over(&self, grace: Duration) {
+        let idle_until = Instant::now() + grace * 3 / 4;
+        self.end(Stopping::HandedOver(idle_until), grace);
     }
 
     /// Take a new certificate, key and trust bundle, all PEM, and the SPIFFE IDs that are refused from now on.
@@ -201,6 +315,55 @@ impl Engine {
             &config.node,
         )?;
         self.core.identity.send_replace(Some(Arc::new(identity)));
+        Ok(())
+    }
+
+    /// Take new certificates for the front, and what clients have to show. Needs [`EngineConfig::front_tls`].
+    ///
+    /// New connections see them at once. Open ones go on, unless what clients have to show differs: those take no further
+    /// request.
+    ///
+    /// # Errors
+    /// `engine.front_tls_invalid`; the old ones stay.
+    pub fn set_front_tls(&self, tls: &FrontTls) -> Result<(), EngineError> {
+        let identity = FrontIdentity::new(tls)?;
+        self.core.front_identity.send_replace(Some(Arc::new(identity)));
+        Ok(())
+    }
+
+    /// Take the public keys (JWKS) of a token issuer, for the rules that bring none of their own.
+    ///
+    /// # Errors
+    /// `engine.jwks_invalid`; the old ones stay.
+    pub fn set_issuer_keys(&self, issuer: &str, jwks: &str) -> Result<(), EngineError> {
+        self.core.auth.set_issuer_keys(issuer, jwks)
+    }
+
+    /// Demand a token of everybody who asks `workload` on this node, whichever front he came by; `None`: no longer.
+    ///
+    /// To be called before the workload is loaded.
+    ///
+    /// # Errors
+    /// `engine.jwks_invalid`; the old rule stays.
+    pub fn set_auth(&self, workload: &str, rule: Option<&JwtRule>) -> Result<(), EngineError> {
+        self.core.auth.demand(workload, rule)
+    }
+
+    /// Put the rules about who may invoke `workload` in force, here and at once, or take them away (`None`: everybody may).
+    ///
+    /// They are asked where the workload runs. Set them before the first `load`; they go with `unload`.
+    ///
+    /// # Errors
+    /// `policy.invalid`; the rules before stay.
+    pub fn set_access(&self, workload: &str, access: Option<&Access>) -> Result<(), EngineError> {
+        let core = &self.core;
+        if access.is_some_and(|access| core.gates.stands(workload, access)) {
+            return Ok(());
+        }
+        let gate = access
+            .map(|access| Gate::new(workload, &core.config.node, access))
+            .transpose()?;
+        core.gates.set(workload, gate);
         Ok(())
     }
 
@@ -270,6 +433,7 @@ impl Engine {
                 counters: self.core.stats.workload(workload),
             }),
         });
+        self.core.services.set(workload, None);
         if let (Some(old), Ok(runtime)) = (replaced, self.runtime()) {
             runtime.spawn(async move { old.admission.drain(old.limits.timeout()).await });
         }
@@ -298,32 +462,60 @@ impl Engine {
         self.cache.compile(wasm, digest, component, stats)
     }
 
+    /// Make a service that listens at `upstream` (`ip:port`) beside this node answer for `workload`.
+    ///
+    /// # Errors
+    /// `service.upstream_invalid`; what was there before stays.
+    pub fn load_service(&self, workload: &str, upstream: &str, limits: Limits) -> Result<(), EngineError> {
+        let service = Service::new(upstream, limits, self.core.stats.workload(workload))?;
+        self.core.services.set(workload, Some(service));
+        if let (Some(old), Ok(runtime)) = (self.core.workloads.remove(workload), self.runtime()) {
+            runtime.spawn(async move { old.admission.drain(old.limits.timeout()).await });
+        }
+        Ok(())
+    }
+
     /// Take `workload` off; requests in flight have `grace` to end. Returns whether it was loaded.
     pub fn unload(&self, workload: &str, grace: Duration) -> bool {
+        if self.core.services.set(workload, None) {
+            return true;
+        }
         let Some(old) = self.core.workloads.remove(workload) else {
             return false;
         };
         if let Ok(runtime) = self.runtime() {
             runtime.block_on(old.admission.drain(grace));
         }
+        self.core.gates.set(workload, None);
         true
     }
 
     /// Return the names of the loaded workloads, sorted.
     pub fn loaded(&self) -> Vec<String> {
-        self.core.workloads.names()
+        let mut names = self.core.workloads.names();
+        names.extend(self.core.services.names());
+        names.sort();
+        names
     }
 
     /// Replace the whole route table at once.
     ///
     /// # Errors
-    /// `route.invalid` or `route.duplicate`; the old table stays.
+    /// `route.invalid`, `route.duplicate` or `engine.jwks_invalid`; the old table stays.
     pub fn set_routes(&self, routes: &[Route]) -> Result<(), EngineError> {
         let core = &self.core;
         let node = &core.config.node;
         let seed = stream::hash(core.config.seed, node.as_bytes());
         let _writer = self.routing.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = Table::new(routes, node, seed, &core.peers, &core.stats, &core.routes.load())?;
+        let table = Table::new(
+            routes,
+            node,
+            seed,
+            &core.peers,
+            &core.stats,
+            &core.auth,
+            &core.routes.load(),
+        )?;
         core.routes.store(Arc::new(table));
         core.peers.forget_unused();
         Ok(())
@@ -344,10 +536,16 @@ impl Engine {
 
     /// Stop listening, give requests in flight `grace`, then end everything. Stopping twice does nothing.
     pub fn stop(&self, grace: Duration) {
-        let State::Running(runtime, lane) = std::mem::replace(&mut *self.state(), State::Stopped) else {
-            return;
+        self.end(Stopping::Now, grace);
+    }
+
+    fn end(&self, how: Stopping, grace: Duration) {
+        let (runtime, lane) = match std::mem::replace(&mut *self.state(), State::Stopped) {
+            State::Running(runtime, _, lane) => (runtime, Some(lane)),
+            State::Bound(runtime, _) => (runtime, None),
+            State::New | State::Stopped => return,
         };
-        self.core.stopping.send_replace(true);
+        self.core.stopping.send_replace(how);
         let all = u32::try_from(self.core.config.max_connections).unwrap_or(u32::MAX);
         runtime.block_on(async {
             // Connections that are still open after the grace are cut when the runtime goes.
@@ -357,12 +555,14 @@ impl Engine {
         if let Ok(runtime) = Arc::try_unwrap(runtime) {
             runtime.shutdown_timeout(LAST_MOMENT);
         }
-        lane.shutdown_timeout(LAST_MOMENT);
+        if let Some(lane) = lane {
+            lane.shutdown_timeout(LAST_MOMENT);
+        }
     }
 
     fn runtime(&self) -> Result<Arc<tokio::runtime::Runtime>, EngineError> {
         match &*self.state() {
-            State::Running(runtime, _) => Ok(runtime.clone()),
+            State::Running(runtime, _, _) | State::Bound(runtime, _) => Ok(runtime.clone()),
             State::New | State::Stopped => Err(EngineError::stopped()),
         }
     }
@@ -406,7 +606,7 @@ pub fn precompile(component: &[u8], cache_dir: &Path, max_bytes: usize) -> Resul
     wasm.link(&compiled).map(drop)
 }
 
-fn bind(address: &str) -> Result<(TcpListener, SocketAddr), EngineError> {
+fn bind(address: &str) -> Result<TcpListener, EngineError> {
     let failed = |cause: std::io::Error| match cause.kind() {
         std::io::ErrorKind::AddrInUse => EngineError::new(
             "engine.address_in_use",
@@ -421,6 +621,29 @@ fn bind(address: &str) -> Result<(TcpListener, SocketAddr), EngineError> {
     };
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
+    Ok(listener)
+}
+
+/// Take a listening socket that another process has bound.
+fn adopt(descriptor: RawFd) -> Result<TcpListener, EngineError> {
+    let failed = |cause: &dyn std::fmt::Display| {
+        EngineError::new(
+            "engine.socket_invalid",
+            format!("descriptor {descriptor} is no listening socket: {cause}"),
+            "pass on the sockets of a running engine",
+        )
+    };
+    if descriptor < 0 {
+        return Err(failed(&"it is negative"));
+    }
+    #[expect(
+        unsafe_code,
+        reason = "a descriptor that another process sent has no owner in this one yet"
+    )]
+    // SAFETY: the caller gives the descriptor away (`EngineConfig::inherited`), so nobody else closes it. Whether it is open and a
+    // socket is asked of the kernel right below.
+    let listener = unsafe { TcpListener::from_raw_fd(descriptor) };
+    listener.set_nonblocking(true).map_err(|cause| failed(&cause))?;
+    listener.local_addr().map_err(|cause| failed(&cause))?;
+    Ok(listener)
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use hanse_policy::PolicyError;
+
 /// An operation of the engine failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineError {
@@ -46,3 +48,9 @@ impl fmt::Display for EngineError {
 }
 
 impl std::error::Error for EngineError {}
+
+impl From<PolicyError> for EngineError {
+    fn from(error: PolicyError) -> Self {
+        Self::new(error.code, error.message, error.hint)
+    }
+}

@@ -16,12 +16,14 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::answer::{DEADLINE_MS, ERROR, FORWARDED_BY, Fault, WORKLOAD};
-use crate::body::{Body, Counted, empty, full, incoming};
+use crate::body::{Body, Counted, empty, full, incoming, with_trailers};
 use crate::choice;
 use crate::engine::Core;
-use crate::front::run;
+use crate::front::{Here, here};
 use crate::peer::Peer;
+use crate::principal::{PRINCIPAL, Principal};
 use crate::router::Entry;
+use crate::upgrade;
 
 /// Attempts beyond the first.
 const MAX_RETRIES: u32 = 2;
@@ -39,14 +41,14 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 enum Payload {
-    Whole(Bytes),
+    Whole(Bytes, Option<HeaderMap>),
     Stream(Option<Body>),
 }
 
 impl Payload {
     async fn of(body: Body) -> Result<Self, Fault> {
         if body.is_end_stream() {
-            return Ok(Self::Whole(Bytes::new()));
+            return Ok(Self::Whole(Bytes::new(), None));
         }
         if body.size_hint().upper().is_none_or(|len| len > REPLAY_BYTES) {
             return Ok(Self::Stream(Some(body)));
@@ -59,22 +61,23 @@ impl Payload {
                 "send the whole body",
             )
         })?;
-        Ok(Self::Whole(whole.to_bytes()))
+        let trailers = whole.trailers().cloned();
+        Ok(Self::Whole(whole.to_bytes(), trailers))
     }
 
     /// The body for the next attempt; `None` when it is spent.
     fn take(&mut self) -> Option<Body> {
         match self {
-            Self::Whole(bytes) if bytes.is_empty() => Some(empty()),
-            Self::Whole(bytes) => Some(full(bytes.clone())),
+            Self::Whole(bytes, None) if bytes.is_empty() => Some(empty()),
+            Self::Whole(bytes, trailers) => Some(with_trailers(full(bytes.clone()), trailers.clone())),
             Self::Stream(body) => body.take(),
         }
     }
 
     /// The whole body once more, if it is small enough to be kept.
-    fn copy(&self) -> Option<Bytes> {
+    fn copy(&self) -> Option<Self> {
         match self {
-            Self::Whole(bytes) => Some(bytes.clone()),
+            Self::Whole(bytes, trailers) => Some(Self::Whole(bytes.clone(), trailers.clone())),
             Self::Stream(_) => None,
         }
     }
@@ -111,7 +114,7 @@ struct Broken {
 /// # Errors
 /// `route.no_replica`, `route.unreachable`, `route.lost` or `route.deadline`.
 pub(crate) async fn forward(
-    core: &Core,
+    core: &Arc<Core>,
     entry: &Entry,
     request: Request<Body>,
     key: Option<u64>,
@@ -151,7 +154,7 @@ pub(crate) async fn forward(
 
 /// One request on its way to another node.
 struct Ask<'a> {
-    core: &'a Core,
+    core: &'a Arc<Core>,
     entry: &'a Entry,
     /// The request as it came, on a hashed route that this node serves as well.
     here: Option<request::Parts>,
@@ -218,14 +221,12 @@ impl Ask<'_> {
         let body = self.payload.take()?;
         let now = Instant::now();
         let left = self.deadline.saturating_duration_since(now);
-        let (workload, deadline, admitted) = self.core.workloads.admit(&self.entry.workload, now, left).await?;
-        Some(match admitted {
-            Ok(permit) => run(workload, Request::from_parts(parts, body), deadline, permit).await,
-            Err(fault) => {
-                workload.report(&fault);
-                Err(fault)
-            }
-        })
+        let request = Request::from_parts(parts, body);
+        match here(self.core, &self.entry.workload, request, now, left).await {
+            Here::Elsewhere(_) => None,
+            Here::NoRoom(_, fault) => Some(Err(fault)),
+            Here::Answered(answered) => Some(answered),
+        }
     }
 
     fn next(&self) -> Option<Arc<Peer>> {
@@ -249,11 +250,10 @@ impl Ask<'_> {
         } else {
             None
         };
-        let (Some(patience), Some(copy)) = (patience, self.payload.copy()) else {
+        let (Some(patience), Some(mut copy)) = (patience, self.payload.copy()) else {
             let outcome = self.ask(&first).await;
             return (first, outcome);
         };
-        let mut copy = Payload::Whole(copy);
         let tried = self.tried.clone();
         let (core, entry, key) = (self.core, self.entry, self.key);
         let (parts, deadline, is_idempotent) = (&self.parts, self.deadline, self.is_idempotent);
@@ -329,6 +329,12 @@ async fn ask(
     let Some(body) = payload.take() else {
         return unsent("the request body is spent".to_owned());
     };
+    if upgrade::is_asked(&parts.extensions) && !lease.is_reused {
+        // An extended CONNECT may be sent once the peer's settings have arrived, as any answer shows (RFC 8441 section 3).
+        let mut nothing = Request::new(empty());
+        *nothing.uri_mut() = Uri::from_static("https://hanse.invalid/");
+        let _ = lease.sender.send_request(nothing).await;
+    }
     let mut parts = parts.clone();
     let left_ms = deadline.saturating_duration_since(began).as_millis();
     parts.headers.insert(
@@ -403,15 +409,24 @@ fn outgoing(core: &Core, entry: &Entry, mut parts: request::Parts) -> request::P
     // All three parts are present, which is the one thing that is checked.
     parts.uri = Uri::from_parts(uri).unwrap_or_default();
     parts.version = Version::HTTP_2;
+    if upgrade::is_asked(&parts.extensions) {
+        parts.method = Method::CONNECT;
+        parts.headers.remove(header::CONTENT_LENGTH);
+        parts.extensions.insert(upgrade::protocol());
+    }
     parts.headers.insert(FORWARDED_BY, core.node.clone());
     if let Ok(workload) = HeaderValue::from_str(&entry.workload) {
         parts.headers.insert(WORKLOAD, workload);
+    }
+    let principal = parts.extensions.get::<Arc<Principal>>();
+    if let Some(principal) = principal.and_then(|principal| principal.to_header()) {
+        parts.headers.insert(PRINCIPAL, principal);
     }
     parts
 }
 
 /// Remove what concerns one connection only (RFC 9110 section 7.6.1).
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -429,12 +444,14 @@ fn is_idempotent(request: &Request<Body>) -> bool {
         *request.method(),
         Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS
     ) || request.headers().contains_key("idempotency-key")
+        || upgrade::is_asked(request.extensions())
 }
 
 /// Repeating is harmless for all idempotent methods, running twice at once is not: a late PUT could undo a later one.
 fn may_run_twice_at_once(request: &Request<Body>) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
-        || request.headers().contains_key("idempotency-key")
+    let is_safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+        && !upgrade::is_asked(request.extensions());
+    is_safe || request.headers().contains_key("idempotency-key")
 }
 
 fn no_replica(workload: &str) -> Fault {

@@ -1,128 +1,59 @@
-//! The public HTTP listener: every node is an ingress for every workload of the fabric.
+//! One request at the front: `request, principal -> route -> answer from here or from another node`.
 //!
-//! HTTP/1.1 and HTTP/2 with prior knowledge on one port. What a client may hold is bounded: connections, header size and time,
-//! streams per connection; bodies and time of a request by the limits of its workload.
+//! Every node is an ingress for every workload of the fabric. Connections and their bounds are in `listener`; bodies and time of
+//! a request are bounded by the limits of its workload.
 
-use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TE, TRAILER};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::answer::{ERROR, Fault, INGRESS, NODE};
-use crate::body::{Body, full, incoming};
+use crate::body::{Body, full, in_chunks, incoming};
 use crate::engine::Core;
 use crate::forward::forward;
+use crate::jwt::Verifier;
 use crate::metrics;
+use crate::principal::Principal;
 use crate::router::Entry;
-use crate::stall::Impatient;
 use crate::stats::InFlight;
-use crate::{choice, instance, workload::Workload};
+use crate::{access, choice, instance, upgrade};
 
 const RESERVED: &str = "/.hanse/";
-const MAX_HEADER_BYTES: usize = 64 << 10;
-const MAX_STREAMS: u32 = 256;
-const PING_EVERY: Duration = Duration::from_secs(20);
-/// Out of file descriptors or memory: wait for some to come back rather than spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accept clients until the engine stops.
-pub(crate) async fn listen(core: Arc<Core>, listener: TcpListener) {
-    loop {
-        let Ok(place) = core.places.clone().acquire_owned().await else {
-            return;
-        };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = core.stopping() => return,
-        };
-        let Ok((stream, _)) = accepted else {
-            sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let core = core.clone();
-        tokio::spawn(async move {
-            core.stats.connections.fetch_add(1, Ordering::Relaxed);
-            connection(&core, stream).await;
-            core.stats.connections.fetch_sub(1, Ordering::Relaxed);
-            drop(place);
-        });
-    }
-}
-
-async fn connection(core: &Arc<Core>, stream: TcpStream) {
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let limit = core.config.header_timeout();
-    let stream = Impatient::new(stream, core.config.write_timeout());
-    let has_begun = Arc::new(AtomicBool::new(false));
-    let service = {
-        let (core, has_begun) = (core.clone(), has_begun.clone());
-        service_fn(move |request| {
-            has_begun.store(true, Ordering::Relaxed);
-            let core = core.clone();
-            async move { Ok::<_, Infallible>(answer(&core, request).await) }
-        })
-    };
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limit)
-        .max_buf_size(MAX_HEADER_BYTES);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(limit)
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEADER_BYTES as u32);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut first_request = pin!(sleep(limit));
-    let mut may_wait = true;
-    let mut may_go_on = true;
-    loop {
-        tokio::select! {
-            // A connection that broke off is nobody's error here; the client knows.
-            _ = connection.as_mut() => return,
-            // hyper times the header; whether HTTP/1 or 2 is spoken is decided before that clock starts.
-            () = first_request.as_mut(), if may_wait => {
-                if !has_begun.load(Ordering::Relaxed) {
-                    return;
-                }
-                may_wait = false;
-            }
-            () = core.stopping(), if may_go_on => {
-                connection.as_mut().graceful_shutdown();
-                may_go_on = false;
-            }
-        }
-    }
-}
-
-async fn answer(core: &Arc<Core>, request: Request<Incoming>) -> Response<Body> {
+/// Answer one request of a client, who is `principal` as far as the connection shows.
+pub(crate) async fn answer(core: &Arc<Core>, request: Request<Incoming>, principal: Arc<Principal>) -> Response<Body> {
     let began = Instant::now();
     if let Some(path) = request.uri().path().strip_prefix(RESERVED) {
         return reserved(core, path);
     }
     let mut request = request.map(incoming);
     strip_ours(request.headers_mut());
+    request.extensions_mut().insert(principal);
+    let is_http1 = request.version() < Version::HTTP_2;
+    let takes_trailers = is_http1
+        && request
+            .headers()
+            .get(TE)
+            .is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     let mut response = routed(core, request, began)
         .await
         .unwrap_or_else(|fault| fault.response(&core.config.node));
+    if takes_trailers && response.headers().contains_key(TRAILER) {
+        response.headers_mut().remove(CONTENT_LENGTH);
+        response = response.map(in_chunks);
+    }
     let took = began.elapsed();
+    let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
+    if is_http1 && !is_upgrade && core.is_handed_over() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     headers.entry(NODE).or_insert_with(|| core.node.clone());
     headers.insert(INGRESS, core.node.clone());
     let timing = format!("hanse;dur={}.{:03}", took.as_millis(), took.as_micros() % 1000);
@@ -132,7 +63,7 @@ async fn answer(core: &Arc<Core>, request: Request<Incoming>) -> Response<Body> 
     response
 }
 
-async fn routed(core: &Arc<Core>, request: Request<Body>, began: Instant) -> Result<Response<Body>, Fault> {
+async fn routed(core: &Arc<Core>, mut request: Request<Body>, began: Instant) -> Result<Response<Body>, Fault> {
     let host = host(&request).ok_or_else(no_host)?;
     let Some(entry) = core.routes.load().find(host, request.uri().path()).cloned() else {
         core.stats.unrouted.fetch_add(1, Ordering::Relaxed);
@@ -140,6 +71,9 @@ async fn routed(core: &Arc<Core>, request: Request<Body>, began: Instant) -> Res
     };
     let counters = &entry.counters;
     counters.requests.fetch_add(1, Ordering::Relaxed);
+    if let Some(verifier) = &entry.auth {
+        identify(verifier, &mut request).inspect_err(|fault| counters.error(fault.code))?;
+    }
     let shedding = &entry.traffic.shedding;
     let Some(turn) = shedding.admit() else {
         counters.shed.fetch_add(1, Ordering::Relaxed);
@@ -147,6 +81,7 @@ async fn routed(core: &Arc<Core>, request: Request<Body>, began: Instant) -> Res
         return Err(Fault::shed(shedding.limit()));
     };
     let in_flight = InFlight::new(counters.clone());
+    let client = upgrade::asked(&mut request);
     let answered = served(core, &entry, request, began).await;
     let took = began.elapsed();
     counters.latency.record(took);
@@ -155,7 +90,13 @@ async fn routed(core: &Arc<Core>, request: Request<Body>, began: Instant) -> Res
     counters
         .in_flight_limit
         .store(u64::from(shedding.limit()), Ordering::Relaxed);
-    answered
+    let response = answered?;
+    match client {
+        Some(client) if upgrade::is_agreed(&response) => {
+            Ok(upgrade::join(core, client, response, false, counters.clone()))
+        }
+        _ => Ok(response),
+    }
 }
 
 /// Whether whoever should have answered had too many requests already.
@@ -182,20 +123,21 @@ async fn served(
         .and_then(|on| on.key(request.uri(), request.headers()));
     let is_elsewhere =
         key.is_some_and(|key| !entry.is_here || !choice::is_ours(entry, &core.config.node, key, Instant::now()));
-    if !is_elsewhere
-        && let Some((workload, deadline, admitted)) = core.workloads.admit(&entry.workload, began, Duration::MAX).await
-    {
-        match admitted {
-            Ok(permit) => return run(workload, request, deadline, permit).await,
-            Err(fault) if fault.status == StatusCode::SERVICE_UNAVAILABLE && !entry.bands.is_empty() => {
+    let request = if is_elsewhere {
+        request
+    } else {
+        match here(core, &entry.workload, request, began, Duration::MAX).await {
+            Here::Answered(answered) => return answered,
+            Here::NoRoom(request, fault) => {
+                if fault.status != StatusCode::SERVICE_UNAVAILABLE || entry.bands.is_empty() {
+                    return Err(fault);
+                }
                 entry.counters.retried.fetch_add(1, Ordering::Relaxed);
+                request
             }
-            Err(fault) => {
-                workload.report(&fault);
-                return Err(fault);
-            }
+            Here::Elsewhere(request) => request,
         }
-    }
+    };
     let answered = forward(core, entry, request, key, began + core.config.request_timeout()).await;
     if let Err(fault) = &answered {
         entry.counters.error(fault.code);
@@ -203,16 +145,88 @@ async fn served(
     answered
 }
 
-/// Run a request on this node; what a guest says in our name is dropped.
-pub(crate) async fn run(
-    workload: Arc<Workload>,
+/// What became of a request on this node.
+pub(crate) enum Here {
+    Answered(Result<Response<Body>, Fault>),
+    /// It was not begun; another node may have room.
+    NoRoom(Request<Body>, Fault),
+    /// The workload does not run on this node.
+    Elsewhere(Request<Body>),
+}
+
+/// Answer a request on this node if `workload` runs here, be it a function or a service, within its own time and `allowed`.
+pub(crate) async fn here(
+    core: &Arc<Core>,
+    workload: &str,
     request: Request<Body>,
-    deadline: Instant,
-    permit: crate::workload::Permit,
-) -> Result<Response<Body>, Fault> {
-    let mut response = instance::run(workload, request, deadline, permit).await?;
+    began: Instant,
+    allowed: Duration,
+) -> Here {
+    if let Some(service) = core.services.get(workload) {
+        let Some(turn) = service.admit() else {
+            let fault = Fault::overloaded("the service on this node");
+            service.counters.error(fault.code);
+            return Here::NoRoom(request, fault);
+        };
+        let deadline = began + service.timeout().min(allowed);
+        let answered = match introduced(core, workload, request) {
+            Ok(request) => service.answer(request, deadline, turn).await,
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = &answered {
+            service.counters.error(fault.code);
+        }
+        return Here::Answered(answered.map(without_ours));
+    }
+    let Some((workload, deadline, admitted)) = core.workloads.admit(workload, began, allowed).await else {
+        return Here::Elsewhere(request);
+    };
+    let permit = match admitted {
+        Ok(permit) => permit,
+        Err(fault) => {
+            workload.report(&fault);
+            return Here::NoRoom(request, fault);
+        }
+    };
+    let request = match introduced(core, &workload.name, request) {
+        Ok(request) => request,
+        Err(fault) => {
+            workload.report(&fault);
+            return Here::Answered(Err(fault));
+        }
+    };
+    Here::Answered(
+        instance::run(workload, request, deadline, permit)
+            .await
+            .map(without_ours),
+    )
+}
+
+/// The request, if its token is what the workload demands and its rules let him in, with a word on who asks.
+fn introduced(core: &Core, workload: &str, mut request: Request<Body>) -> Result<Request<Body>, Fault> {
+    if let Some(verifier) = core.auth.demanded(workload) {
+        identify(&verifier, &mut request)?;
+    }
+    access::enter(core, workload, &request)?;
+    if let Some(principal) = request.extensions().get::<Arc<Principal>>().cloned() {
+        principal.introduce(request.headers_mut());
+    }
+    Ok(request)
+}
+
+/// What a workload says in our name is dropped.
+fn without_ours(mut response: Response<Body>) -> Response<Body> {
     strip_ours(response.headers_mut());
-    Ok(response)
+    response
+}
+
+/// Have the request's principal be who its token proves; where none is needed and none is there, it stays who it was.
+fn identify(verifier: &Verifier, request: &mut Request<Body>) -> Result<(), Fault> {
+    let principal = verifier.verify(request.headers())?;
+    if *principal != Principal::Anonymous {
+        request.extensions_mut().insert(principal);
+    }
+    Ok(())
 }
 
 /// Remove the headers that only nodes may set.

@@ -12,7 +12,7 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_sig
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
     SignatureScheme, version::TLS13,
@@ -64,7 +64,7 @@ impl Identity {
     ) -> Result<Self, EngineError> {
         let chain = certificates(chain_pem, "certificate chain")?;
         let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|cause| invalid(format!("private key: {cause}")))?;
-        let roots = Arc::new(roots(bundle_pem)?);
+        let roots = roots(bundle_pem)?;
         let leaf = chain.first().ok_or_else(|| invalid("the certificate chain is empty"))?;
         let svid = svid(leaf, trust_domain).map_err(invalid)?;
         let expected = node_id(trust_domain, node);
@@ -74,7 +74,7 @@ impl Identity {
                 svid.id
             )));
         }
-        let verifier = SvidVerifier::new(roots, trust_domain, revoked)?;
+        let verifier = SvidVerifier::new(roots, trust_domain, revoked);
         verifier
             .verify_chain(leaf, chain.get(1..).unwrap_or_default(), UnixTime::now())
             .map_err(|cause| invalid(format!("the certificate does not chain to the trust bundle: {cause}")))?;
@@ -208,13 +208,13 @@ fn check_id(id: &str, trust_domain: &str) -> Result<(), String> {
     }
 }
 
-fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, EngineError> {
+pub(crate) fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, EngineError> {
     CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|cause| invalid(format!("{what}: {cause}")))
 }
 
-fn roots(pem: &[u8]) -> Result<RootCertStore, EngineError> {
+pub(crate) fn roots(pem: &[u8]) -> Result<RootCertStore, EngineError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(pem, "trust bundle")? {
         let is_ca = X509Certificate::from_der(&certificate).is_ok_and(|(_, parsed)| parsed.is_ca());
@@ -239,31 +239,40 @@ fn invalid(what: impl std::fmt::Display) -> EngineError {
     )
 }
 
-/// Verifies the other end of a mesh connection, as client and as server alike.
+/// Verifies the other end of a mesh connection: client and server prove the same, so one check serves both directions.
 #[derive(Debug)]
 struct SvidVerifier {
     trust_domain: String,
     /// SPIFFE IDs that are refused however long their certificates are valid.
     revoked: BTreeSet<String>,
-    roots: Arc<RootCertStore>,
-    clients: Arc<dyn ClientCertVerifier>,
+    roots: RootCertStore,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl SvidVerifier {
-    fn new(roots: Arc<RootCertStore>, trust_domain: &str, revoked: &[String]) -> Result<Self, EngineError> {
-        let provider = provider();
-        let algorithms = provider.signature_verification_algorithms;
-        let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider)
-            .build()
-            .map_err(invalid)?;
-        Ok(Self {
+    fn new(roots: RootCertStore, trust_domain: &str, revoked: &[String]) -> Self {
+        Self {
             trust_domain: trust_domain.to_owned(),
             revoked: revoked.iter().cloned().collect(),
             roots,
-            clients,
-            algorithms,
-        })
+            algorithms: provider().signature_verification_algorithms,
+        }
+    }
+
+    /// Chain, validity, form and name; that it may stand for a client as for a server is part of the form.
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        self.verify_chain(leaf, intermediates, now)?;
+        let shown = svid(leaf, &self.trust_domain)
+            .map_err(|_| Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))?;
+        if self.revoked.contains(&shown.id) {
+            return Err(Error::InvalidCertificate(CertificateError::Revoked));
+        }
+        Ok(())
     }
 
     fn verify_chain(
@@ -280,15 +289,33 @@ impl SvidVerifier {
             self.algorithms.all,
         )
     }
+}
 
-    fn verify_id(&self, leaf: &CertificateDer<'_>) -> Result<(), Error> {
-        let shown = svid(leaf, &self.trust_domain)
-            .map_err(|_| Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))?;
-        if self.revoked.contains(&shown.id) {
-            return Err(Error::InvalidCertificate(CertificateError::Revoked));
+/// How signatures in the handshake are checked, which both traits ask for in the same words.
+macro_rules! signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            leaf: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls12_signature(message, leaf, signed, &self.algorithms)
         }
-        Ok(())
-    }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            leaf: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls13_signature(message, leaf, signed, &self.algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.algorithms.supported_schemes()
+        }
+    };
 }
 
 impl ServerCertVerifier for SvidVerifier {
@@ -300,32 +327,11 @@ impl ServerCertVerifier for SvidVerifier {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.verify_chain(leaf, intermediates, now)?;
-        self.verify_id(leaf)?;
-        Ok(ServerCertVerified::assertion())
+        self.verify(leaf, intermediates, now)
+            .map(|()| ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, leaf, signed, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, leaf, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+    signatures!();
 }
 
 impl ClientCertVerifier for SvidVerifier {
@@ -340,30 +346,9 @@ impl ClientCertVerifier for SvidVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.clients.verify_client_cert(leaf, intermediates, now)?;
-        self.verify_id(leaf)?;
-        Ok(verified)
+        self.verify(leaf, intermediates, now)
+            .map(|()| ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, leaf, signed, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, leaf, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+    signatures!();
 }

@@ -13,6 +13,7 @@
 //! Guests are hostile until shown otherwise: every limit that wasmtime leaves open is set in [`Limits`], there is no file
 //! system and no socket, and the only way out is the egress hook.
 
+mod access;
 mod answer;
 mod aside;
 mod blame;
@@ -29,17 +30,22 @@ mod engine;
 mod error;
 mod forward;
 mod front;
+mod front_tls;
 mod guest_body;
 mod host;
 mod identity;
 mod instance;
+mod jwt;
+mod listener;
 mod logs;
 mod mesh;
 mod metrics;
 mod peer;
+mod principal;
 mod recent;
 mod router;
 mod runtime;
+mod service;
 mod shared;
 mod shedding;
 mod stall;
@@ -48,13 +54,18 @@ mod stream;
 #[cfg(test)]
 mod testing;
 mod trust;
+mod upgrade;
 mod warm;
 mod workload;
 
+pub use access::{Access, INVOKE_SCHEMA};
 pub use component::{ComponentInfo, inspect};
 pub use config::{EgressRule, EngineConfig, Limits, Reuse};
 pub use engine::{Addresses, Engine, precompile};
 pub use error::EngineError;
+pub use front_tls::{ClientAuth, FrontCertificate, FrontTls};
+pub use jwt::JwtRule;
 pub use logs::LogLine;
+pub use principal::{ClientCertificate, Principal, User};
 pub use router::{Replica, Route};
 pub use stats::{EgressBytes, EngineStats, ReplicaStats, WorkloadStats};

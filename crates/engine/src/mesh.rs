@@ -22,9 +22,11 @@ use tokio_rustls::server::TlsStream;
 use crate::answer::{DEADLINE_MS, Fault, NODE, WORKLOAD};
 use crate::body::{Body, incoming};
 use crate::engine::Core;
-use crate::front::{run, strip_ours};
+use crate::front::{Here, here, strip_ours};
 use crate::identity::{Identity, svid};
+use crate::principal::{PRINCIPAL, Principal};
 use crate::stats::InFlight;
+use crate::upgrade;
 
 const MAX_HEADER_BYTES: u32 = 128 << 10;
 const MAX_STREAMS: u32 = 4096;
@@ -36,7 +38,7 @@ pub(crate) async fn listen(core: Arc<Core>, listener: TcpListener) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = core.stopping() => return,
+            _ = core.stopping() => return,
         };
         let Ok((stream, _)) = accepted else {
             sleep(ACCEPT_PAUSE).await;
@@ -83,13 +85,15 @@ async fn serve(core: &Arc<Core>, stream: TlsStream<TcpStream>, identity: Arc<Ide
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_EVERY)
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEADER_BYTES);
+        .max_header_list_size(MAX_HEADER_BYTES)
+        // For WebSockets (RFC 8441).
+        .enable_connect_protocol();
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut over = pin!(async {
         tokio::select! {
             () = sleep(believed_for) => {}
             () = core.identity_replaced(&identity) => {}
-            () = core.stopping() => {}
+            _ = core.stopping() => {}
         }
     });
     tokio::select! {
@@ -113,27 +117,30 @@ async fn handed_over(core: &Arc<Core>, request: Request<Incoming>, began: Instan
     let name = request.headers().get(WORKLOAD).and_then(|name| name.to_str().ok());
     let name = name.unwrap_or_default().to_owned();
     let time_left = time_left(request.headers());
+    let principal = request.headers().get(PRINCIPAL).and_then(Principal::from_header);
     let mut request = request.map(incoming);
     strip_ours(request.headers_mut());
-    let (workload, deadline, admitted) = core
-        .workloads
-        .admit(&name, began, time_left)
-        .await
-        .ok_or_else(|| not_here(&name))?;
-    let counters = workload.counters.clone();
+    request.extensions_mut().insert(Arc::new(principal.unwrap_or_default()));
+    if !core.runs(&name) {
+        return Err(not_here(&name));
+    }
+    let client = upgrade::asked(&mut request);
+    let counters = core.stats.workload(&name);
+    let in_flight = InFlight::new(counters.clone());
+    let answered = match here(core, &name, request, began, time_left).await {
+        Here::Elsewhere(_) => return Err(not_here(&name)),
+        Here::NoRoom(_, fault) => Err(fault),
+        Here::Answered(answered) => answered,
+    };
     counters.requests.fetch_add(1, Ordering::Relaxed);
     counters.from_mesh.fetch_add(1, Ordering::Relaxed);
-    let in_flight = InFlight::new(counters.clone());
-    let answered = match admitted {
-        Ok(permit) => run(workload, request, deadline, permit).await,
-        Err(fault) => {
-            workload.report(&fault);
-            Err(fault)
-        }
-    };
     counters.latency.record(began.elapsed());
     drop(in_flight);
-    answered
+    let response = answered?;
+    match client {
+        Some(client) if upgrade::is_agreed(&response) => Ok(upgrade::join(core, client, response, true, counters)),
+        _ => Ok(response),
+    }
 }
 
 fn time_left(headers: &HeaderMap) -> Duration {

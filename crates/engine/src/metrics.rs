@@ -119,6 +119,13 @@ fn write_all(out: &mut String, stats: &EngineStats) -> std::fmt::Result {
         stats,
         |w| (w.instantiate_us_p50, w.instantiate_us_p99),
     )?;
+    quantiles(
+        out,
+        "policy_decision_microseconds",
+        "Time to decide whether a request may reach its workload.",
+        stats,
+        |w| (w.policy_us_p50, w.policy_us_p99),
+    )?;
     head(out, "errors_total", "counter", "Failed requests by code.")?;
     for workload in &stats.workloads {
         for (code, count) in &workload.errors {
@@ -164,6 +171,11 @@ fn write_all(out: &mut String, stats: &EngineStats) -> std::fmt::Result {
             escape(&replica.address)
         );
         writeln!(out, "hanse_replica_rtt_microseconds{{{labels}}} {}", replica.rtt_us)?;
+    }
+    let help = "Connections of clients refused or cut off, by reason.";
+    head(out, "connections_cut_off_total", "counter", help)?;
+    for (reason, count) in &stats.cut_off {
+        writeln!(out, "hanse_connections_cut_off_total{{reason=\"{reason}\"}} {count}")?;
     }
     for (name, kind, help, value) in [
         ("connections", "gauge", "Client connections open.", stats.connections),

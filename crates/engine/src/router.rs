@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::budget::RetryBudget;
 use crate::choice::{Band, HashOn, bands};
 use crate::error::EngineError;
+use crate::jwt::{Auth, JwtRule, Verifier};
 use crate::peer::{Peer, Peers};
 use crate::recent::Recent;
 use crate::shedding::Shedding;
@@ -35,6 +36,8 @@ pub struct Route {
     pub hedge: bool,
     /// Requests that this front holds at once at most; the limit in force may be lower when answers take long.
     pub max_in_flight: u32,
+    /// Which tokens a request must carry; refused at the front before it takes anybody's time.
+    pub auth: Option<JwtRule>,
 }
 
 impl Route {
@@ -48,6 +51,7 @@ impl Route {
             hash_on: None,
             hedge: true,
             max_in_flight: MAX_IN_FLIGHT,
+            auth: None,
         }
     }
 }
@@ -75,6 +79,7 @@ pub(crate) struct Entry {
     pub(crate) is_here: bool,
     pub(crate) hash_on: Option<HashOn>,
     pub(crate) hedge: bool,
+    pub(crate) auth: Option<Arc<Verifier>>,
     pub(crate) traffic: Arc<Traffic>,
 }
 
@@ -122,13 +127,14 @@ impl Table {
     ///
     /// # Errors
     /// `route.invalid` for a prefix without leading slash or an unknown hash key, `route.duplicate` for two routes with equal
-    /// host and prefix.
+    /// host and prefix, `engine.jwks_invalid`.
     pub(crate) fn new(
         routes: &[Route],
         node: &str,
         seed: u64,
         peers: &Peers,
         stats: &Registry,
+        auth: &Auth,
         before: &Self,
     ) -> Result<Self, EngineError> {
         let mut table = Self::default();
@@ -146,6 +152,7 @@ impl Table {
                 is_here: route.replicas.iter().any(|replica| replica.node == node),
                 hash_on: route.hash_on.as_deref().map(HashOn::parse).transpose()?,
                 hedge: route.hedge,
+                auth: route.auth.as_ref().map(|rule| auth.verifier(rule)).transpose()?,
                 traffic: learned.map_or_else(|| Arc::new(Traffic::new(route, seed)), |entry| entry.traffic.clone()),
             });
             let prefixes = match &route.host {
@@ -241,6 +248,7 @@ mod tests {
             0,
             &Peers::default(),
             &Registry::default(),
+            &Auth::default(),
             &Table::default(),
         )
     }
@@ -277,7 +285,8 @@ mod tests {
     fn what_a_route_has_learned_outlives_the_table_but_not_the_workload() {
         let (peers, stats) = (Peers::default(), Registry::default());
         let table = |workload: &str, before: &Table| {
-            Table::new(&[route(workload, "/a", None)], "here", 0, &peers, &stats, before).unwrap()
+            let auth = Auth::default();
+            Table::new(&[route(workload, "/a", None)], "here", 0, &peers, &stats, &auth, before).unwrap()
         };
         let first = table("w", &Table::default());
         let (same, other) = (table("w", &first), table("v", &first));

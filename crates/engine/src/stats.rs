@@ -101,6 +101,8 @@ pub(crate) struct Counters {
     pub(crate) peak_memory_bytes: AtomicU64,
     pub(crate) latency: Histogram,
     pub(crate) instantiate: Histogram,
+    /// Policy decisions.
+    pub(crate) decide: Histogram,
     errors: Mutex<BTreeMap<&'static str, u64>>,
     egress: Mutex<BTreeMap<String, EgressBytes>>,
 }
@@ -127,6 +129,7 @@ impl Counters {
             peak_memory_bytes: AtomicU64::new(0),
             latency: Histogram::new(),
             instantiate: Histogram::new(),
+            decide: Histogram::new(),
             errors: Mutex::default(),
             egress: Mutex::default(),
         }
@@ -135,6 +138,12 @@ impl Counters {
     pub(crate) fn error(&self, code: &'static str) {
         let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         *errors.entry(code).or_default() += 1;
+    }
+
+    /// Body bytes received from clients and sent to them.
+    pub(crate) fn add_bytes(&self, received: u64, sent: u64) {
+        self.bytes_in.fetch_add(received, Ordering::Relaxed);
+        self.bytes_out.fetch_add(sent, Ordering::Relaxed);
     }
 
     pub(crate) fn egress(&self, jurisdiction: &str, sent: u64, received: u64) {
@@ -172,6 +181,8 @@ impl Counters {
             latency_us_p99: self.latency.quantile_us(0.99),
             instantiate_us_p50: self.instantiate.quantile_us(0.5),
             instantiate_us_p99: self.instantiate.quantile_us(0.99),
+            policy_us_p50: self.decide.quantile_us(0.5),
+            policy_us_p99: self.decide.quantile_us(0.99),
             errors: self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             egress: self.egress.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
@@ -206,9 +217,16 @@ pub(crate) struct Registry {
     pub(crate) cache_write_failures: AtomicU64,
     pub(crate) mesh_refused: AtomicU64,
     pub(crate) unrouted: AtomicU64,
+    cut_off: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Registry {
+    /// Count a client's connection that ended otherwise than by its client's will.
+    pub(crate) fn cut_off(&self, reason: &'static str) {
+        let mut cut_off = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
+        *cut_off.entry(reason).or_default() += 1;
+    }
+
     /// Return the counters of `workload`, made on first use.
     pub(crate) fn workload(&self, workload: &str) -> Arc<Counters> {
         if let Some(known) = self
@@ -249,6 +267,7 @@ impl Registry {
             mesh_refused: get(&self.mesh_refused),
             unrouted: get(&self.unrouted),
             trust_classes: 0,
+            cut_off: self.cut_off.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 }
@@ -309,6 +328,10 @@ pub struct WorkloadStats {
     pub instantiate_us_p50: u64,
     /// 99th percentile of the same.
     pub instantiate_us_p99: u64,
+    /// Median time of a policy decision, in whole microseconds.
+    pub policy_us_p50: u64,
+    /// 99th percentile of the same.
+    pub policy_us_p99: u64,
     /// Failed requests by error code.
     pub errors: BTreeMap<&'static str, u64>,
     /// Body bytes by jurisdiction of the destination.
@@ -353,6 +376,8 @@ pub struct EngineStats {
     pub unrouted: u64,
     /// Trust classes in use, each with a wasmtime engine of its own.
     pub trust_classes: u64,
+    /// Connections of clients that were refused or cut off, by reason.
+    pub cut_off: BTreeMap<&'static str, u64>,
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hanse_engine::{ClientAuth, FrontCertificate, FrontTls};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::error::to_python;
-use crate::records::{EgressRule, EngineConfig, Limits, Route};
+use crate::records::{Access, EgressRule, EngineConfig, JwtRule, Limits, Route};
 use crate::reports::{Addresses, ComponentInfo, EngineStats, LogLine};
 
 /// Check that a component can be served, and describe it.
@@ -41,7 +43,25 @@ impl Engine {
             .map_err(|error| to_python(py, &error))
     }
 
-    /// Bind both listeners and begin to serve.
+    /// Bind both listeners, or take up those that were inherited, without accepting yet.
+    fn bind(&self, py: Python<'_>) -> PyResult<Addresses> {
+        py.detach(|| self.0.bind())
+            .map(Addresses::from)
+            .map_err(|error| to_python(py, &error))
+    }
+
+    /// Return the descriptors of the listening sockets of front and mesh.
+    fn sockets(&self, py: Python<'_>) -> PyResult<(i32, i32)> {
+        self.0.sockets().map_err(|error| to_python(py, &error))
+    }
+
+    /// Accept no more, because another process does, and end when every client has gone or the grace is over.
+    #[pyo3(signature = (grace_ms=10_000))]
+    fn hand_over(&self, py: Python<'_>, grace_ms: u64) {
+        py.detach(|| self.0.hand_over(Duration::from_millis(grace_ms)));
+    }
+
+    /// Begin to serve, binding first if that has not been done.
     fn start(&self, py: Python<'_>) -> PyResult<Addresses> {
         py.detach(|| self.0.start())
             .map(Addresses::from)
@@ -65,8 +85,52 @@ impl Engine {
         .map_err(|error| to_python(py, &error))
     }
 
+    /// Take new certificates for the front, and what clients have to show.
+    #[pyo3(signature = (certificates, *, client_auth="none", client_bundle_pem=Vec::new()))]
+    fn set_front_tls(
+        &self,
+        py: Python<'_>,
+        certificates: Vec<(Vec<u8>, Vec<u8>)>,
+        client_auth: &str,
+        client_bundle_pem: Vec<u8>,
+    ) -> PyResult<()> {
+        let bundle_pem = client_bundle_pem;
+        let client_auth = match client_auth {
+            "none" => ClientAuth::None,
+            "request" => ClientAuth::Request { bundle_pem },
+            "require" => ClientAuth::Require { bundle_pem },
+            other => {
+                let message = format!("client_auth is none, request or require, not {other}");
+                return Err(PyValueError::new_err(message));
+            }
+        };
+        let certificates = certificates
+            .into_iter()
+            .map(|(chain_pem, key_pem)| FrontCertificate { chain_pem, key_pem })
+            .collect();
+        let tls = FrontTls {
+            certificates,
+            client_auth,
+        };
+        py.detach(|| self.0.set_front_tls(&tls))
+            .map_err(|error| to_python(py, &error))
+    }
+
+    /// Take the public keys of a token issuer.
+    fn set_issuer_keys(&self, py: Python<'_>, issuer: &str, jwks: &str) -> PyResult<()> {
+        py.detach(|| self.0.set_issuer_keys(issuer, jwks))
+            .map_err(|error| to_python(py, &error))
+    }
+
+    /// Demand a token of everybody who asks a workload on this node, or no longer.
+    fn set_auth(&self, py: Python<'_>, workload: &str, rule: Option<&JwtRule>) -> PyResult<()> {
+        let rule = rule.map(hanse_engine::JwtRule::from);
+        py.detach(|| self.0.set_auth(workload, rule.as_ref()))
+            .map_err(|error| to_python(py, &error))
+    }
+
     /// Make a workload ready to run here, or replace it.
-    #[pyo3(signature = (workload, component, limits, egress, env, *, digest=None))]
+    #[pyo3(signature = (workload, component, limits, egress, env, *, digest=None, access=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn load(
         &self,
@@ -77,21 +141,34 @@ impl Engine {
         egress: Vec<PyRef<'_, EgressRule>>,
         env: BTreeMap<String, String>,
         digest: Option<&str>,
+        access: Option<PyRef<'_, Access>>,
     ) -> PyResult<()> {
+        let access = access.map(|access| hanse_engine::Access::from(&*access));
         let limits = hanse_engine::Limits::from(limits);
         let egress: Vec<_> = egress
             .iter()
             .map(|rule| hanse_engine::EgressRule::from(&**rule))
             .collect();
         let env = env.into_iter().collect();
-        py.detach(|| match digest {
-            None => self.0.load(workload, component, limits, &egress, env),
-            Some(digest) => {
-                let digest = digest.strip_prefix("sha256:").unwrap_or(digest);
-                self.0.load_known(workload, component, digest, limits, &egress, env)
+        py.detach(|| {
+            // First: from its first moment on, a workload has its rules.
+            self.0.set_access(workload, access.as_ref())?;
+            match digest {
+                None => self.0.load(workload, component, limits, &egress, env),
+                Some(digest) => {
+                    let digest = digest.strip_prefix("sha256:").unwrap_or(digest);
+                    self.0.load_known(workload, component, digest, limits, &egress, env)
+                }
             }
         })
         .map_err(|error| to_python(py, &error))
+    }
+
+    /// Make a service that listens beside this node answer for a workload.
+    fn load_service(&self, py: Python<'_>, workload: &str, upstream: &str, limits: &Limits) -> PyResult<()> {
+        let limits = hanse_engine::Limits::from(limits);
+        py.detach(|| self.0.load_service(workload, upstream, limits))
+            .map_err(|error| to_python(py, &error))
     }
 
     /// Take a workload off after its requests have ended, or after the grace.

@@ -2,6 +2,7 @@
 
 mod engine;
 mod error;
+mod prover;
 mod records;
 mod reports;
 
@@ -15,12 +16,15 @@ mod _engine {
     #[pymodule_export]
     use crate::engine::{Engine, inspect, precompile};
     #[pymodule_export]
-    use crate::records::{EgressRule, EngineConfig, Limits, Replica, Route};
+    use crate::prover::{Analysis, analyse};
+    #[pymodule_export]
+    use crate::records::{Access, EgressRule, EngineConfig, JwtRule, Limits, Replica, Route};
     #[pymodule_export]
     use crate::reports::{Addresses, ComponentInfo, EgressBytes, EngineStats, LogLine, ReplicaStats, WorkloadStats};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("INVOKE_SCHEMA", hanse_engine::INVOKE_SCHEMA)?;
         crate::error::register(module)
     }
 }

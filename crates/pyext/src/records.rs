@@ -10,7 +10,9 @@ pub(crate) struct EngineConfig {
     node: String,
     trust_domain: String,
     front_bind: String,
+    front_tls: bool,
     mesh_bind: String,
+    inherited: Option<(i32, i32)>,
     cache_dir: String,
     max_instances: u32,
     worker_threads: usize,
@@ -29,7 +31,7 @@ impl EngineConfig {
     #[new]
     #[pyo3(signature = (*, node, trust_domain, front_bind, mesh_bind, cache_dir, max_instances=256, worker_threads=2,
         max_component_bytes=67_108_864, max_connections=4096, header_timeout_ms=10_000, write_timeout_ms=30_000, connect_timeout_ms=1_000,
-        request_timeout_ms=30_000, log_lines=1_000, seed=0))]
+        request_timeout_ms=30_000, log_lines=1_000, seed=0, front_tls=false, inherited=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         node: String,
@@ -47,12 +49,16 @@ impl EngineConfig {
         request_timeout_ms: u64,
         log_lines: usize,
         seed: u64,
+        front_tls: bool,
+        inherited: Option<(i32, i32)>,
     ) -> Self {
         Self {
             node,
             trust_domain,
             front_bind,
+            front_tls,
             mesh_bind,
+            inherited,
             cache_dir,
             max_instances,
             worker_threads,
@@ -78,7 +84,9 @@ impl From<&EngineConfig> for hanse_engine::EngineConfig {
             node: config.node.clone(),
             trust_domain: config.trust_domain.clone(),
             front_bind: config.front_bind.clone(),
+            front_tls: config.front_tls,
             mesh_bind: config.mesh_bind.clone(),
+            inherited: config.inherited,
             cache_dir: config.cache_dir.clone().into(),
             max_instances: config.max_instances,
             worker_threads: config.worker_threads,
@@ -205,6 +213,36 @@ impl From<&Limits> for hanse_engine::Limits {
     }
 }
 
+/// The rules about who may invoke one workload.
+#[pyclass(frozen, get_all, eq, hash, module = "hanse._engine")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Access {
+    policies: String,
+    entities: String,
+}
+
+#[pymethods]
+impl Access {
+    #[new]
+    #[pyo3(signature = (*, policies, entities))]
+    fn new(policies: String, entities: String) -> Self {
+        Self { policies, entities }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl From<&Access> for hanse_engine::Access {
+    fn from(access: &Access) -> Self {
+        Self {
+            policies: access.policies.clone(),
+            entities: access.entities.clone(),
+        }
+    }
+}
+
 /// One destination a workload may call.
 #[pyclass(frozen, get_all, eq, hash, module = "hanse._engine")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -269,6 +307,45 @@ impl Replica {
     }
 }
 
+/// Which tokens a workload accepts.
+#[pyclass(frozen, get_all, eq, hash, from_py_object, module = "hanse._engine")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct JwtRule {
+    issuer: String,
+    audience: String,
+    jwks: String,
+    is_optional: bool,
+}
+
+#[pymethods]
+impl JwtRule {
+    #[new]
+    #[pyo3(signature = (*, issuer, audience, jwks=String::new(), is_optional=false))]
+    fn new(issuer: String, audience: String, jwks: String, is_optional: bool) -> Self {
+        Self {
+            issuer,
+            audience,
+            jwks,
+            is_optional,
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl From<&JwtRule> for hanse_engine::JwtRule {
+    fn from(rule: &JwtRule) -> Self {
+        Self {
+            issuer: rule.issuer.clone(),
+            audience: rule.audience.clone(),
+            jwks: rule.jwks.clone(),
+            is_optional: rule.is_optional,
+        }
+    }
+}
+
 /// A path of the front and the workload behind it.
 #[pyclass(frozen, eq, hash, module = "hanse._engine")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -286,12 +363,15 @@ pub(crate) struct Route {
     hedge: bool,
     #[pyo3(get)]
     max_in_flight: u32,
+    #[pyo3(get)]
+    auth: Option<JwtRule>,
 }
 
 #[pymethods]
 impl Route {
     #[new]
-    #[pyo3(signature = (*, workload, path_prefix, host=None, replicas, hash_on=None, hedge=true, max_in_flight=4096))]
+    #[pyo3(signature = (*, workload, path_prefix, host=None, replicas, hash_on=None, hedge=true, max_in_flight=4096, auth=None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         workload: String,
         path_prefix: String,
@@ -300,6 +380,7 @@ impl Route {
         hash_on: Option<String>,
         hedge: bool,
         max_in_flight: u32,
+        auth: Option<JwtRule>,
     ) -> Self {
         Self {
             workload,
@@ -309,6 +390,7 @@ impl Route {
             hash_on,
             hedge,
             max_in_flight,
+            auth,
         }
     }
 
@@ -338,6 +420,7 @@ impl From<&Route> for hanse_engine::Route {
             hash_on: route.hash_on.clone(),
             hedge: route.hedge,
             max_in_flight: route.max_in_flight,
+            auth: route.auth.as_ref().map(hanse_engine::JwtRule::from),
         }
     }
 }

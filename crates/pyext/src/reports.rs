@@ -140,6 +140,8 @@ pub(crate) struct WorkloadStats {
     latency_us_p99: u64,
     instantiate_us_p50: u64,
     instantiate_us_p99: u64,
+    policy_us_p50: u64,
+    policy_us_p99: u64,
     errors: BTreeMap<String, u64>,
     egress: BTreeMap<String, EgressBytes>,
 }
@@ -169,6 +171,8 @@ impl From<hanse_engine::WorkloadStats> for WorkloadStats {
             latency_us_p99: stats.latency_us_p99,
             instantiate_us_p50: stats.instantiate_us_p50,
             instantiate_us_p99: stats.instantiate_us_p99,
+            policy_us_p50: stats.policy_us_p50,
+            policy_us_p99: stats.policy_us_p99,
             errors: stats
                 .errors
                 .into_iter()
@@ -228,6 +232,8 @@ pub(crate) struct EngineStats {
     unrouted: u64,
     #[pyo3(get)]
     trust_classes: u64,
+    #[pyo3(get)]
+    cut_off: BTreeMap<String, u64>,
 }
 
 #[pymethods]
@@ -264,6 +270,11 @@ impl EngineStats {
             mesh_refused: stats.mesh_refused,
             unrouted: stats.unrouted,
             trust_classes: stats.trust_classes,
+            cut_off: stats
+                .cut_off
+                .into_iter()
+                .map(|(reason, count)| (reason.to_owned(), count))
+                .collect(),
         })
     }
 }

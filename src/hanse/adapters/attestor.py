@@ -7,6 +7,20 @@ class NoEvidence:
     """Offers no hardware evidence: kind ``none``. Facts about such a node keep the grade its operator's signature
     gives."""
 
+    @property
+    def kind(self) -> str:
+        """``none``."""
+        return "none"
+
+    async def identity(self) -> bytes:
+        """No platform to name."""
+        return b""
+
+    async def activate(self, credential: bytes, seed: bytes) -> bytes:
+        """Open nothing."""
+        del credential, seed
+        return b""
+
     async def evidence(self, nonce: bytes) -> tuple[str, bytes]:
         """Return kind ``none`` and no bytes."""
         return "none", b""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import base64
 import os
+import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,6 +69,11 @@ NKEYS = {
 }
 
 
+LEDGER, WITNESS, MIRROR = "ledger", "witness", "mirror"
+LATER = (WITNESS, MIRROR)
+"""Roles that domains made by earlier versions have no keys for: those are made when such a domain is loaded."""
+
+
 class DomainError(HanseError):
     """Raised when the domain's folder is missing, damaged, or another domain's."""
 
@@ -104,6 +110,9 @@ class Domain:
     """Ed25519: seals orders, routes and records."""
     ledger_signers: tuple[KeySigner, ...]
     """Ed25519, then ML-DSA-44."""
+    witness_signers: tuple[KeySigner, ...]
+    """Likewise; apart from the mirror's, for a witness's line under a checkpoint promises less."""
+    mirror_signers: tuple[KeySigner, ...]
     operator: Nkey
     system: Nkey
     controller_user: Nkey
@@ -160,7 +169,7 @@ def load_domain(root: Path) -> Domain:
     folder = root / FOLDER
     if not folder.exists():
         raise DomainError(f"no domain in {root}", code="domain.missing", hint="make one with `hanse init`")
-    record = _load_record(folder)
+    record = _with_later_keys(folder, _load_record(folder))
     data = {name: _load_file(folder, name, digest) for name, digest in sorted(record.files.items())}
     try:
         return _assemble(folder, record, data)
@@ -235,19 +244,48 @@ def _fresh_files(name: str, now: WallTime, entropy: Entropy) -> dict[str, bytes]
         "root.key": private_pem(root_key),
         ROOT_CERT: root_cert.public_bytes(serialization.Encoding.PEM),
         "controller.key": private_pem(Ed25519PrivateKey.from_private_bytes(entropy.secret(SEED_BYTES))),
-        "ledger-ed25519.key": private_pem(Ed25519PrivateKey.from_private_bytes(entropy.secret(SEED_BYTES))),
-        "ledger-ml-dsa-44.key": private_pem(MLDSA44PrivateKey.from_seed_bytes(entropy.secret(SEED_BYTES))),
         API_TOKEN: base64.urlsafe_b64encode(entropy.secret(32)).rstrip(b"="),
     }
+    for role in (LEDGER, *LATER):
+        files |= _checkpoint_keys(role, entropy.secret)
     for file, kind in NKEYS.items():
         files[file] = nkey_from_secret(kind, entropy.secret(SEED_BYTES)).seed.encode()
     return files
 
 
+def _checkpoint_keys(role: str, secret: Callable[[int], bytes]) -> dict[str, bytes]:
+    """The pair of keys that signs checkpoints in one role."""
+    return {
+        f"{role}-ed25519.key": private_pem(Ed25519PrivateKey.from_private_bytes(secret(SEED_BYTES))),
+        f"{role}-ml-dsa-44.key": private_pem(MLDSA44PrivateKey.from_seed_bytes(secret(SEED_BYTES))),
+    }
+
+
+def _with_later_keys(folder: Path, record: DomainRecord) -> DomainRecord:
+    """Make the keys that an earlier version did not; the record that lists them is written last."""
+    lacking = [role for role in LATER if f"{role}-ed25519.key" not in record.files]
+    if not lacking:
+        return record
+    files = {name: data for role in lacking for name, data in _checkpoint_keys(role, secrets.token_bytes).items()}
+    for name, data in files.items():
+        write_private(folder / name, data)
+    digests = {name: canonical.digest_bytes(data) for name, data in files.items()}
+    fresh = DomainRecord(name=record.name, created_us=record.created_us, files={**record.files, **digests})
+    write_private(folder / RECORD, canonical.encode(fresh))
+    return fresh
+
+
+def _signers(folder: Path, data: Mapping[str, bytes], role: str) -> tuple[KeySigner, ...]:
+    classical, quantum = f"{role}-ed25519.key", f"{role}-ml-dsa-44.key"
+    return (
+        KeySigner(parse_ed25519(folder / classical, data[classical])),
+        KeySigner(parse_mldsa44(folder / quantum, data[quantum])),
+    )
+
+
 def _assemble(folder: Path, record: DomainRecord, data: Mapping[str, bytes]) -> Domain:
     nkeys = {file: nkey_from_seed(data[file].decode("ascii")) for file in NKEYS}
     root_key = parse_p256(folder / "root.key", data["root.key"])
-    ledger = data["ledger-ed25519.key"], data["ledger-ml-dsa-44.key"]
     return Domain(
         name=record.name,
         created_us=record.created_us,
@@ -259,10 +297,9 @@ def _assemble(folder: Path, record: DomainRecord, data: Mapping[str, bytes]) -> 
             account=nkeys["nats-account.nk"],
         ),
         controller_signer=KeySigner(parse_ed25519(folder / "controller.key", data["controller.key"])),
-        ledger_signers=(
-            KeySigner(parse_ed25519(folder / "ledger-ed25519.key", ledger[0])),
-            KeySigner(parse_mldsa44(folder / "ledger-ml-dsa-44.key", ledger[1])),
-        ),
+        ledger_signers=_signers(folder, data, LEDGER),
+        witness_signers=_signers(folder, data, WITNESS),
+        mirror_signers=_signers(folder, data, MIRROR),
         operator=nkeys["nats-operator.nk"],
         system=nkeys["nats-system.nk"],
         controller_user=nkeys["nats-controller.nk"],

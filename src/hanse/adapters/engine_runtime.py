@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from hanse import _engine
 from hanse.core.errors import RuntimeFailure
 from hanse.core.ids import WorkloadId
-from hanse.core.ports import Addresses, LogLine, RouteEntry, WorkloadStats
+from hanse.core.ports import Addresses, InvokePolicy, LogLine, RouteEntry, WorkloadStats
 from hanse.core.time import WallTime
-from hanse.core.work import Workload
+from hanse.core.work import JwtAuth, Kind, Workload
 
 UNLOAD_GRACE_MS = 5_000
 """How long requests in flight may take to end when a workload leaves."""
@@ -30,24 +30,56 @@ OnIdentity = Callable[[bytes, bytes, bytes], None]
 class EngineRuntime:
     """One engine as a `hanse.core.ports.Runtime`."""
 
-    def __init__(self, config: _engine.EngineConfig, *, on_identity: OnIdentity | None = None) -> None:
+    def __init__(
+        self,
+        config: _engine.EngineConfig,
+        *,
+        on_identity: OnIdentity | None = None,
+        upstreams: Collection[str] = (),
+    ) -> None:
+        """`upstreams`: addresses of services that the node's owner allows."""
         self._engine = _engine.Engine(config)
         self._cache = Path(config.cache_dir)
+        self.front = ""
+        """Where the front listens (`ip:port`), once it is bound."""
         self._on_identity = on_identity
+        self._upstreams = frozenset(upstreams)
+
+    def bind(self) -> Addresses:
+        """Bind the front and the mesh, or take up the inherited ones; clients wait in the kernel's queue until `start`.
+
+        Raises RuntimeFailure ``engine.address_in_use``, ``engine.socket_invalid``.
+        """
+        return self._listen(self._engine.bind)
 
     def start(self) -> Addresses:
-        """Bind the front and the mesh. Raises RuntimeFailure ``engine.address_in_use``."""
+        """Serve, binding first if need be. Raises RuntimeFailure ``engine.address_in_use``."""
+        return self._listen(self._engine.start)
+
+    def sockets(self) -> tuple[int, int]:
+        """Descriptors of the listening sockets, for a successor. Raises RuntimeFailure ``engine.stopped``."""
         try:
-            bound = self._engine.start()
+            return self._engine.sockets()
         except _engine.EngineError as error:
             raise _failure(error) from error
+
+    def hand_over(self, grace_ms: int) -> None:
+        """Accept no more, because a successor does; returns when every client has gone or the grace is over."""
+        self._engine.hand_over(grace_ms)
+
+    def _listen(self, begin: Callable[[], _engine.Addresses]) -> Addresses:
+        try:
+            bound = begin()
+        except _engine.EngineError as error:
+            raise _failure(error) from error
+        self.front = bound.front
         return Addresses(front=bound.front, mesh=bound.mesh)
 
     def stop(self, grace_ms: int) -> None:
         """Stop serving; requests in flight get `grace_ms` to end."""
         self._engine.stop(grace_ms)
 
-    async def load(self, workload: Workload, component: bytes) -> None:
+    async def load(self, workload: Workload, component: bytes, invoke: InvokePolicy) -> None:
         """Make a workload ready to serve here."""
         limits = _engine.Limits(
             memory_bytes=workload.resources.memory_bytes,
@@ -59,12 +91,17 @@ class EngineRuntime:
             reuse_idle_ms=workload.reuse.idle_us // 1_000,
             trust_class=trust_class(workload),
         )
+        if workload.kind is Kind.SERVICE:
+            self._load_service(workload, limits)
+            return
         egress = [
             _engine.EgressRule(host=rule.host, jurisdiction=rule.jurisdiction, allow_private=rule.allow_private)
             for rule in workload.egress
         ]
         await self._precompile(workload, component)
         try:
+            # Before it runs: there is no moment in which it answers anybody.
+            self._engine.set_auth(workload.id, _rule(workload.auth))
             await asyncio.to_thread(
                 self._engine.load,
                 workload.id,
@@ -73,7 +110,21 @@ class EngineRuntime:
                 egress,
                 dict(workload.env),
                 digest=workload.artifact,
+                access=_engine.Access(policies=invoke.policies, entities=invoke.entities),
             )
+        except _engine.EngineError as error:
+            raise _failure(error) from error
+
+    def _load_service(self, workload: Workload, limits: _engine.Limits) -> None:
+        if workload.upstream not in self._upstreams:
+            raise RuntimeFailure(
+                f"the owner of this node does not allow a service at {workload.upstream}",
+                code="service.upstream_not_allowed",
+                hint=f"start the node with --allow-upstream {workload.upstream}, or place the service elsewhere",
+            )
+        try:
+            self._engine.set_auth(workload.id, _rule(workload.auth))
+            self._engine.load_service(workload.id, workload.upstream, limits)
         except _engine.EngineError as error:
             raise _failure(error) from error
 
@@ -121,6 +172,7 @@ class EngineRuntime:
                         )
                         for replica in route.replicas
                     ],
+                    auth=_rule(route.auth),
                 )
                 for route in routes
             ]
@@ -136,6 +188,25 @@ class EngineRuntime:
             raise _failure(error) from error
         if self._on_identity is not None:
             self._on_identity(certificate_chain_pem, private_key_pem, bundle_pem)
+
+    def set_front_tls(
+        self, certificates: Sequence[tuple[bytes, bytes]], *, client_auth: str = "none", client_bundle_pem: bytes = b""
+    ) -> None:
+        """Swap the front's certificates (chain and key, PEM), and what clients have to show.
+
+        Raises RuntimeFailure ``engine.front_tls_invalid``; the old ones stay.
+        """
+        try:
+            self._engine.set_front_tls(certificates, client_auth=client_auth, client_bundle_pem=client_bundle_pem)
+        except _engine.EngineError as error:
+            raise _failure(error) from error
+
+    def set_issuer_keys(self, issuer: str, jwks: str) -> None:
+        """Swap the public keys of a token issuer. Raises RuntimeFailure ``engine.jwks_invalid``; the old ones stay."""
+        try:
+            self._engine.set_issuer_keys(issuer, jwks)
+        except _engine.EngineError as error:
+            raise _failure(error) from error
 
     async def stats(self) -> dict[WorkloadId, WorkloadStats]:
         """Counters per workload."""
@@ -170,6 +241,12 @@ def trust_class(workload: Workload) -> str:
     wasmtime had one in 2026 (GHSA-6wgr-89rj-399p), then shows a guest no other owner's data and none of another class.
     """
     return "/".join((workload.namespace, *sorted(set(workload.data.classes))))
+
+
+def _rule(auth: JwtAuth | None) -> _engine.JwtRule | None:
+    if auth is None:
+        return None
+    return _engine.JwtRule(issuer=auth.issuer, audience=auth.audience, jwks=auth.jwks, is_optional=auth.is_optional)
 
 
 def _failure(error: _engine.EngineError) -> RuntimeFailure:

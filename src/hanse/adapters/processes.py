@@ -130,6 +130,10 @@ class Child:
         if self._keeper is not None:
             await self._keeper
 
+    def expect_end(self) -> None:
+        """Let it end by itself: it is not started again then."""
+        self._stopping.set()
+
     async def wait_down(self) -> None:
         """Wait until the process that runs now has ended."""
         if self._process is not None:

@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -111,6 +112,21 @@ class Supervisor:
         old = self._children.pop(name)
         await old.stop()
         return await self.start(old.spec)
+
+    async def succeed(self, name: str, flag: str) -> Child:
+        """Start a child's successor beside it, which takes its place; the one before ends by itself.
+
+        `flag` is added to the successor's command line. Raises ProcessError; then the one before goes on.
+        """
+        old = self._children[name]
+        argv = (*(part for part in old.spec.argv if part != flag), flag)
+        child = Child(replace(old.spec, argv=argv), self._happened)
+        await child.start()
+        # What runs under the name is the successor from here on: the end of the one before is no death.
+        self._children[name] = child
+        old.expect_end()
+        self._write()
+        return child
 
     def note_ports(self, ports: Mapping[str, int]) -> None:
         """Write ports that became known later into ``run.json``."""

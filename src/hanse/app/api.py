@@ -7,23 +7,25 @@ a status that fits.
 from __future__ import annotations
 
 import asyncio
-import hmac
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
+from hanse.app.attest_api import attest_router
+from hanse.app.authentication import Unauthorised, User, authenticated
+from hanse.app.bodies import TooLarge, read_body
+from hanse.app.ledger_api import cosigners_router, ledger_router, open_router
+from hanse.app.plan_api import plan_router
 from hanse.app.policy_api import policy_router
-from hanse.control import inspect
+from hanse.control import explaining, inspect
+from hanse.control.appraising import Appraising
 from hanse.control.controller import Controller
-from hanse.control.cosigning import CosigningView
+from hanse.control.planning import UnknownPart
 from hanse.control.service import FabricService, NotFound, SpecRefused
-from hanse.control.state_anchor import StateHealth
 from hanse.control.views import (
     ExplainView,
     InstanceView,
@@ -34,19 +36,19 @@ from hanse.control.views import (
     StatusView,
     Submission,
     TopRow,
+    VerdictView,
     WorkloadDetail,
     WorkloadView,
 )
-from hanse.control.witness import WitnessedView
 from hanse.core.errors import ConflictError, HanseError, StoreError, WireError
 from hanse.core.fabric import Grade, Tier
 from hanse.core.ids import Digest, InstanceId, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.ports import ControlPorts
-from hanse.ledger.witness import MAX_REQUEST_BYTES
+from hanse.core.snapshot import Series
 from hanse.manifest import ManifestError
 from hanse.policy import FactError, PolicyError
 from hanse.wire import canonical
-from hanse.wire.messages import JoinRequest
+from hanse.wire.messages import ChallengeRequest, JoinRequest
 
 MAX_ARTIFACT_BYTES = 64 * 2**20
 MAX_BODY_BYTES = 4 * 2**20
@@ -91,6 +93,8 @@ class TokenBody(BaseModel):
     grade: Grade = Grade.SIGNED
     """Up to which grade (0..4) the domain vouches for the node's facts."""
     node: str | None = None
+    require: list[Literal["tpm", "tdx", "sgx", "snp"]] = Field(default_factory=list)
+    """Kinds of evidence, one of which the node must bring."""
 
 
 class TokenMade(BaseModel):
@@ -100,17 +104,22 @@ class TokenMade(BaseModel):
     expires_us: int
 
 
-class PolicyBody(BaseModel):
-    """A policy file (C2SP tlog-policy) as text."""
+class SeriesBody(BaseModel):
+    """Values at equal steps."""
 
     model_config = ConfigDict(extra="forbid")
-    policy: str = Field(max_length=2**20)
+    start_us: int
+    step_us: int = Field(ge=1)
+    values: list[int] = Field(min_length=1, max_length=400)
 
 
-class WitnessesBody(PolicyBody):
-    """Witnesses with their addresses, and the authorities of their servers (PEM)."""
+class CarbonBody(BaseModel):
+    """A forecast of carbon intensity, g/kWh per grid zone."""
 
-    bundle_pem: str = Field(default="", max_length=2**18)
+    model_config = ConfigDict(extra="forbid")
+    source: str = Field(max_length=1_024)
+    error_permille: int = Field(ge=0, le=1_000)
+    zones: dict[str, SeriesBody] = Field(min_length=1, max_length=500)
 
 
 class LogRow(BaseModel):
@@ -125,27 +134,6 @@ class LogRow(BaseModel):
 
 Inspect = Callable[[bytes], Awaitable[tuple[str, list[str]]]]
 """Judges a component: (world, imports), or raises HanseError ``component.*``."""
-
-
-BEARER = HTTPBearer(auto_error=False)
-
-
-class Unauthorised(HanseError):
-    """Raised when a request carries no acceptable token."""
-
-    code = "api.unauthorised"
-    hint = "run it where `hanse up` or `hanse init` ran, or pass --context"
-
-
-def authenticated(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> str:
-    """Name the user behind a request. Raises Unauthorised."""
-    expected = str(request.app.state.token).encode()
-    if given is None or not hmac.compare_digest(given.credentials.encode(), expected):
-        raise Unauthorised("this API wants a bearer token")
-    return "admin"
-
-
-User = Annotated[str, Depends(authenticated)]
 
 
 def build_api(
@@ -165,6 +153,11 @@ def build_api(
     app.state.token = token
     secured = [Depends(authenticated)]
     app.include_router(policy_router(controller), dependencies=secured)
+    app.include_router(ledger_router(controller), dependencies=secured)
+    app.include_router(cosigners_router(controller), dependencies=secured)
+    app.include_router(open_router(controller))
+    app.include_router(plan_router(controller), dependencies=secured)
+    app.include_router(attest_router(Appraising(controller, service, ports)))
 
     @app.get("/api/v1/health")
     async def health() -> dict[str, bool]:
@@ -179,7 +172,7 @@ def build_api(
     @app.put("/api/v1/artifacts", dependencies=secured)
     async def put_artifact(request: Request) -> Artifact:
         """Store a component; the body is its bytes. Idempotent: the digest is its name."""
-        component = await _read_body(request, MAX_ARTIFACT_BYTES, code="component.too_large")
+        component = await read_body(request, MAX_ARTIFACT_BYTES, code="component.too_large")
         world, imports = await inspect_component(component)
         digest = await ports.blobs.put(component)
         return Artifact(digest=digest, size_bytes=len(component), world=world, imports=imports)
@@ -211,7 +204,14 @@ def build_api(
         identity = workload_id(namespace, name)
         if identity not in controller.state.workloads(with_deleted=True):
             raise NotFound(f"no workload {identity}", hint="see `hanse get workloads`")
-        return inspect.explain(identity, await controller.pipeline.current_plan())
+        view = inspect.explain(identity, await controller.pipeline.current_plan())
+        return await asyncio.to_thread(explaining.with_changes, controller, view)
+
+    @app.get("/api/v1/workloads/{namespace}/{name}/verdicts/{node}", dependencies=secured)
+    async def verdict(namespace: str, name: str, node: str) -> VerdictView:
+        """What policy says now of a workload on a node: rules, facts with grade and age, the nearest change."""
+        plan = await controller.pipeline.current_plan()
+        return await asyncio.to_thread(explaining.verdict, controller, workload_id(namespace, name), NodeId(node), plan)
 
     @app.get("/api/v1/workloads/{namespace}/{name}/logs", dependencies=secured)
     async def logs(
@@ -264,6 +264,16 @@ def build_api(
         """Every site."""
         return inspect.sites(controller)
 
+    @app.put("/api/v1/feeds/carbon", status_code=202)
+    async def take_carbon(body: CarbonBody, by: User) -> dict[str, int]:
+        """Take a forecast of carbon intensity in; it replaces the last one."""
+        zones = {
+            zone: Series(start_us=one.start_us, step_us=one.step_us, values=tuple(one.values))
+            for zone, one in body.zones.items()
+        }
+        await service.take_carbon(zones, source=body.source, error_permille=body.error_permille, user=by)
+        return {"zones": len(zones)}
+
     @app.get("/api/v1/plans", dependencies=secured)
     async def plans() -> tuple[PlanView, ...]:
         """The committed plan in brief."""
@@ -284,13 +294,21 @@ def build_api(
             tier=body.tier,
             grade=body.grade,
             node=None if body.node is None else NodeId(body.node),
+            require=tuple(body.require),
         )
         return TokenMade(token=text, expires_us=kept.expires_us)
+
+    @app.post("/api/v1/join/challenge")
+    async def challenge(request: Request) -> Response:
+        """A node that will join with evidence asks what to answer (`ChallengeRequest` -> `Challenge`)."""
+        body = await read_body(request, MAX_BODY_BYTES, code="join.too_large")
+        answer = await controller.enrolment.challenge(canonical.decode(body, ChallengeRequest))
+        return Response(canonical.encode(answer), media_type="application/json")
 
     @app.post("/api/v1/join")
     async def join(request: Request) -> Response:
         """A node joins with its one-time token (`JoinRequest` -> `JoinResponse`, canonical JSON of the wire)."""
-        body = await _read_body(request, MAX_BODY_BYTES, code="join.too_large")
+        body = await read_body(request, MAX_BODY_BYTES, code="join.too_large")
         answer = await controller.enrolment.join(canonical.decode(body, JoinRequest))
         return Response(canonical.encode(answer), media_type="application/json")
 
@@ -299,67 +317,6 @@ def build_api(
         """The receipt of one placement: verifiable offline with `hanse audit verify`."""
         data = await controller.journal.receipt(InstanceId(instance), controller.state)
         return Response(data, media_type="application/json")
-
-    @app.get("/api/v1/ledger/checkpoint", dependencies=secured)
-    async def checkpoint() -> Response:
-        """The newest signed checkpoint (C2SP tlog-checkpoint)."""
-        return Response(await controller.journal.checkpoint(), media_type="text/plain; charset=utf-8")
-
-    @app.get("/api/v1/ledger/policy", dependencies=secured)
-    async def ledger_policy() -> Response:
-        """The keys that sign this domain's ledger (C2SP tlog-policy)."""
-        return Response(await controller.cosigning.policy_text(), media_type="text/plain; charset=utf-8")
-
-    @app.get("/api/v1/ledger/state", dependencies=secured)
-    async def state_health() -> StateHealth:
-        """The fabric's store against the state that the ledger anchored last: silent loss and rot."""
-        return await controller.anchor.check()
-
-    @app.get("/api/v1/ledger/witnesses", dependencies=secured)
-    async def ledger_witnesses() -> CosigningView:
-        """Who cosigns this domain's ledger, how far, and whether any of them saw another history."""
-        return await controller.cosigning.view()
-
-    @app.put("/api/v1/ledger/witnesses", status_code=202, dependencies=secured)
-    async def use_witnesses(body: WitnessesBody) -> dict[str, str]:
-        """Have these witnesses cosign from now on (C2SP tlog-policy with their addresses)."""
-        await controller.cosigning.use(body.policy.encode(), body.bundle_pem)
-        return {"status": "asked"}
-
-    @app.get("/api/v1/witness/logs", dependencies=secured)
-    async def witnessed_logs() -> tuple[WitnessedView, ...]:
-        """Logs of other domains that this domain cosigns."""
-        return await controller.witness.logs()
-
-    @app.get("/api/v1/witness/keys", dependencies=secured)
-    async def witness_keys() -> list[str]:
-        """The verifier keys of this domain as a witness, for others' policies."""
-        return [key.vkey for key in controller.witness.keys]
-
-    @app.put("/api/v1/witness/logs", status_code=202, dependencies=secured)
-    async def witness_log(body: PolicyBody) -> dict[str, str]:
-        """Cosign another domain's log from now on, by that domain's policy."""
-        return {"origin": await controller.witness.add_log(body.policy.encode())}
-
-    @app.post("/witness/add-checkpoint")
-    async def add_checkpoint(request: Request) -> Response:
-        """Cosign a checkpoint of a log that is witnessed here (C2SP tlog-witness): its signature is what admits it."""
-        body = await _read_body(request, MAX_REQUEST_BYTES, code="witness.too_large")
-        answer = await controller.witness.add_checkpoint(body)
-        return Response(answer.body, answer.status, media_type=answer.media_type)
-
-    @app.get("/witness/{origin_hash}/checkpoint")
-    async def witnessed_checkpoint(origin_hash: str) -> Response:
-        """The last cosigned checkpoint of a log, by the SHA-256 of its origin."""
-        found = await controller.witness.checkpoint(origin_hash) if re.fullmatch("[0-9a-f]{64}", origin_hash) else None
-        if found is None:
-            raise NotFound("no such log is witnessed here")
-        return Response(found, media_type="text/plain; charset=utf-8")
-
-    @app.get("/api/v1/ledger/entries", dependencies=secured)
-    async def ledger_entries(after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
-        """Entries of the ledger from an index on, decoded."""
-        return await controller.journal.entries(after, min(limit, 1_000))
 
     @app.get("/api/v1/watch", dependencies=secured)
     async def watch() -> StreamingResponse:
@@ -386,21 +343,6 @@ async def _events(controller: Controller) -> AsyncIterator[bytes]:
             yield b": still here\n\n"
 
 
-async def _read_body(request: Request, at_most: int, *, code: str) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > at_most:
-            raise TooLarge(f"body over {at_most} bytes", code=code)
-    return bytes(body)
-
-
-class TooLarge(HanseError):
-    """Raised when a request body is over its limit."""
-
-    code = "api.too_large"
-
-
 def _read_after(text: str) -> dict[NodeId, int]:
     try:
         pairs = [item.split("=", 1) for item in text.split(",") if item]
@@ -411,7 +353,7 @@ def _read_after(text: str) -> dict[NodeId, int]:
 
 STATUS_OF: dict[type[HanseError], int] = {
     Unauthorised: 401, NotFound: 404, ManifestError: 422, SpecRefused: 422, ConflictError: 409, TooLarge: 413,
-    StoreError: 503, WireError: 400, PolicyError: 422, FactError: 422,
+    StoreError: 503, WireError: 400, PolicyError: 422, FactError: 422, UnknownPart: 404,
 }  # fmt: skip
 
 

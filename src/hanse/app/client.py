@@ -20,7 +20,13 @@ import httpx
 import msgspec
 
 from hanse.app.context import Context
+from hanse.attest import Anchor, Reference
+from hanse.control.appraising import AttestedView
 from hanse.control.cosigning import CosigningView
+from hanse.control.known_logs import LogView
+from hanse.control.mirror import MirroredView
+from hanse.control.mirroring import MirroringView
+from hanse.control.planning import ExitView, FrontierAnswer, PlanAnswer, ShiftView
 from hanse.control.state_anchor import StateHealth
 from hanse.control.supposing import PackView
 from hanse.control.views import (
@@ -33,18 +39,22 @@ from hanse.control.views import (
     StatusView,
     Submission,
     TopRow,
+    VerdictView,
     WorkloadDetail,
     WorkloadView,
 )
-from hanse.control.witness import WitnessedView
 from hanse.core.errors import HanseError
 from hanse.core.ids import Digest
+from hanse.core.snapshot import Series
+from hanse.placement import Capacity, WhyNot
 from hanse.policy import PolicyDiff
 
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 3.0
 """A controller on this continent accepts within a second; beyond three the next one is asked."""
+PONDER_TIMEOUT_S = 600.0
+"""The global solver on a large fabric takes minutes."""
 READ_TIMEOUT_S = 30.0
 """A large submission is planned before it is answered."""
 
@@ -166,6 +176,10 @@ class Client:
         """Why its replicas are where they are. Raises ApiError ``not_found``."""
         return self._get(f"/api/v1/workloads/{namespace}/{name}/explain", ExplainView)
 
+    def verdict(self, namespace: str, name: str, node: str) -> VerdictView:
+        """What policy says now of it on one node. Raises ApiError ``not_found``."""
+        return self._get(f"/api/v1/workloads/{namespace}/{name}/verdicts/{node}", VerdictView)
+
     def instances(self, workload: str | None = None) -> tuple[InstanceView, ...]:
         """Every instance, or those of one workload."""
         params = {} if workload is None else {"workload": workload}
@@ -241,10 +255,112 @@ class Client:
         """Withdraw a node's standing."""
         self._ask("POST", f"/api/v1/nodes/{node}/revoke", dict[str, str], is_idempotent=True)
 
-    def token_for(self, *, site: str, operator: str, tier: str, grade: int = 1, node: str | None = None) -> TokenMade:
-        """Make a one-time join token."""
-        body = {"site": site, "operator": operator, "tier": tier, "grade": grade, "node": node}
+    def token_for(
+        self,
+        *,
+        site: str,
+        operator: str,
+        tier: str,
+        grade: int = 1,
+        node: str | None = None,
+        require: Sequence[str] = (),
+    ) -> TokenMade:
+        """Make a one-time join token; `require` names kinds of evidence, one of which the node must bring."""
+        body = {
+            "site": site,
+            "operator": operator,
+            "tier": tier,
+            "grade": grade,
+            "node": node,
+            "require": list(require),
+        }
         return self._ask("POST", "/api/v1/tokens", TokenMade, json=body)
+
+    # --- plans: questions that change nothing ---
+
+    def plan_preview(self, files: Sequence[tuple[str, str]] = ()) -> PlanAnswer:
+        """What the global solver would change now, or with these manifests. Raises ApiError ``manifest.invalid``."""
+        body = {"files": [{"name": name, "text": text} for name, text in files]}
+        return self._ponder("/api/v1/plan/preview", PlanAnswer, body)
+
+    def plan_without(self, parts: Sequence[tuple[str, str]]) -> ExitView:
+        """Rehearse an exit of operators, sites, countries. Raises ApiError ``not_found``."""
+        return self._ponder(
+            "/api/v1/plan/without", ExitView, {"without": [{"kind": kind, "name": name} for kind, name in parts]}
+        )
+
+    def plan_frontier(self, prices_eur_per_t: Sequence[int] = ()) -> FrontierAnswer:
+        """Money against carbon, at these prices of a tonne or at the usual ones."""
+        body = {"carbon_prices_eur_per_t": list(prices_eur_per_t)} if prices_eur_per_t else {}
+        return self._ponder("/api/v1/plan/frontier", FrontierAnswer, body)
+
+    def plan_shift(
+        self, workload: str, *, duration_us: int, within_us: int, is_interruptible: bool
+    ) -> tuple[ShiftView, ...]:
+        """When work that may wait would best run, per node. Raises ApiError ``not_found``."""
+        body = {
+            "workload": workload,
+            "duration_us": duration_us,
+            "within_us": within_us,
+            "is_interruptible": is_interruptible,
+        }
+        return self._ponder("/api/v1/plan/shift", tuple[ShiftView, ...], body)
+
+    def refresh_carbon(self, zones: Mapping[str, Series], *, source: str, error_permille: int) -> int:
+        """Bring a forecast of carbon intensity in; returns the number of zones."""
+        body = {"source": source, "error_permille": error_permille, "zones": msgspec.to_builtins(zones)}
+        return self._ask("PUT", "/api/v1/feeds/carbon", dict[str, int], json=body)["zones"]
+
+    def capacity(self) -> Capacity:
+        """What the fabric could still take, and what limits it."""
+        return self._ask("GET", "/api/v1/capacity", Capacity, timeout=PONDER_TIMEOUT_S)
+
+    def why_not(self, namespace: str, name: str, node: str) -> WhyNot:
+        """Every limit between a workload and a node, nearest first. Raises ApiError ``not_found``."""
+        return self._get(f"/api/v1/workloads/{namespace}/{name}/why-not/{node}", WhyNot)
+
+    def _ponder(self, path: str, kind: type[T], body: Mapping[str, Any]) -> T:
+        return self._ask("POST", path, kind, json=body, is_idempotent=True, timeout=PONDER_TIMEOUT_S)
+
+    # --- attestation ---
+
+    def attested(self) -> tuple[AttestedView, ...]:
+        """What is attested of every node."""
+        return self._get("/api/v1/attest/nodes", tuple[AttestedView, ...])
+
+    def references(self) -> tuple[Reference, ...]:
+        """Reference values."""
+        return self._get("/api/v1/attest/references", tuple[Reference, ...])
+
+    def add_reference(
+        self,
+        name: str,
+        *,
+        kind: str,
+        claims: Mapping[str, str],
+        floors: Mapping[str, int],
+        from_node: str | None = None,
+    ) -> Reference:
+        """Keep a reference value, or take it from what a node shows. Raises ApiError ``appraisal.refused``."""
+        body = {"kind": kind, "claims": dict(claims), "floors": dict(floors), "from_node": from_node}
+        return self._ask("PUT", f"/api/v1/attest/references/{name}", Reference, json=body)
+
+    def remove_reference(self, name: str) -> None:
+        """Withdraw a reference value. Raises ApiError ``not_found``."""
+        self._ask("DELETE", f"/api/v1/attest/references/{name}", dict[str, str])
+
+    def anchors(self) -> tuple[Anchor, ...]:
+        """Roots of makers that are believed."""
+        return self._get("/api/v1/attest/anchors", tuple[Anchor, ...])
+
+    def add_anchor(self, name: str, *, kind: str, certificate_pem: str, origin: str) -> Anchor:
+        """Believe a maker's root. Raises ApiError."""
+        body = {"kind": kind, "certificate_pem": certificate_pem, "origin": origin}
+        return self._ask("PUT", f"/api/v1/attest/anchors/{name}", Anchor, json=body)
+
+    def remove_anchor(self, name: str) -> None:
+        """Believe a maker's root no longer. Raises ApiError ``not_found``."""
+        self._ask("DELETE", f"/api/v1/attest/anchors/{name}", dict[str, str])
 
     # --- policy: questions that change nothing ---
 
@@ -291,13 +407,45 @@ class Client:
         """Cosign another domain's log from now on; returns its origin."""
         return self._ask("PUT", "/api/v1/witness/logs", dict[str, str], json={"policy": policy})["origin"]
 
-    def witnessed_logs(self) -> tuple[WitnessedView, ...]:
+    def witnessed_logs(self) -> tuple[LogView, ...]:
         """Logs of other domains that this domain cosigns."""
-        return self._get("/api/v1/witness/logs", tuple[WitnessedView, ...])
+        return self._get("/api/v1/witness/logs", tuple[LogView, ...])
 
     def witness_keys(self) -> list[str]:
         """The verifier keys of this domain as a witness."""
         return self._get("/api/v1/witness/keys", list[str])
+
+    def settle_alarm(self, url: str) -> bool:
+        """Drop the alarm of a witness or mirror; False where there was none."""
+        return self._ask("DELETE", "/api/v1/ledger/alarms", dict[str, bool], params={"url": url})["settled"]
+
+    def forgive_split(self, origin: str) -> bool:
+        """Drop the evidence of a split view of another domain's log; False where there was none."""
+        return self._ask("DELETE", "/api/v1/witness/splits", dict[str, bool], params={"origin": origin})["settled"]
+
+    def mirrors(self) -> MirroringView:
+        """Where copies of this domain's ledger are kept."""
+        return self._get("/api/v1/ledger/mirrors", MirroringView)
+
+    def use_mirrors(self, policy: str, bundle_pem: str) -> None:
+        """Keep copies at these mirrors from now on."""
+        self._ask("PUT", "/api/v1/ledger/mirrors", dict[str, str], json={"policy": policy, "bundle_pem": bundle_pem})
+
+    def mirror_log(self, policy: str) -> str:
+        """Mirror another domain's log from now on; returns its origin."""
+        return self._ask("PUT", "/api/v1/mirror/logs", dict[str, str], json={"policy": policy})["origin"]
+
+    def mirrored_logs(self) -> tuple[MirroredView, ...]:
+        """Logs of other domains that are mirrored here."""
+        return self._get("/api/v1/mirror/logs", tuple[MirroredView, ...])
+
+    def mirror_keys(self) -> list[str]:
+        """The verifier keys of this domain as a mirror."""
+        return self._get("/api/v1/mirror/keys", list[str])
+
+    def ledger_gap_proof(self, since: bytes) -> bytes:
+        """Proof that nothing lies between an older checkpoint and the newest but the entries it shows."""
+        return self._send("POST", "/api/v1/ledger/gap-proofs", content=since).content
 
     def ledger_entries(self, after: int, limit: int) -> list[dict[str, Any]]:
         """Entries of the ledger from an index on, decoded."""

@@ -29,6 +29,7 @@ from hanse.adapters.package_data import read_packs
 from hanse.adapters.tls import client_context, reload_chain, server_context
 from hanse.app.api import build_api
 from hanse.app.layout import Layout
+from hanse.app.mirroring import keep_mirrors
 from hanse.app.options import ControllerOptions
 from hanse.app.serving import bound_socket, run_until_signalled
 from hanse.app.witnessing import ask_witnesses
@@ -76,6 +77,8 @@ async def run_controller(options: ControllerOptions) -> None:
             ledger=DiskStore(layout.ledger, path_of=lambda _, key: path_of(key), damaged=_name_damage),
             signer=domain.controller_signer,
             ledger_signers=domain.ledger_signers,
+            witness_signers=domain.witness_signers,
+            mirror_signers=domain.mirror_signers,
         )
         await _serve(options, domain, ports)
     finally:
@@ -85,7 +88,7 @@ async def run_controller(options: ControllerOptions) -> None:
 async def _serve(options: ControllerOptions, domain: Domain, ports: ControlPorts) -> None:
     listening = bound_socket(options.api_host, options.api_port)
     url = f"https://{options.api_host}:{listening.getsockname()[1]}"
-    controller = build_control(ports, _config(options, domain, url), domain.authority)
+    controller = build_control(ports, _config(options, domain, url), domain.authority, think=asyncio.to_thread)
     api = build_api(controller, ports, token=domain.api_token, version=__version__, inspect_component=inspect_component)
     context = server_context(*_certificate(options, domain, ports))
     server = uvicorn.Server(uvicorn.Config(api, log_config=None, access_log=False, lifespan="off"))
@@ -95,12 +98,14 @@ async def _serve(options: ControllerOptions, domain: Domain, ports: ControlPorts
         running = tasks.create_task(controller.run(), name="controller")
         renewing = tasks.create_task(_renew_certificate(context, options, domain, ports), name="certificate")
         witnessing = tasks.create_task(ask_witnesses(controller), name="witnesses")
+        mirroring = tasks.create_task(keep_mirrors(controller), name="mirrors")
         serving = tasks.create_task(server.serve(sockets=[listening]), name="api")
         await run_until_signalled()
         server.should_exit = True
         await serving
         renewing.cancel()
         witnessing.cancel()
+        mirroring.cancel()
         running.cancel()
 
 
@@ -114,6 +119,7 @@ def _config(options: ControllerOptions, domain: Domain, url: str) -> ControlConf
         guardrails=options.guardrails,
         intensity_g_per_kwh=read_intensities(),
         gazetteer=read_gazetteer(),
+        optimise_every_us=options.optimise_every_us,
         rtt_us={} if options.latency_table is None else read_latency_table(Path(options.latency_table)),
     )
 

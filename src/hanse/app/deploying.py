@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from hanse.core.errors import HanseError
 from hanse.core.ids import Digest, WorkloadId
+from hanse.core.work import Kind
 
 if TYPE_CHECKING:
     from hanse.adapters.componentize import BuiltComponent
@@ -62,7 +63,7 @@ def build_functions(
     """Build the source of each function, or find it built. Raises BuildError."""
     from hanse.adapters.componentize import build
 
-    return {one.id: build(source_of(one), cache, say) for one in functions}
+    return {one.id: build(source_of(one), cache, say) for one in functions if one.kind is Kind.FUNCTION}
 
 
 def source_of(function: FunctionDocument) -> Path:

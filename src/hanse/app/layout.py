@@ -42,6 +42,11 @@ class Layout:
         """Output of every process."""
         return self.root / "logs"
 
+    @property
+    def tpm_maker(self) -> Path:
+        """The pretended maker of this machine's software TPMs: keys and root certificate."""
+        return self.root / "tpm-maker"
+
     def node(self, node: str) -> Path:
         """One node's own state: identity, orders, artifacts."""
         return self.root / "nodes" / node

@@ -12,11 +12,13 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from hanse.adapters.clock import SystemClock
 from hanse.adapters.domain_files import Domain, init_domain, issue_server, write_context
@@ -26,11 +28,20 @@ from hanse.adapters.nats_server import NatsServer, server_config
 from hanse.adapters.node_files import NodeFiles
 from hanse.adapters.processes import Child, ChildEvent, ChildSpec, RestartPolicy
 from hanse.adapters.supervisor import Supervisor
+from hanse.adapters.swtpm import SoftTpmMaker, soft_tpm_process, soft_tpm_tcti
 from hanse.adapters.tls import client_context
 from hanse.adapters.uplink import Uplink
-from hanse.app.launch import LaunchController, LaunchNode
+from hanse.app.launch import TAKE_OVER, LaunchController, LaunchNode
 from hanse.app.layout import Layout
-from hanse.app.options import ControllerOptions, JoinOptions, NodeOptions
+from hanse.app.options import (
+    PLAIN_FRONT,
+    ControllerOptions,
+    FrontOptions,
+    FrontTls,
+    JoinOptions,
+    NodeOptions,
+    TpmOptions,
+)
 from hanse.app.revoking import RevocationFile, follow_revocations
 from hanse.app.serving import bound_socket
 from hanse.core.errors import HanseError
@@ -42,6 +53,8 @@ from hanse.manifest import Manifests, load
 from hanse.wire import canonical
 
 HOST = "127.0.0.1"
+SOFT_TPMS = "software-tpms"
+"""Name of the anchor under which a domain knows the TPMs of `hanse up --tpm`."""
 READY_S = 30.0
 """How long one process may take to be ready; a cold start of an engine takes under one second."""
 LOOK_S = 0.02
@@ -64,11 +77,12 @@ class NodeProcess:
     uplink: Uplink
     front: str
     mesh: str
+    is_front_tls: bool = False
 
     @property
     def url(self) -> str:
         """Base URL of the node's own front."""
-        return f"http://{self.front}"
+        return f"{'https' if self.is_front_tls else 'http'}://{self.front}"
 
 
 @dataclass(slots=True)
@@ -82,10 +96,17 @@ class LocalFabric:
     is_restarting_nodes: bool
     is_restarting_controllers: bool
     latency_table: str | None = None
+    front: FrontOptions = PLAIN_FRONT
+    has_tpms: bool = False
+    """Whether every node gets a software TPM; else those whose manifests promise evidence."""
+    attest_us: int | None = None
     server: NatsServer | None = None
     api_urls: tuple[str, ...] = ()
     controllers: dict[str, Child] = field(default_factory=dict)
     nodes: dict[NodeId, NodeProcess] = field(default_factory=dict)
+    _leaving: list[Child] = field(default_factory=list)
+    """Processes whose successors serve, and that still finish their requests."""
+    _tpm_maker: SoftTpmMaker | None = None
     _keeper: asyncio.Task[None] | None = None
     _revoker: asyncio.Task[None] | None = None
 
@@ -99,6 +120,12 @@ class LocalFabric:
     async def restart(self, node: NodeId) -> None:
         """Start a node's process again and wait until its front is bound."""
         self.nodes[node].child = await self.supervisor.replace(node)
+
+    async def restart_hot(self, node: NodeId) -> None:
+        """Start a node's process anew while the one before serves, until the new one does. Raises ProcessError."""
+        before = self.nodes[node].child
+        self.nodes[node].child = await self.supervisor.succeed(node, TAKE_OVER)
+        self._leaving.append(before)
 
     async def kill_controller(self, name: str) -> None:
         """End a controller's process as ``kill -9`` does, and wait until it is gone."""
@@ -138,6 +165,7 @@ class LocalFabric:
         await self._start_controllers(controllers, ports)
         self._revoker = asyncio.create_task(self._keep_revoked_out(), name="revocations")
         await self._submit_places(fabric_file, manifests)
+        await self._make_tpms([node for node in manifests.nodes if self._wants_tpm(node)])
         self.say(f"starting {len(manifests.nodes)} nodes")
         async with asyncio.TaskGroup() as tasks:
             for node in manifests.nodes:
@@ -250,6 +278,35 @@ class LocalFabric:
             if answer.is_error:
                 raise FabricError(f"the fabric's sites and operators were refused: {answer.text}")
 
+    def _wants_tpm(self, node: Node) -> bool:
+        return self.has_tpms or node.evidence == "tpm"
+
+    async def _make_tpms(self, nodes: Sequence[Node]) -> None:
+        """Start a software TPM per node, and have the domain believe their maker, marked as simulated."""
+        if not nodes:
+            return
+        self.say(f"starting {len(nodes)} software TPMs; whatever they attest is marked as simulated")
+        maker = SoftTpmMaker(self.layout.tpm_maker)
+        for node in nodes:
+            state = self.layout.node(node.id) / "swtpm"
+            await maker.make(state)
+            log = self.layout.logs / f"{node.id}.tpm.log"
+            await self.supervisor.start(soft_tpm_process(node.id, state, self.tpm_socket(node.id), log))
+        self._tpm_maker = maker
+        root = x509.load_der_x509_certificate(maker.issuers[-1]).public_bytes(Encoding.PEM).decode()
+        async with self.client() as api:
+            known = {row["name"] for row in (await api.get("/api/v1/attest/anchors")).json()}
+            if SOFT_TPMS in known:
+                return
+            body = {"kind": "tpm", "certificate_pem": root, "origin": "simulated"}
+            answer = await api.put(f"/api/v1/attest/anchors/{SOFT_TPMS}", json=body)
+            if answer.is_error:
+                raise FabricError(f"the root of the software TPMs was refused: {answer.text}")
+
+    def tpm_socket(self, node: NodeId) -> Path:
+        """Where a node's software TPM listens."""
+        return self.layout.node(node) / "tpm.sock"
+
     async def _start_node(self, node: Node, uplink: Uplink, ports: _Ports) -> None:
         state = self.layout.node(node.id)
         front, mesh = (f"{HOST}:{ports.take(f'{what}/{node.id}')}" for what in ("front", "mesh"))
@@ -261,6 +318,10 @@ class LocalFabric:
             mesh=mesh,
             compiled=str(self.layout.compiled),
             substrate_url=f"nats://{host}:{port}",
+            front_tls=self._front_tls(node),
+            issuers=self.front.issuers,
+            upstreams=self.front.upstreams,
+            tpm=self._tpm_options(node),
         )
         join = None
         if NodeFiles(state / "identity").enrolment() is None:
@@ -270,7 +331,36 @@ class LocalFabric:
         restart = RestartPolicy() if self.is_restarting_nodes else None
         child = await self.supervisor.start(self._spec(node.id, launch, restart=restart, ready_file=state / "ready"))
         self.say(f"node {node.id} is up ({node.site}, run by {node.operator})")
-        self.nodes[node.id] = NodeProcess(node=node, child=child, uplink=uplink, front=front, mesh=mesh)
+        self.nodes[node.id] = NodeProcess(
+            node=node, child=child, uplink=uplink, front=front, mesh=mesh, is_front_tls=options.front_tls is not None
+        )
+
+    def _front_tls(self, node: Node) -> FrontTls | None:
+        """The front's files: those that were given, else a certificate of the domain's own authority."""
+        if not self.front.is_tls:
+            return None
+        certificates = self.front.certificates
+        if not certificates:
+            state = self.layout.node(node.id)
+            chain, key = issue_server(
+                self.domain,
+                f"front-{node.id}",
+                now=SystemClock().wall(),
+                entropy=SystemEntropy(),
+                dns_names=("localhost", node.id, f"{node.id}.{self.domain.name}"),
+                lifetime_us=90 * DAY_US,
+            )
+            files = (state / "front.pem", state / "front.key")
+            for path, data in zip(files, (chain, key), strict=True):
+                write_private(path, data)
+            certificates = ((str(files[0]), str(files[1])),)
+        return replace(self.front, certificates=certificates).tls()
+
+    def _tpm_options(self, node: Node) -> TpmOptions | None:
+        if self._tpm_maker is None or not self._wants_tpm(node):
+            return None
+        tcti = soft_tpm_tcti(self.tpm_socket(node.id))
+        return TpmOptions(tcti=tcti, issuers=self._tpm_maker.issuers, attest_us=self.attest_us)
 
     async def _token(self, node: Node) -> str:
         async with self.client() as api:
@@ -280,6 +370,7 @@ class LocalFabric:
                 "tier": node.tier.value,
                 "grade": int(node.grade),
                 "node": node.id,
+                "require": ["tpm"] if self._wants_tpm(node) else [],
             }
             answer = await api.post("/api/v1/tokens", json=body)
             if answer.is_error:
@@ -323,6 +414,8 @@ class LocalFabric:
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+        for child in self._leaving:
+            await child.stop()
         for process in self.nodes.values():
             await process.uplink.close()
         if self.server is not None:
@@ -339,13 +432,17 @@ async def running_fabric(
     is_restarting_nodes: bool = True,
     is_restarting_controllers: bool = True,
     latency_table: Path | None = None,
+    front: FrontOptions = PLAIN_FRONT,
+    has_tpms: bool = False,
+    attest_us: int | None = None,
     say: Say = lambda _: None,
 ) -> AsyncIterator[LocalFabric]:
     """Start everything, yield when every node is heard, stop everything however the block ends.
 
     `is_restarting_nodes` False leaves a dead node dead until `LocalFabric.restart`, `is_restarting_controllers` False a
-    dead controller until `LocalFabric.restart_controller`. Raises FabricError, SubstrateError, ProcessError,
-    DomainError, ManifestError.
+    dead controller until `LocalFabric.restart_controller`. `has_tpms` gives every node a software TPM, and
+    they attest every `attest_us`. Raises FabricError, SubstrateError, ProcessError, DomainError, ManifestError,
+    AttestorError.
     """
     layout = Layout(state.resolve())
     layout.root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -362,6 +459,9 @@ async def running_fabric(
             is_restarting_nodes=is_restarting_nodes,
             is_restarting_controllers=is_restarting_controllers,
             latency_table=None if latency_table is None else str(latency_table.resolve()),
+            front=front,
+            has_tpms=has_tpms,
+            attest_us=attest_us,
         )
         last.append(fabric)
         await fabric._start(fabric_file, controllers)

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import http
 import json
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hanse import __version__, _engine
 from hanse.adapters.attestor import NoEvidence
@@ -21,6 +25,8 @@ from hanse.adapters.disk_blobs import DiskBlobs
 from hanse.adapters.disk_store import DiskStore
 from hanse.adapters.engine_runtime import EngineRuntime
 from hanse.adapters.entropy import SystemEntropy
+from hanse.adapters.front_files import FrontFiles, FrontKeeper
+from hanse.adapters.handover import SOCKET, Giver, Taker, take
 from hanse.adapters.meter import ProcessMeter
 from hanse.adapters.nats_blobs import NatsBlobs
 from hanse.adapters.nats_bus import NatsBus
@@ -29,21 +35,32 @@ from hanse.adapters.nats_store import NatsStore
 from hanse.adapters.node_files import NodeFiles, NodeKeys
 from hanse.adapters.package_data import read_packs
 from hanse.adapters.tls import client_context
+from hanse.adapters.tpm import Tpm
+from hanse.adapters.tpm_boot import FIRMWARE_LOG, BootRecord, digest_of_files
 from hanse.app.options import JoinOptions, NodeOptions
 from hanse.app.serving import run_until_signalled
+from hanse.attest import NO_EVIDENCE
 from hanse.core.errors import HanseError, WireError
 from hanse.core.fabric import Node
-from hanse.core.ports import NodePorts, Store
+from hanse.core.ports import Addresses, Attestor, NodePorts, Store
 from hanse.identity import inbox_prefix, key_from_secret, make_csr
 from hanse.identity.authority import SECRET_BYTES, key_pem
-from hanse.node import NodeConfig, build_node
+from hanse.node import NodeAgent, NodeConfig, build_node
+from hanse.node.attesting import give_evidence
+from hanse.node.config import ATTEST_US
 from hanse.node.svid import BUCKET, KEY, StoredSvid
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import JoinRequest, JoinResponse
+from hanse.wire.messages import Challenge, ChallengeRequest, JoinRequest, JoinResponse
 
 log = structlog.get_logger("node")
 
+_Answer = TypeVar("_Answer")
 JOIN_DEADLINE_S = 30.0
+READY_S = 30.0
+"""How long a successor waits for its own work before it serves with what it has."""
+HANDOVER_GRACE_MS = 15_000
+"""How long requests in flight may take to end after a successor serves; open streams are cut then."""
+STOP_GRACE_MS = 2_000
 UNSPECIFIED = ("", "0.0.0.0", "[::]")  # noqa: S104 - refused, not bound
 
 
@@ -53,8 +70,12 @@ class JoinFailed(HanseError):
     code = "join.failed"
 
 
-async def run_node(options: NodeOptions, join: JoinOptions | None) -> None:
-    """Run one node until a signal comes. Raises JoinFailed, RuntimeFailure ``engine.address_in_use``."""
+async def run_node(options: NodeOptions, join: JoinOptions | None, *, takes_over: bool = False) -> None:
+    """Run one node until a signal comes, or until a successor has taken over.
+
+    `takes_over`: from the process that runs it now, if one does, without a failed request. Raises JoinFailed,
+    HandoverError, RuntimeFailure ``engine.address_in_use``.
+    """
     entropy = SystemEntropy()
     if options.mesh.rpartition(":")[0] in UNSPECIFIED:
         raise JoinFailed(
@@ -63,10 +84,13 @@ async def run_node(options: NodeOptions, join: JoinOptions | None) -> None:
             hint="give --mesh an address of this machine that the other nodes reach",
         )
     state = Path(options.state)
+    # Before the disk is opened: the process before has then left it.
+    predecessor = await take(state) if takes_over else None
     files = NodeFiles(state / "identity")
     keys = files.keys(entropy)
     disk = DiskStore(state / "disk", damaged=_name_damage)
     joined = files.enrolment()
+    attestor = await _attestor(options)
     if joined is None:
         if join is None:
             raise JoinFailed(
@@ -74,36 +98,65 @@ async def run_node(options: NodeOptions, join: JoinOptions | None) -> None:
                 code="join.needed",
                 hint="`hanse node token` on the domain's side makes a token; give it to `hanse node join`",
             )
-        joined = await _join(options.node, keys, join, disk, entropy)
+        joined = await _join(options.node, keys, join, disk, entropy, attestor)
         files.save_enrolment(joined)
-    await _run_joined(options, joined, keys, disk, entropy)
+    member = _Member(options=options, joined=joined, keys=keys, disk=disk, entropy=entropy, attestor=attestor)
+    await _run_joined(member, predecessor)
 
 
-async def _join(node: Node, keys: NodeKeys, join: JoinOptions, disk: Store, entropy: SystemEntropy) -> JoinResponse:
+async def _attestor(options: NodeOptions) -> Attestor:
+    """The node's TPM, with what runs here measured into it; or a platform that has nothing to say."""
+    if options.tpm is None:
+        return NoEvidence()
+    measured = {
+        "engine": digest_of_files(Path(_engine.__file__)),
+        "agent": digest_of_files(*Path(__file__).parents[1].rglob("*.py")),
+        "owner-policy": hashlib.sha256(options.owner_policy.encode()).digest(),
+        "guardrails": hashlib.sha256(canonical.encode(options.guardrails)).digest(),
+    }
+    folder = Path(options.state) / "tpm"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    firmware_log = FIRMWARE_LOG if options.tpm.tcti.startswith("device:") else None
+    tpm = Tpm(options.tpm.tcti, folder, BootRecord(folder / "boot.log", measured, firmware_log), options.tpm.issuers)
+    await tpm.measure_boot()
+    return tpm
+
+
+async def _join(  # noqa: PLR0917 - everything a node is, once in its life
+    node: Node, keys: NodeKeys, join: JoinOptions, disk: Store, entropy: SystemEntropy, attestor: Attestor
+) -> JoinResponse:
     svid_key = key_from_secret(entropy.secret(SECRET_BYTES))
+    evidence = None
+    if attestor.kind != NO_EVIDENCE:
+        public, asked = keys.signer.public_key, await attestor.identity()
+        question = ChallengeRequest(node=node.id, public_key=public, token=join.token, identity=asked)
+        challenge = await _ask_api(join, "join/challenge", canonical.encode(question), Challenge)
+        svid_der = svid_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        evidence = await give_evidence(attestor, challenge, node.id, public, svid_der)
     request = JoinRequest(
         token=join.token,
         node=node,
         csr_pem=make_csr(svid_key),
         public_key=keys.signer.public_key,
         nats_public_key=keys.nats_user.public,
+        evidence=evidence,
     )
-    answer = await _ask_to_join(join, canonical.encode(request))
+    answer = await _ask_api(join, "join", canonical.encode(request), JoinResponse)
     stored = StoredSvid(svid=answer.svid, private_key_pem=key_pem(svid_key))
     await disk.put(BUCKET, KEY, canonical.encode(stored))
     return answer
 
 
-async def _ask_to_join(join: JoinOptions, request: bytes) -> JoinResponse:
+async def _ask_api(join: JoinOptions, path: str, request: bytes, kind: type[_Answer]) -> _Answer:
     last: Exception | None = None
     for url in join.api_urls:
         try:
-            status, body = await asyncio.to_thread(_post, f"{url}/api/v1/join", request, join.ca_pem)
+            status, body = await asyncio.to_thread(_post, f"{url}/api/v1/{path}", request, join.ca_pem)
         except OSError as error:
             last = error
             continue
         if status == http.HTTPStatus.OK:
-            return canonical.decode(body, JoinResponse)
+            return canonical.decode(body, kind)
         raise _refusal(status, body)
     raise JoinFailed(f"no API of the domain answers: {last}", code="join.unreachable", retry=True)
 
@@ -132,42 +185,93 @@ def _refusal(status: int, body: bytes) -> HanseError:
         return WireError(f"the API answered {status} without an error body")
 
 
-async def _run_joined(
-    options: NodeOptions, joined: JoinResponse, keys: NodeKeys, disk: DiskStore, entropy: SystemEntropy
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Member:
+    """A node that has joined, and what is its own."""
+
+    options: NodeOptions
+    joined: JoinResponse
+    keys: NodeKeys
+    disk: DiskStore
+    entropy: SystemEntropy
+    attestor: Attestor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Front:
+    """The engine with what keeps it fresh, and what gives its sockets away."""
+
+    state: Path
+    runtime: EngineRuntime
+    addresses: Addresses
+    keeper: FrontKeeper
+    giver: Giver
+
+
+async def _run_joined(member: _Member, predecessor: Taker | None) -> None:
+    options, joined = member.options, member.joined
     state = Path(options.state)
     runtime = EngineRuntime(
         _engine.EngineConfig(
             node=options.node.id,
             trust_domain=joined.domain,
             front_bind=options.front,
+            front_tls=options.front_tls is not None,
             mesh_bind=options.mesh,
+            inherited=None if predecessor is None else predecessor.sockets,
             cache_dir=options.compiled or str(state / "compiled"),
-        )
+        ),
+        upstreams=options.upstreams,
     )
-    addresses = runtime.start()
+    keeper = FrontKeeper(_front_files(options), runtime)
+    keeper.load()
+    # Who follows another process serves only once its work is loaded: until then that one does.
+    addresses = runtime.start() if predecessor is None else runtime.bind()
+    if options.front_tls is not None:
+        addresses = replace(addresses, front=f"https://{addresses.front}")
+    try:
+        async with Giver(state / SOCKET, runtime.sockets) as giver:
+            front = _Front(state=state, runtime=runtime, addresses=addresses, keeper=keeper, giver=giver)
+            while True:
+                link, agent = _connected(member, front)
+                has_successor = await _serve(front, link, agent, predecessor)
+                if not has_successor:
+                    return
+                if await giver.give():
+                    break
+                # The successor failed. Nothing was lost but some heartbeats: take the node up again.
+                predecessor = None
+        log.info("node.handed_over")
+        await asyncio.to_thread(runtime.hand_over, HANDOVER_GRACE_MS)
+    finally:
+        runtime.stop(STOP_GRACE_MS)
+
+
+def _connected(member: _Member, front: _Front) -> tuple[NatsLink, NodeAgent]:
+    """A link that is not started yet, and an agent on it."""
+    options, joined, keys = member.options, member.joined, member.keys
     link = NatsLink(
         LinkConfig(
             urls=(options.substrate_url,) if options.substrate_url else joined.nats_urls,
             name=f"node {options.node.id}",
             inbox_prefix=inbox_prefix(options.node.id),
         ),
-        rng=entropy.stream("link", options.node.id),
+        rng=member.entropy.stream("link", options.node.id),
         credentials=lambda: NatsCredentials(jwt=joined.nats_jwt, seed=keys.nats_user.seed),
         tls=lambda: client_context(joined.svid.bundle_pem),
     )
     ports = NodePorts(
         clock=SystemClock(),
-        entropy=entropy,
+        entropy=member.entropy,
         bus=NatsBus(link),
         store=NatsStore(link),
         blobs=NatsBlobs(link),
-        disk=disk,
-        cache=DiskBlobs(state / "artifacts", damaged=_name_damage),
-        runtime=runtime,
+        disk=member.disk,
+        cache=DiskBlobs(Path(options.state) / "artifacts", damaged=_name_damage),
+        runtime=front.runtime,
         meter=ProcessMeter(),
         signer=keys.signer,
-        attestor=NoEvidence(),
+        attestor=member.attestor,
     )
     agent = build_node(
         ports,
@@ -177,24 +281,64 @@ async def _run_joined(
             site=joined.site,
             operator=joined.operator,
             controller_keys={envelope.key_id_of(key): key for key in joined.controller_keys},
-            addresses=addresses,
+            addresses=front.addresses,
             version=__version__,
             packs=read_packs(),
             owner_policy=options.owner_policy,
             guardrails=options.guardrails,
+            attest_us=ATTEST_US if options.tpm is None else options.tpm.attest_us or ATTEST_US,
         ),
     )
-    _say_ready(state, addresses.front)
+    return link, agent
+
+
+async def _serve(front: _Front, link: NatsLink, agent: NodeAgent, predecessor: Taker | None) -> bool:
+    """Run until a signal comes, or until a successor asks for the sockets; True for the latter.
+
+    Afterwards nothing of the agent is left: the disk and the node's place at the substrate are free.
+    """
     try:
         await link.start()
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(agent.run(), name="agent")
-            await run_until_signalled()
-            running.cancel()
+            running = [
+                tasks.create_task(agent.run(), name="agent"),
+                tasks.create_task(front.keeper.run(), name="front"),
+            ]
+            if predecessor is not None:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(agent.wait_ready(), READY_S)
+                front.runtime.start()
+                # One that has died meanwhile serves nobody: this process does.
+                with contextlib.suppress(HanseError):
+                    await predecessor.serving()
+            front.giver.open()
+            _say_ready(front.state, front.runtime.front)
+            ends = [asyncio.create_task(run_until_signalled()), asyncio.create_task(front.giver.asked())]
+            try:
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                has_successor = not ends[0].done()
+            finally:
+                for task in (*ends, *running):
+                    task.cancel()
+                await asyncio.gather(*ends, return_exceptions=True)
+        return has_successor
     finally:
         with contextlib.suppress(HanseError):
             await link.stop()
-        runtime.stop(2_000)
+
+
+def _front_files(options: NodeOptions) -> FrontFiles:
+    kept = Path(options.state) / "issuers"
+    tls = options.front_tls
+    if tls is None:
+        return FrontFiles(issuers=options.issuers, kept=kept)
+    return FrontFiles(
+        certificates=tls.certificates,
+        client_auth=tls.client_auth,
+        client_ca=tls.client_ca,
+        issuers=options.issuers,
+        kept=kept,
+    )
 
 
 def _name_damage(path: Path, why: str) -> None:

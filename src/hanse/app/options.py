@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from hanse.core.fabric import Node
 
@@ -22,8 +23,57 @@ class ControllerOptions:
     substrate_url: str
     node_substrate_urls: tuple[str, ...]
     guardrails: tuple[str, ...] = GUARDRAILS
+    optimise_every_us: int = 600_000_000
+    """How often the leader runs the global solver; 0 never."""
     latency_table: str | None = None
     """File of measured round trips between sites (`hanse.adapters.latency`); missing pairs are modelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontTls:
+    """Files of a node's public front; read again when they change."""
+
+    certificates: tuple[tuple[str, str], ...]
+    """Chain and key, PEM; the first pair is for clients that name no server or an unknown one."""
+    client_auth: str = "none"
+    """``none``, ``request`` or ``require`` a certificate of clients."""
+    client_ca: str | None = None
+    """Authorities of clients, PEM."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontOptions:
+    """What the command line says about fronts."""
+
+    is_tls: bool = False
+    certificates: tuple[tuple[str, str], ...] = ()
+    """Chain and key, PEM; none: one of the domain's own authority for each node, where that is at hand."""
+    client_auth: str = "none"
+    client_ca: str | None = None
+    issuers: Mapping[str, str] = field(default_factory=dict)
+    upstreams: tuple[str, ...] = ()
+
+    def tls(self) -> FrontTls | None:
+        """The files of one front; None for plain HTTP."""
+        if not self.is_tls:
+            return None
+        return FrontTls(certificates=self.certificates, client_auth=self.client_auth, client_ca=self.client_ca)
+
+
+PLAIN_FRONT = FrontOptions()
+"""HTTP on the loopback, which is what `hanse demo` and `hanse up` start unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TpmOptions:
+    """How a node reaches its TPM."""
+
+    tcti: str
+    """Transport of tpm2-tools: ``device:/dev/tpmrm0``, ``swtpm:path=...``."""
+    issuers: tuple[bytes, ...]
+    """DER of the endorsement certificate's issuers, up to the maker's root."""
+    attest_us: int | None = None
+    """How often to attest again; the agent's default if None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +89,14 @@ class NodeOptions:
     substrate_url: str | None = None
     """Overrides where the join answer says the substrate is: a relay, a leaf server."""
     owner_policy: str = ""
+    front_tls: FrontTls | None = None
+    """None: plain HTTP, for the loopback and behind a proxy of one's own."""
+    issuers: Mapping[str, str] = field(default_factory=dict)
+    """Token issuer -> file or ``https`` address of its public keys (JWKS)."""
+    upstreams: tuple[str, ...] = ()
+    """Addresses (`ip:port`) of programs beside this node that a Service may name."""
+    tpm: TpmOptions | None = None
+    """None: the node has no evidence to give."""
     guardrails: tuple[str, ...] = GUARDRAILS
     """Packs that this node holds every order to, whatever the controller says."""
 

@@ -40,7 +40,7 @@ def policy_router(controller: Controller) -> APIRouter:
     @router.get("/packs")
     async def packs() -> tuple[PackView, ...]:
         """The packs in force: scope, what they leave out, assurance, rules."""
-        return supposing.packs_in_force(controller.pipeline.packs)
+        return supposing.packs_in_force(controller.pipeline.rules(controller.pipeline.snapshot())[0])
 
     @router.post("/diff")
     async def diff(body: DiffBody) -> PolicyDiff:

@@ -4,24 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from hanse.app.local import LocalFabric, running_fabric
+from hanse.app.options import PLAIN_FRONT, FrontOptions
+from hanse.app.steering import steered
 from hanse.core.errors import HanseError
 from hanse.core.ids import NodeId
 
 
-def up(state: Path, fabric_file: Path, controllers: int, latency_table: Path | None = None) -> int:
+def up(
+    state: Path,
+    fabric_file: Path,
+    controllers: int,
+    latency_table: Path | None = None,
+    *,
+    front: FrontOptions = PLAIN_FRONT,
+    has_tpms: bool = False,
+    attest_us: int | None = None,
+) -> int:
     """Start, print the addresses, wait for a signal, stop everything. Returns the exit code."""
-    return asyncio.run(_up(state, fabric_file, controllers, latency_table))
+    fabric = running_fabric(
+        state,
+        fabric_file,
+        controllers=controllers,
+        latency_table=latency_table,
+        front=front,
+        has_tpms=has_tpms,
+        attest_us=attest_us,
+        say=say,
+    )
+    return asyncio.run(_up(fabric))
 
 
-async def _up(state: Path, fabric_file: Path, controllers: int, latency_table: Path | None) -> int:
-    async with running_fabric(
-        state, fabric_file, controllers=controllers, latency_table=latency_table, say=say
-    ) as fabric:
+async def _up(starting: AbstractAsyncContextManager[LocalFabric]) -> int:
+    async with starting as fabric:
         print_addresses(fabric)
-        reason = await fabric.supervisor.wait()
+        async with steered(fabric):
+            reason = await fabric.supervisor.wait()
     say(reason)
     return 0 if reason.startswith("stopped") else 1
 

@@ -54,12 +54,20 @@ class ControlConfig:
     """Longest time between two reconciliations; events only make it sooner."""
     debounce_us: int = 20 * US_PER_MS
     """How long events are gathered before a reconciliation: a burst of reports is one decision."""
+    account_every_us: int = 60 * US_PER_S
+    """1 s..1 h. How often the leader brings the book of spending up and writes it: what a crash loses of it is found
+    again, because the next leader accounts from where the book stands."""
+    optimise_every_us: int = 10 * 60 * US_PER_S
+    """0 (never) or 10 s..1 d. How often the leader looks for a better plan with the global solver. Prices and
+    intensities move by the hour; events are answered at once by the incremental solver anyway."""
     order_lifetime_us: int = DAY_US
     """1 h..30 d. How long a node may run on an order without hearing again: its offline grant."""
     order_renew_us: int = DAY_US // 2
     """At what remaining life an order is renewed."""
     svid_lifetime_us: int = HOUR_US
     """Life of an X.509-SVID; nodes renew at half of it (docs/security.md)."""
+    attestation_life_us: int = HOUR_US // 2
+    """1 min..1 d. How long an attestation counts; nodes attest again at a third of it, so that two may fail."""
     anchor_us: int = 5 * 60 * US_PER_S
     """10 s..1 d. How often the leader compares the store with its last anchor and anchors it anew: what is lost
     silently is found within this time."""

@@ -10,13 +10,17 @@ import asyncio
 
 import structlog
 
+from hanse.control.attesting import Attesting
 from hanse.control.config import ControlConfig
 from hanse.control.cosigning import Cosigning
 from hanse.control.enrolment import Enrolment
+from hanse.control.improving import Think, think_at_once
 from hanse.control.journal import Journal
 from hanse.control.lease import LeaseKeeper
 from hanse.control.liveness import Liveness
-from hanse.control.pipeline import Pipeline
+from hanse.control.mirror import Mirror
+from hanse.control.mirroring import Mirroring
+from hanse.control.pipeline import TIME_PASSES, Pipeline
 from hanse.control.state import WATCHED, FabricState
 from hanse.control.state_anchor import StateAnchor
 from hanse.control.witness import Witness
@@ -38,16 +42,19 @@ LIVENESS_LOOK_US = 100_000
 """How often silence is measured: a tenth of a second against three of detection."""
 
 
-def build_control(ports: ControlPorts, config: ControlConfig, authority: Authority) -> Controller:
-    """Build a controller; `run` starts it. The same for the app and the twin."""
-    return Controller(ports, config, authority)
+def build_control(
+    ports: ControlPorts, config: ControlConfig, authority: Authority, *, think: Think = think_at_once
+) -> Controller:
+    """Build a controller; `run` starts it. The same for the app and the twin; `think` is where long thoughts go."""
+    return Controller(ports, config, authority, think)
 
 
 class Controller:
     """Tasks around the pipeline."""
 
-    def __init__(self, ports: ControlPorts, config: ControlConfig, authority: Authority) -> None:
+    def __init__(self, ports: ControlPorts, config: ControlConfig, authority: Authority, think: Think) -> None:
         self._ports = ports
+        self._think = think
         self.config = config
         self.state = FabricState(trusted={ports.signer.key_id: ports.signer.public_key})
         self.liveness = Liveness(
@@ -55,7 +62,8 @@ class Controller:
             unreachable_after_us=config.unreachable_after_us,
             return_grace_us=config.return_grace_us,
         )
-        self.enrolment = Enrolment(ports, config, self.state, authority)
+        self.attesting = Attesting(ports, config, self.state)
+        self.enrolment = Enrolment(ports, config, self.state, authority, self.attesting)
         self.lease = LeaseKeeper(
             ports.store, ports.clock, ports.signer, me=config.id, api=config.api_url, term_us=config.lease_term_us
         )
@@ -65,6 +73,8 @@ class Controller:
         self.journal = Journal(ports, config)
         self.cosigning = Cosigning(ports, self.journal)
         self.witness = Witness(ports, config.domain)
+        self.mirror = Mirror(ports, config.domain)
+        self.mirroring = Mirroring(ports, self.journal, self.cosigning)
         self.anchor = StateAnchor(ports, self.journal)
         self._anchored_us: int | None = None
         self.changed = asyncio.Condition()
@@ -84,6 +94,8 @@ class Controller:
                 tasks.create_task(self._look_at_silence(), name="liveness")
                 tasks.create_task(self._answer_asks(), name="asks")
                 tasks.create_task(self._lead_forever(), name="lead")
+                if self.config.optimise_every_us:
+                    tasks.create_task(self._improve_forever(), name="improve")
         finally:
             await self._resign()
 
@@ -196,14 +208,28 @@ class Controller:
             await asyncio.sleep(self.config.debounce_us / 1e6)
             await self._round()
 
+    async def _improve_forever(self) -> None:
+        """Have the global solver look at the fabric at intervals, while this controller leads."""
+        await self._caught_up.wait()
+        while True:
+            await asyncio.sleep(self.config.optimise_every_us / 1e6)
+            if not self.lease.is_leader():
+                continue
+            try:
+                if await self.pipeline.improve(self._think):
+                    self.poke("the global solver found a better plan")
+            except HanseError as error:
+                log.warning("optimise.failed", code=error.code, reason=error.message)
+
     async def _round(self) -> None:
         self._wake.clear()
-        trigger = "; ".join(self._triggers) or "time passes"
+        trigger = "; ".join(self._triggers) or TIME_PASSES
         self._triggers = []
         if not self.lease.is_leader():
             return
         try:
             await self.journal.open()
+            await self.journal.record_policies(self.pipeline.packs)
             await self.journal.record(self.state)
             await self.pipeline.run_once(trigger)
             await self.journal.record(self.state)
@@ -246,9 +272,15 @@ class Controller:
 
     async def _answer_asks(self) -> None:
         async for message in self._ports.bus.subscribe(ASKS):
-            if not message.reply or not message.subject.endswith(".renew") or not self.lease.is_leader():
+            if not message.reply or not self.lease.is_leader():
                 continue
-            answer = await self.enrolment.renew(message)
+            match message.subject.rpartition(".")[2]:
+                case "renew":
+                    answer = await self.enrolment.renew(message)
+                case "challenge" | "attest":
+                    answer = await self.attesting.answer(message)
+                case _:
+                    answer = None
             if answer is None:
                 continue
             try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from hanse.control.journal import Journal
-from hanse.control.witness import name_of
+from hanse.control.known_logs import name_of
 from hanse.core.errors import HanseError
 from hanse.core.ports import ControlPorts
 from hanse.core.time import WallTime
@@ -144,7 +144,7 @@ class Cosigning:
             return True
         if status in (CONFLICT, UNPROCESSABLE):
             said = body[:200].decode(errors="replace").strip()
-            await self._raise_alarm(target, asked, f"it has seen another history of this log ({status}: {said})")
+            await self.raise_alarm(target.url, asked, f"it has seen another history of this log ({status}: {said})")
         else:
             log.warning("witness.declined", url=target.url, status=status)
         return False
@@ -165,14 +165,22 @@ class Cosigning:
         checkpoint = parse_checkpoint(note.text)
         self._granted[target.url], self._sizes[target.url] = checkpoint, checkpoint.size
 
-    async def _raise_alarm(self, target: Target, asked: Asked, reason: str) -> None:
-        alarm = WitnessAlarm(
-            url=target.url, reason=reason, note=asked.note.decode(), at_us=WallTime(self._ports.clock.wall())
-        )
-        key = f"alarm.{name_of(target.url)}"
+    async def raise_alarm(self, url: str, asked: Asked, reason: str) -> None:
+        """Keep that a witness or mirror saw another history; the first alarm of each stands until it is looked at."""
+        alarm = WitnessAlarm(url=url, reason=reason, note=asked.note.decode(), at_us=WallTime(self._ports.clock.wall()))
+        key = f"alarm.{name_of(url)}"
         if await self._ports.store.get(WITNESS, key) is None:
             await self._ports.store.put(WITNESS, key, envelope.seal(alarm, self._ports.signer))
-            log.error("ledger.split_view", url=target.url, reason=reason)
+            log.error("ledger.split_view", url=url, reason=reason)
+
+    async def settle_alarm(self, url: str) -> bool:
+        """Drop an alarm that somebody has looked into. Returns whether there was one."""
+        key = f"alarm.{name_of(url)}"
+        entry = await self._ports.store.get(WITNESS, key)
+        if entry is None or entry.value is None:
+            return False
+        await self._ports.store.delete(WITNESS, key, entry.revision)
+        return True
 
     async def _alarms(self) -> tuple[AlarmView, ...]:
         entries = await self._ports.store.entries(WITNESS, "alarm")

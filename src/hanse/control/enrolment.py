@@ -7,18 +7,22 @@ for again with the same keys and the same token.
 from __future__ import annotations
 
 import structlog
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from hanse.attest import EvidenceRefused
+from hanse.control.attesting import Attesting
 from hanse.control.config import ControlConfig
 from hanse.control.state import FabricState
 from hanse.core.errors import HanseError
-from hanse.core.fabric import Grade, Tier
+from hanse.core.fabric import Attested, Grade, Tier, Trust
 from hanse.core.ids import NodeId, OperatorId, SiteId
 from hanse.core.ports import BusMessage, ControlPorts, Entry
 from hanse.identity import Admitted, JoinToken, check_join, mint_token, node_id, serial_from_secret
+from hanse.identity.authority import requested_key
 from hanse.identity.enrol import Authority, answer_join, renew_svid
 from hanse.identity.join import TOKEN_SECRET_BYTES, hash_token
 from hanse.wire import envelope
-from hanse.wire.messages import JoinRequest, JoinResponse, NodeRecord, RenewRequest
+from hanse.wire.messages import Challenge, ChallengeRequest, JoinRequest, JoinResponse, NodeRecord, RenewRequest
 from hanse.wire.subjects import NODES, TOKENS
 
 log = structlog.get_logger("control")
@@ -33,16 +37,31 @@ class JoinRefused(HanseError):
 class Enrolment:
     """Admits nodes and renews them."""
 
-    def __init__(self, ports: ControlPorts, config: ControlConfig, state: FabricState, authority: Authority) -> None:
+    def __init__(
+        self,
+        ports: ControlPorts,
+        config: ControlConfig,
+        state: FabricState,
+        authority: Authority,
+        attesting: Attesting | None = None,
+    ) -> None:
+        self._attesting = Attesting(ports, config, state) if attesting is None else attesting
         self._ports = ports
         self._config = config
         self._state = state
         self._authority = authority
 
     async def mint(
-        self, *, site: SiteId, operator: OperatorId, tier: Tier, grade: Grade = Grade.SIGNED, node: NodeId | None = None
+        self,
+        *,
+        site: SiteId,
+        operator: OperatorId,
+        tier: Tier,
+        grade: Grade = Grade.SIGNED,
+        node: NodeId | None = None,
+        require: tuple[str, ...] = (),
     ) -> tuple[str, JoinToken]:
-        """Make a join token; only its hash is kept."""
+        """Make a join token; only its hash is kept. `require`: kinds of evidence, one of which the node must bring."""
         text, token = mint_token(
             self._ports.entropy.secret(TOKEN_SECRET_BYTES),
             site=site,
@@ -51,9 +70,23 @@ class Enrolment:
             grade=grade,
             now=self._ports.clock.wall(),
             node=node,
+            require=require,
         )
         await self._ports.store.put(TOKENS, token.token_hash, envelope.seal(token, self._ports.signer), 0)
         return text, token
+
+    async def challenge(self, asked: ChallengeRequest) -> Challenge:
+        """Challenge a node that is about to join: whoever holds a token may ask. Raises JoinRefused."""
+        if not any(token.expires_us > self._ports.clock.wall() for _, token in await self._token(asked.token)):
+            raise JoinRefused(
+                "no such token, or it has expired",
+                code="join.unknown_token",
+                hint="ask for a new one with `hanse node token`",
+            )
+        try:
+            return self._attesting.challenge(asked)
+        except EvidenceRefused as error:
+            raise JoinRefused(error.message, code=error.code, hint=error.hint) from error
 
     async def join(self, request: JoinRequest) -> JoinResponse:
         """Admit a node. Raises JoinRefused, or ConflictError if the same token is being used at this moment."""
@@ -76,9 +109,12 @@ class Enrolment:
                 code="join.revoked",
                 hint="join under another name, with keys of its own: remove the node's directory first",
             )
+        attested = self._appraise(request)
         entry = next(e for e, token in kept if token.token_hash == answer.token.token_hash)
         await self._ports.store.put(TOKENS, entry.key, envelope.seal(answer.token, self._ports.signer), entry.revision)
-        await self._enrol(request)
+        if attested is not None:
+            await self._attesting.keep(request.node.id, attested)
+        await self._enrol(request, attested)
         log.info("node.enrolled", node=request.node.id, site=request.node.site, operator=request.node.operator)
         return answer_join(
             self._authority,
@@ -90,6 +126,23 @@ class Enrolment:
             site=fabric.sites[request.node.site],
             operator=fabric.operators[request.node.operator],
         )
+
+    def _appraise(self, request: JoinRequest) -> Attested | None:
+        """What the evidence of a joining node shows; a node that shows the wrong thing does not join."""
+        if request.evidence is None:
+            return None
+        svid_key = requested_key(request.csr_pem).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        try:
+            found = self._attesting.appraise(request.node.id, request.public_key, svid_key, request.evidence)
+        except EvidenceRefused as error:
+            raise JoinRefused(error.message, code=error.code, hint=error.hint, retry=error.retry) from error
+        if found.status is Trust.CONTRAINDICATED:
+            raise JoinRefused(
+                found.reason or f"the evidence is {found.status.value}",
+                code="join.contraindicated",
+                hint="`hanse attest reference list` shows what the domain expects",
+            )
+        return found
 
     async def renew(self, message: BusMessage) -> bytes | None:
         """Answer a node's request for a new SVID; None where it may have none (unknown, revoked, forged)."""
@@ -118,7 +171,7 @@ class Enrolment:
             return ()
         return ((entry, envelope.open_sealed(entry.value, JoinToken, self._state.trusted).message),)
 
-    async def _enrol(self, request: JoinRequest) -> None:
+    async def _enrol(self, request: JoinRequest, attested: Attested | None) -> None:
         known = self._state.nodes().get(request.node.id)
         record = NodeRecord(
             node=request.node,
@@ -127,6 +180,7 @@ class Enrolment:
             spiffe_id=str(node_id(self._config.domain, request.node.id)),
             nats_public_key=request.nats_public_key,
             is_draining=known is not None and known.is_draining,
+            evidence="" if attested is None else attested.label,
         )
         if known == record:
             return

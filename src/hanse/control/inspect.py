@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from hanse.control.accounting import outlook_of
 from hanse.control.controller import Controller
 from hanse.control.views import (
     ExplainView,
@@ -22,7 +23,8 @@ from hanse.core.ids import NodeId, WorkloadId
 from hanse.core.plan import Explanation, Plan
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.work import Workload
-from hanse.policy import control_reach
+from hanse.placement import Outlook
+from hanse.policy import attested_at, control_reach
 from hanse.wire.messages import Presence, RouteRecord, StatsReply
 from hanse.wire.subjects import PRESENCE, ROUTES
 
@@ -247,7 +249,14 @@ def _workload(controller: Controller, at: Snapshot, workload: Workload, plan: Pl
         money_microeur_month=money,
         carbon_ug_month=carbon,
         latency_us=latency,
+        spending=spending(controller, at, workload),
     )
+
+
+def spending(controller: Controller, at: Snapshot, workload: Workload) -> Outlook | None:
+    """What one workload cost this month and where that leads; None before anything was accounted."""
+    book = controller.state.book()
+    return None if book is None else outlook_of(workload, at, book, controller.config.placement)
 
 
 def _node(controller: Controller, at: Snapshot, node_id: NodeId) -> NodeView:
@@ -281,4 +290,6 @@ def _node(controller: Controller, at: Snapshot, node_id: NodeId) -> NodeView:
         longitude_deg=site.place.longitude_deg,
         grid_zone=site.grid_zone,
         intensity_g_per_kwh=at.intensity_g_per_kwh.get(site.grid_zone),
+        attested=attested_at(node, at.at_us),
+        joined_with=controller.state.nodes()[node_id].evidence,
     )

@@ -12,39 +12,49 @@ from typing import Any
 
 import msgspec
 
+from hanse.attest import AppraisalRecord, substance
 from hanse.control.config import ControlConfig
 from hanse.control.ledger_reader import Head, LedgerReader
 from hanse.control.ledger_writer import LedgerWriter
 from hanse.control.state import FabricState, Known
+from hanse.core.fabric import Grade
 from hanse.core.ids import Digest, InstanceId
 from hanse.core.plan import Plan
 from hanse.core.ports import ControlPorts
 from hanse.core.snapshot import Phase
 from hanse.core.time import WallTime
+from hanse.identity.join import JoinToken
 from hanse.ledger import EntryNotFound, Policy, log_key, peek_statement, policy_text
 from hanse.ledger import statement as state_that
 from hanse.ledger.checkpoint import parse_checkpoint
+from hanse.ledger.errors import LedgerFormatError
+from hanse.ledger.gap import MAX_GAP_ENTRIES, write_gap_proof
 from hanse.ledger.note import Note, NoteSignature, parse
-from hanse.ledger.statement import (
+from hanse.ledger.predicates import (
     Decision,
     FactChange,
+    Grant,
     NodeJoined,
     NodeRevoked,
     OrderIssued,
+    PolicyChange,
     ReceiptTaken,
     SpecChange,
     StateDigest,
     UserAction,
-    expect,
 )
+from hanse.ledger.statement import expect
 from hanse.ledger.tiles import BUCKET
+from hanse.policy import PackSet
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import ActionRecord, NodeRecord, Order, PlanBody, PlanRecord, Report, SpecRecord
-from hanse.wire.subjects import ACTIONS, NODES, ORDERS, PLANS, REPORTS, SPECS
+from hanse.wire.messages import ActionRecord, Attestation, NodeRecord, Order, PlanBody, PlanRecord, Report, SpecRecord
+from hanse.wire.subjects import ACTIONS, APPRAISAL, ATTESTED, NODES, ORDERS, PLANS, REPORTS, SPECS, TOKENS
 
 ORIGIN_SUFFIX = "/ledger"
 STATE_SUBJECT = "state"
 """What a state digest is about, as `hanse.ledger.statement` names it."""
+POLICY_PREFIX = "policy/"
+"""What a change of a pack is about, as `hanse.ledger.statement` names it."""
 COSIGNED_KEY = "cosigned"
 """The file beside the checkpoint: the newest one that witnesses cosigned, with their lines."""
 
@@ -87,6 +97,24 @@ class Journal:
         self._latest = latest
         self._stated = {}
         self._writer = writer
+
+    async def record_policies(self, packs: PackSet) -> None:
+        """State which packs are in force, where the log's last word about one is another; durable when it returns."""
+        if self._writer is None:
+            return
+        entries: dict[str, bytes] = {}
+        words: dict[str, Digest | None] = {name: pack.digest for name, pack in packs.packs.items()}
+        known = {name.removeprefix(POLICY_PREFIX) for name in self._latest if name.startswith(POLICY_PREFIX)}
+        for name in sorted(known | words.keys()):
+            before, after = self._latest.get(POLICY_PREFIX + name), words.get(name)
+            if before == after:
+                continue
+            as_of = packs.packs[name].meta.as_of.isoformat() if name in words else ""
+            at = WallTime(self._ports.clock.wall())
+            change = PolicyChange(pack=name, before=before, after=after, as_of=as_of, at_us=at)
+            entries[POLICY_PREFIX + name] = state_that.policy_change(change, self._ports.signer)
+        await self._writer.append(list(entries.values()))
+        self._latest.update({subject: words.get(subject.removeprefix(POLICY_PREFIX)) for subject in entries})
 
     async def close(self) -> None:
         """Put the pen down, on losing the lease."""
@@ -148,6 +176,31 @@ class Journal:
         """Prove that the first `new` entries extend the first `old`, for 0 < old <= new."""
         return await self._reader.consistency(old, new)
 
+    async def subtree(self, start: int, end: int, size: int) -> tuple[bytes, ...]:
+        """Prove that the entries from `start` to `end`, a subtree, stand in the tree of the first `size`."""
+        return await self._reader.subtree(start, end, size)
+
+    async def raw_entries(self, start: int, end: int) -> tuple[bytes, ...]:
+        """The entries from `start` up to `end`, as they stand in the log. Raises LedgerDamaged, StoreError."""
+        return await self._reader.entries_from(start, end - start, end)
+
+    async def gap_proof(self, since: bytes) -> bytes:
+        """Prove that nothing is missing between an older checkpoint (empty: the beginning) and the newest.
+
+        Raises EntryNotFound before the first checkpoint, LedgerFormatError, LedgerDamaged, StoreError.
+        """
+        head = await self._reader.head()
+        if head is None:
+            raise EntryNotFound("the ledger is empty")
+        old = parse_checkpoint(parse(since).text).size if since else 0
+        covered = await self._best_head(head, head.checkpoint.size - 1)
+        size = covered.checkpoint.size
+        if not 0 <= size - old <= MAX_GAP_ENTRIES:
+            size_said = f"the older checkpoint has {old} entries, the newest {size}"
+            raise LedgerFormatError(size_said, hint=f"one proof shows at most {MAX_GAP_ENTRIES} entries")
+        left = await self._reader.parts(old, size)
+        return write_gap_proof(since, covered.note, left, await self._reader.entries_from(old, size - old, size))
+
     async def cosigned(self) -> Head | None:
         """The newest checkpoint that a witness cosigned, with all its lines; None before the first."""
         stored = await self._ports.ledger.get(BUCKET, COSIGNED_KEY)
@@ -203,7 +256,7 @@ class Journal:
 
     def _unstated(self, state: FabricState) -> Iterator[tuple[str, str, Known]]:
         """Facts and specs first, then the decision, its orders, and what became of them: the order of causes."""
-        for bucket in (ACTIONS, SPECS, NODES, PLANS, ORDERS, REPORTS):
+        for bucket in (ACTIONS, SPECS, APPRAISAL, TOKENS, NODES, ATTESTED, PLANS, ORDERS, REPORTS):
             for key, known in sorted(state.records[bucket].items()):
                 if self._stated.get((bucket, key)) != known.revision:
                     yield bucket, key, known
@@ -222,6 +275,18 @@ class Journal:
                 )
                 joined = state_that.node_joined(record, signer)
                 return (joined, fact, state_that.node_revoked(record, signer)) if record.is_revoked else (joined, fact)
+            case JoinToken() as token:
+                return (state_that.grant(_grant_of(token), signer),)
+            case AppraisalRecord() as held:
+                body = held.reference or held.anchor
+                after = None if held.is_deleted else canonical.digest_of(body)
+                kind, _, name = key.partition(".")
+                return (self._fact_entry(f"{kind}/{name}", after, Grade.SIGNED, held.changed_us),)
+            case Attestation() as found:
+                one = found.attested
+                after = Digest(substance(one))
+                says = f"{one.label}: {one.reason}" if one.reason else one.label
+                return (self._fact_entry(f"attested/{key}", after, Grade.ATTESTED, WallTime(one.since_us), says=says),)
             case PlanRecord() as record:
                 plan = await self._plan(record.body)
                 return (state_that.decision(plan, record.body, signer),)
@@ -237,7 +302,7 @@ class Journal:
 
     def _spec_entry(self, key: str, record: SpecRecord) -> bytes:
         if record.workload is None:
-            subject = record.operator or record.site
+            subject = record.operator or record.site or record.policy
             kind, _, name = key.partition(".")
             grade = 0 if record.operator is None else record.operator.grade
             after = None if record.is_deleted else canonical.digest_of(subject)
@@ -254,9 +319,14 @@ class Journal:
         )
         return state_that.spec_change(change, self._ports.signer)
 
-    def _fact_entry(self, subject: str, after: Digest | None, grade: int, at_us: WallTime) -> bytes:
+    def _fact_entry(self, subject: str, after: Digest | None, grade: int, at_us: WallTime, *, says: str = "") -> bytes:
         change = FactChange(
-            subject=subject, before=self._latest.get(subject), after=after, grade=int(grade), effective_us=at_us
+            subject=subject,
+            before=self._latest.get(subject),
+            after=after,
+            grade=int(grade),
+            effective_us=at_us,
+            says=says,
         )
         return state_that.fact_change(change, self._ports.signer)
 
@@ -273,11 +343,23 @@ class Journal:
         return None
 
 
+def _grant_of(token: JoinToken) -> Grant:
+    """What a join token grants; that it was used is said by the entry of the node that joined."""
+    who = "any node" if token.node is None else f"node/{token.node}"
+    return Grant(
+        grant="join",
+        holder=Digest(f"sha256:{token.token_hash}"),
+        about=f"{who} as {token.tier} at site/{token.site} of operator/{token.operator}, grade {int(token.grade)}",
+        granted_us=token.created_us,
+        expires_us=token.expires_us,
+    )
+
+
 def _last_word(entry: bytes) -> tuple[str, Digest | None]:
     """What an entry is about and the digest it leaves standing: equal words are not said twice in a row."""
     opened = peek_statement(entry)
     match opened.predicate:
-        case SpecChange() | FactChange() as change:
+        case SpecChange() | FactChange() | PolicyChange() as change:
             return opened.subject.name, change.after
         case OrderIssued() as order:
             return opened.subject.name, order.order
@@ -285,7 +367,7 @@ def _last_word(entry: bytes) -> tuple[str, Digest | None]:
             return opened.subject.name, canonical.digest_bytes(taken.report.encode())
         case Decision() as decision:
             return opened.subject.name, decision.body
-        case NodeJoined() | NodeRevoked() as standing:
+        case NodeJoined() | NodeRevoked() | Grant() as standing:
             return opened.subject.name, canonical.digest_of(standing)
         case UserAction() as action:
             # Not under its target's name: there it would stand between the target's changes of facts.

@@ -21,9 +21,11 @@ from hanse.ledger.checkpoint import Checkpoint, parse_checkpoint
 from hanse.ledger.cosignature import verify_lines
 from hanse.ledger.errors import EntryNotFound, LedgerDamaged, LedgerFormatError, ProofError
 from hanse.ledger.note import VerifierKey, parse
+from hanse.ledger.predicates import Decision, OrderIssued, ReceiptTaken
 from hanse.ledger.proof import TlogProof
 from hanse.ledger.receipt import ProvenEntry, show_placement, write_receipt
-from hanse.ledger.statement import Decision, OrderIssued, ReceiptTaken, expect, peek_statement
+from hanse.ledger.statement import expect, peek_statement
+from hanse.ledger.subtree import subtree_ranges
 from hanse.ledger.tiles import (
     BUCKET,
     CHECKPOINT_KEY,
@@ -66,16 +68,28 @@ class Files(Protocol):
 
 
 class LedgerReader:
-    """Reads one log. `keys`: the log's own verifier keys, each of which must have signed the checkpoint."""
+    """Reads one log. `keys`: the log's own verifier keys, each of which must have signed the checkpoint; `bucket`:
+    where its files lie, which for a mirrored log is a bucket of its own."""
 
-    def __init__(self, store: Files, origin: str, keys: Sequence[VerifierKey]) -> None:
+    def __init__(self, store: Files, origin: str, keys: Sequence[VerifierKey], bucket: str = BUCKET) -> None:
         self._store = store
+        self._bucket = bucket
         self._origin = origin
         self._keys = tuple(keys)
 
+    @property
+    def keys(self) -> tuple[VerifierKey, ...]:
+        """Keys that must all have signed the checkpoint."""
+        return self._keys
+
+    async def raw(self, key: str) -> bytes | None:
+        """A file beside the tree as it is, unchecked; None if it is not there. Raises StoreError."""
+        stored = await self._store.get(self._bucket, key)
+        return None if stored is None else stored.value
+
     async def head(self) -> Head | None:
         """The committed checkpoint; None for a log that was never opened. Raises LedgerDamaged, StoreError."""
-        stored = await self._store.get(BUCKET, CHECKPOINT_KEY)
+        stored = await self._store.get(self._bucket, CHECKPOINT_KEY)
         if stored is None or stored.value is None:
             return None
         try:
@@ -139,6 +153,14 @@ class LedgerReader:
         """Prove that the tree of `new` entries extends the tree of `old`, for 0 < old <= new <= committed size."""
         return await self._hashes(tree.consistency_ranges(old, new), new)
 
+    async def subtree(self, start: int, end: int, size: int) -> tuple[bytes, ...]:
+        """Prove that the entries from `start` to `end`, a subtree, stand in the tree of `size` entries."""
+        return await self._hashes(subtree_ranges(start, end, size), size)
+
+    async def parts(self, old: int, size: int) -> tuple[bytes, ...]:
+        """Hashes of the complete subtrees that the first `old` entries consist of, left to right."""
+        return await self._hashes([(at << level, (at + 1) << level) for level, at in tree.nodes_of((0, old))], size)
+
     async def locate(self, instance: InstanceId, size: int) -> Located:
         """Find the newest report that an instance runs (or the newest of all) with its order and decision.
 
@@ -195,7 +217,7 @@ class LedgerReader:
     async def _file(self, name: TileName) -> tuple[bytes, int]:
         """Bytes and width of a file, or of the full one that has replaced it."""
         for held in (name, name.full):
-            stored = await self._store.get(BUCKET, held.key)
+            stored = await self._store.get(self._bucket, held.key)
             if stored is not None and stored.value is not None:
                 return stored.value, held.width
         raise _damaged(name, "the file is missing")

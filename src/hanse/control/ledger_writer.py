@@ -37,7 +37,7 @@ from hanse.ledger.edge import Edge, Leaf, grow, leaf_of
 from hanse.ledger.errors import LedgerBusy, LedgerDamaged
 from hanse.ledger.note import VerifierKey
 from hanse.ledger.quorum import policy_text
-from hanse.ledger.tiles import BUCKET, CHECKPOINT_KEY, WIDTH, TileName
+from hanse.ledger.tiles import BUCKET, CHECKPOINT_KEY, WIDTH, TileName, growing
 
 MAX_WAITING_ENTRIES = 65_536
 """Entries that may wait for integration; beyond, an append is refused (`LedgerBusy`) and nothing of it is kept."""
@@ -309,23 +309,10 @@ class LedgerWriter:
     async def _read_partials(self, size: int) -> dict[TileName, list[str]]:
         """Partial files of the right edge, those of earlier checkpoints included."""
         partials: dict[TileName, list[str]] = {}
-        for full in _growing(size):
+        for full in growing(size):
             found = await self._store.entries(BUCKET, f"{full.key}.p")
             partials[full] = [item.key for item in found]
         return partials
-
-
-def _growing(size: int) -> tuple[TileName, ...]:
-    """The files of a tree that the next entries will replace, named as they will be when full."""
-    names: list[TileName] = []
-    if size % WIDTH:
-        names.append(TileName(level=None, index=size // WIDTH))
-    level = 0
-    while count := size >> (8 * level):
-        if count % WIDTH:
-            names.append(TileName(level=level, index=count // WIDTH))
-        level += 1
-    return tuple(names)
 
 
 def _is_full(name: TileName, size: int) -> bool:

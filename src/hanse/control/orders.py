@@ -43,6 +43,7 @@ def order_to_start(
         reason=step.reason,
         issued_us=now,
         expires_us=WallTime(now + lifetime_us),
+        attested=node.attested,
     )
 
 
@@ -102,4 +103,5 @@ def _reissued(
         reason=reason,
         issued_us=now,
         expires_us=WallTime(now + lifetime_us),
+        attested=last.attested,
     )

@@ -7,29 +7,35 @@ between the snapshot and the finished decision nothing is awaited.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from hanse.control import orders, revocations, routes
+from hanse.control.accounting import records_of
 from hanse.control.config import ControlConfig
+from hanse.control.improving import Think, look_for_better, pays
 from hanse.control.liveness import Liveness
 from hanse.control.state import FabricState, snapshot
 from hanse.core.errors import ConflictError, HanseError
-from hanse.core.ids import ordinal_of
+from hanse.core.ids import NodeId, WorkloadId, ordinal_of
 from hanse.core.plan import Assignment, Plan
 from hanse.core.ports import ControlPorts, Entry
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.time import WallTime
-from hanse.placement import Finding, audit, plan
-from hanse.policy import PackSet, Screening, VerdictCache, screen
+from hanse.placement import Finding, Kept, accrued, audit, is_same, replan
+from hanse.policy import PackSet, Screening, VerdictCache, in_force, screen, turned
 from hanse.rollout import Hold, Start, Step, Stop, next_steps
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import Order, PlanBody, PlanRecord, RouteRecord
-from hanse.wire.subjects import ORDERS, PLANS, REPORTS, REVOCATIONS, ROUTES, SPECS, TRUST, instance_key
+from hanse.wire.subjects import ORDERS, PLANS, REPORTS, REVOCATIONS, ROUTES, SPECS, SPENDING, TRUST, instance_key
 
 log = structlog.get_logger("control")
+
+
+TIME_PASSES = "time passes"
+"""The trigger of a round that nothing but the clock began."""
 
 
 class LeaseLost(HanseError):
@@ -54,6 +60,11 @@ class Decision:
     plan: Plan
     is_new: bool
     findings: tuple[Finding, ...]
+    kept: Kept | None
+    """For the next decision, which takes it over; None where that has to begin anew."""
+    packs: PackSet
+    guardrails: tuple[str, ...]
+    """The domain's own, before the layers of the snapshot were laid over them."""
 
 
 def decide(
@@ -65,10 +76,29 @@ def decide(
     *,
     now: WallTime,
     trigger: str,
+    last: Screening | None = None,
+    before: Decision | None = None,
+    proposal: Plan | None = None,
 ) -> Decision:
-    """Screen, plan and audit. The parent stands unless the new plan differs from it in what runs where."""
-    verdicts = screen(at.workloads, at.fabric, packs, now, cache, guardrails=config.guardrails)
-    fresh = plan(
+    """Screen, plan and audit. The parent stands unless the new plan differs from it in what runs where.
+
+    `before` is the last decision of whoever decides again and again: where nothing changed since that anything here
+    reads, its plan stands without a look at policy or placement; else its plan is taken on from where it stood. `last`
+    is the screening that the parent was made on, where it is known: what lost its ground since then says why, in the
+    plan's trigger and in the reasons of each denied place. `proposal` is what the global solver found; it is taken
+    where it pays (`hanse.control.improving`).
+    """
+    if before is not None and proposal is None and _stands(before, at, parent, packs, config, now=now):
+        return replace(before, snapshot=at, is_new=False, findings=())
+    laid, guardrails = in_force(packs, at.policies, config.guardrails)
+    verdicts = screen(at.workloads, at.fabric, laid, now, cache, guardrails=guardrails)
+    lost = turned(last, verdicts, running_pairs(at))
+    verdicts = replace(verdicts, turned=lost)
+    fresh_causes = sorted({one for pair, why in lost.items() for one in why if last and pair not in last.turned})
+    trigger = "; ".join([*([trigger] if trigger != TIME_PASSES or not fresh_causes else []), *fresh_causes])
+    # A proposal is weighed against a whole plan: one that answered an event looked for no gain.
+    fresh, kept = replan(
+        before.kept if before is not None and proposal is None else None,
         at,
         verdicts,
         parent,
@@ -77,10 +107,49 @@ def decide(
         trigger=trigger,
         settings=config.placement,
     )
+    if proposal is not None and pays(proposal, fresh, config.placement):
+        return _taken(proposal, at, verdicts, packs=packs, guardrails=config.guardrails)
     is_new = parent is None or _substance(fresh) != _substance(parent)
     chosen = fresh if is_new or parent is None else parent
     findings = audit(chosen, at, verdicts) if is_new else ()
-    return Decision(snapshot=at, verdicts=verdicts, plan=chosen, is_new=is_new, findings=findings)
+    return Decision(
+        snapshot=at,
+        verdicts=verdicts,
+        plan=chosen,
+        is_new=is_new,
+        findings=findings,
+        kept=kept.adopted(chosen),
+        packs=packs,
+        guardrails=config.guardrails,
+    )
+
+
+def _taken(
+    proposal: Plan, at: Snapshot, verdicts: Screening, *, packs: PackSet, guardrails: tuple[str, ...]
+) -> Decision:
+    """The proposal as the decision; what was kept describes another plan."""
+    return Decision(
+        snapshot=at, verdicts=verdicts, plan=proposal, is_new=True, findings=audit(proposal, at, verdicts), kept=None,
+        packs=packs, guardrails=guardrails,
+    )  # fmt: skip
+
+
+def _stands(
+    before: Decision, at: Snapshot, parent: Plan | None, packs: PackSet, config: ControlConfig, *, now: WallTime
+) -> bool:
+    """Tell whether deciding again would read what the last decision read."""
+    verdicts = before.verdicts
+    is_dated = verdicts.next_change_us is not None and verdicts.next_change_us <= now
+    return (
+        before.plan is parent
+        and before.kept is not None
+        and before.packs is packs
+        and before.guardrails == config.guardrails
+        and before.snapshot.policies == at.policies
+        and not is_dated
+        and not before.kept.is_due(now)
+        and is_same(before.snapshot, at)
+    )
 
 
 class Pipeline:
@@ -104,14 +173,23 @@ class Pipeline:
         self._may_act = may_act
         self.cache: VerdictCache | None = None
         """Verdicts by class of the last screening, shared with the API's previews."""
+        self._last: Screening | None = None
         self._plan: Plan | None = None
+        self._decision: Decision | None = None
+        """The last decision, from which the next one goes on."""
+        self.proposal: Plan | None = None
+        """What the global solver found; the next round takes or drops it."""
         self.holds: tuple[Hold, ...] = ()
         """What the last round did not do, and why: shown by `hanse get`."""
 
     @property
     def packs(self) -> PackSet:
-        """The rules in force."""
+        """The packs of this domain, without the policies that were submitted to it."""
         return self._packs
+
+    def rules(self, at: Snapshot) -> tuple[PackSet, tuple[str, ...]]:
+        """The rules in force and what binds which namespace, submitted policies included."""
+        return in_force(self._packs, at.policies, self._config.guardrails)
 
     def snapshot(self) -> Snapshot:
         """Freeze what is known now."""
@@ -128,6 +206,17 @@ class Pipeline:
             self._plan = canonical.decode(body, PlanBody).plan
         return self._plan
 
+    async def improve(self, think: Think) -> bool:
+        """Look for a better plan with the global solver. Returns whether there is one for the next round to judge."""
+        parent = await self.current_plan()
+        if parent is None:
+            return False
+        at, packs, cache, config = self.snapshot(), self._packs, self.cache, self._config
+        found = await think(lambda: look_for_better(at, parent, packs, cache, config))
+        has_moved = _substance(found) != _substance(parent)
+        self.proposal = found if has_moved else None
+        return has_moved
+
     async def run_once(self, trigger: str) -> None:
         """One round: decide, commit the plan, order the next steps, publish routes, renew and tidy.
 
@@ -138,8 +227,13 @@ class Pipeline:
         if parent is not None and await self._restore_orders(parent):
             return  # these orders enter the ledger before anything follows from them
         at = self.snapshot()
-        decision = decide(at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger)
-        self.cache = decision.verdicts.cache
+        before, self._decision = self._decision, None
+        decision = decide(
+            at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger,
+            before=before, last=self._last, proposal=self.proposal,
+        )  # fmt: skip
+        self.proposal = None
+        self.cache, self._last = decision.verdicts.cache, decision.verdicts
         if decision.findings:
             first = decision.findings[0]
             raise PlanRejected(
@@ -148,11 +242,25 @@ class Pipeline:
             )
         if decision.is_new:
             await self._commit(decision.plan)
+        self._decision = decision
         steps = next_steps(decision.plan, at, at.workloads, limits=self._config.rollout, now=at.at_us)
         await self._order(steps, decision.plan, at)
         await self._publish_routes(at)
         await self._renew_orders(at.at_us)
         await self._tidy(at)
+        await self._account(at)
+
+    async def _account(self, at: Snapshot) -> None:
+        """Bring the book of spending up, once in a while; it is written before anything is decided by it."""
+        book = self._state.book()
+        if book is not None and at.at_us - book.until_us < self._config.account_every_us:
+            return
+        if book is None and not at.running:
+            return
+        unknown = self._config.placement.unknown_zone_g_per_kwh
+        now = accrued(book, at, unknown_zone_g_per_kwh=unknown)
+        for namespace, record in records_of(now, at.workloads).items():
+            await self._write(SPENDING, namespace, envelope.seal(record, self._ports.signer))
 
     async def _publish_revocations(self) -> None:
         """Tell peers and the substrate whom to refuse; before anything that may fail, for it waits on no plan."""
@@ -291,6 +399,12 @@ class Pipeline:
             await self._ports.store.delete(bucket, key, self._state.revision(bucket, key) or None)
         except ConflictError:
             return  # it was written again meanwhile: the watch brings it, the next round looks at it
+
+
+def running_pairs(at: Snapshot) -> tuple[tuple[WorkloadId, NodeId], ...]:
+    """What is meant to run where, in order."""
+    wanted = {(one.workload, one.node) for one in at.running if one.is_wanted and one.workload in at.workloads}
+    return tuple(sorted(wanted))
 
 
 def _substance(of: Plan) -> tuple[object, ...]:

@@ -36,6 +36,7 @@ def wanted_routes(state: FabricState, snapshot: Snapshot, liveness: Liveness) ->
             host=workload.route.host,
             replicas=replicas,
             generation=0 if last is None else last.generation,
+            auth=workload.auth,
         )
         if record != last:
             record = RouteRecord(
@@ -45,6 +46,7 @@ def wanted_routes(state: FabricState, snapshot: Snapshot, liveness: Liveness) ->
                 replicas=replicas,
                 # Never below what a cut-off node may still hold of an earlier record that was taken away.
                 generation=max(record.generation + 1, snapshot.at_us // US_PER_S),
+                auth=record.auth,
             )
         wanted[workload.id] = record
     return wanted

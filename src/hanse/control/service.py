@@ -20,24 +20,29 @@ from hanse.control.views import Submission, TopRow, WorkloadChange
 from hanse.core.errors import BlobError, BusError, HanseError
 from hanse.core.fabric import Operator, Site
 from hanse.core.ids import Digest, NodeId, WorkloadId, is_digest
+from hanse.core.layer import Policy
 from hanse.core.plan import Plan
 from hanse.core.ports import ControlPorts, Entry, LogLine
-from hanse.core.snapshot import Reach, Snapshot
-from hanse.core.work import Workload
-from hanse.manifest import FunctionDocument, Manifests, load
-from hanse.policy import countries_that_could_do, guardrails_for
+from hanse.core.snapshot import Reach, Series, Snapshot
+from hanse.core.time import to_datetime
+from hanse.core.work import Kind, Workload
+from hanse.manifest import FunctionDocument, Manifests, PolicyDocument, load
+from hanse.placement import Outlook
+from hanse.policy import check_access, check_policy, countries_that_could_do, guardrails_for
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import (
     ActionRecord,
     ActorRecord,
+    CarbonFeed,
     LogsReply,
     LogsRequest,
     NodeRecord,
+    ServiceArtifact,
     SpecRecord,
     StatsReply,
     StatsRequest,
 )
-from hanse.wire.subjects import ACTIONS, ACTORS, NODES, SPECS, spec_key, tell
+from hanse.wire.subjects import ACTIONS, ACTORS, FEEDS, NODES, SPECS, spec_key, tell
 
 _NodeChange = Callable[[NodeRecord], NodeRecord]
 _Answer = TypeVar("_Answer", bound=msgspec.Struct)
@@ -78,6 +83,8 @@ class _Proposal:
     workloads: Mapping[WorkloadId, Workload]
     operators: tuple[Operator, ...]
     sites: tuple[Site, ...]
+    policies: tuple[Policy, ...]
+    """All that would stand."""
     actions: tuple[tuple[str, str, WorkloadId | None], ...]
     """(document, action, workload)."""
 
@@ -96,11 +103,13 @@ class FabricService:
     ) -> Submission:
         """Validate, screen and plan a submission, then accept it as a whole or refuse it as a whole.
 
-        Raises ManifestError for texts that are no manifests, SpecRefused where policy or limits say no.
+        Raises ManifestError for texts that are no manifests, PolicyError for rules of access that are none, SpecRefused
+        where policy or limits say no.
         """
         documents = load(files)
         proposal = await self._propose(documents, artifacts)
         before = self._controller.pipeline.snapshot()
+        self._refuse_wrong_policies(documents.policies, before)
         after = _with(before, proposal)
         parent = await self._controller.pipeline.current_plan()
         decision = self._preview(after, parent)
@@ -115,8 +124,11 @@ class FabricService:
     async def delete(self, kind: str, identity: str, *, user: str) -> None:
         """Ask for a workload, operator or site to go. Raises NotFound, InUse."""
         state = self._controller.state
+        wanted = f"{kind.lower()}.{identity}"
+        if kind.lower() in ("function", "service"):
+            wanted = spec_key(WorkloadId(identity))
         for key, record in state.specs().items():
-            if not key.startswith(f"{kind.lower()}.") or key.partition(".")[2] != identity or record.is_deleted:
+            if key != wanted or record.is_deleted:
                 continue
             self._refuse_if_used(record)
             await self.note("delete", f"{kind.lower()}/{identity}", user=user)
@@ -149,6 +161,15 @@ class FabricService:
             ),
         )
 
+    async def take_carbon(self, zones: Mapping[str, Series], *, source: str, error_permille: int, user: str) -> None:
+        """Take a forecast of carbon intensity in; it replaces the last one."""
+        await self.note("refresh", "feed/carbon", user=user)
+        feed = CarbonFeed(
+            source=source, error_permille=error_permille, taken_us=self._ports.clock.wall(), zones=dict(zones)
+        )
+        await self._write(FEEDS, "carbon", envelope.seal(feed, self._ports.signer))
+        self._controller.poke("a forecast of carbon intensity came in")
+
     async def note(self, action: str, target: str, *, user: str) -> None:
         """Have the ledger say what a user does, before it is done: an act without a trace must not be possible."""
         signer, store = self._ports.signer, self._ports.store
@@ -176,7 +197,9 @@ class FabricService:
         at = self._controller.pipeline.snapshot()
         nodes = [node for node, reach in at.reach.items() if reach is not Reach.UNREACHABLE]
         answers = await asyncio.gather(*(self._node_stats(node) for node in nodes))
-        return tuple(row for rows in answers for row in rows)
+        workloads = self._controller.state.workloads(with_deleted=True)
+        spent = {key: inspect.spending(self._controller, at, spec) for key, spec in workloads.items()}
+        return tuple(_with_spending(row, spent.get(WorkloadId(row.workload))) for rows in answers for row in rows)
 
     # --- details ---
 
@@ -186,10 +209,11 @@ class FabricService:
         actions: list[tuple[str, str, WorkloadId | None]] = []
         for document in documents.functions:
             workload = await self._to_workload(document, artifacts)
+            check_access(workload)
             last = standing.get(workload.id)
             action = "create" if last is None else "unchanged" if last == workload else "update"
             workloads[workload.id] = workload
-            actions.append((f"Function {workload.id}", action, workload.id))
+            actions.append((f"{workload.kind} {workload.id}", action, workload.id))
         self._refuse_route_clash(workloads)
         actions += [
             (f"Operator {o.id}", self._action(self._controller.state.operators().get(o.id), o), None)
@@ -198,21 +222,24 @@ class FabricService:
         actions += [
             (f"Site {s.id}", self._action(self._controller.state.sites().get(s.id), s), None) for s in documents.sites
         ]
+        policies = {p.id: p for p in self._controller.state.policies()}
+        today = to_datetime(self._ports.clock.wall()).date().isoformat()
+        for written in (document.policy for document in documents.policies):
+            known = policies.get(written.id)
+            is_same = known is not None and replace(known, as_of="") == written
+            action = "create" if known is None else "unchanged" if is_same else "update"
+            actions.append((f"Policy {written.id}", action, None))
+            policies[written.id] = known if known is not None and is_same else replace(written, as_of=today)
         return _Proposal(
             workloads=dict(sorted(workloads.items())),
             operators=documents.operators,
             sites=documents.sites,
+            policies=tuple(policy for _, policy in sorted(policies.items())),
             actions=tuple(actions),
         )
 
     async def _to_workload(self, document: FunctionDocument, artifacts: Mapping[str, Digest]) -> Workload:
-        digest = artifacts.get(document.id)
-        if digest is None or not is_digest(digest):
-            raise SpecRefused(
-                f"no artifact given for {document.id}",
-                code="artifact.missing",
-                hint="`hanse deploy` builds and uploads it",
-            )
+        digest = await self._artifact_of(document, artifacts)
         size = await self._size_of(digest)
         # One that is being deleted counts, too: what still runs of it must not pass for the new spec.
         last = self._controller.state.workloads(with_deleted=True).get(document.id)
@@ -220,6 +247,19 @@ class FabricService:
         if last is None or same == last:
             return same
         return replace(same, generation=last.generation + 1)
+
+    async def _artifact_of(self, document: FunctionDocument, artifacts: Mapping[str, Digest]) -> Digest:
+        if document.kind is Kind.SERVICE:
+            # What runs is the owner's own program; its artifact says no more than where it listens.
+            return await self._ports.blobs.put(canonical.encode(ServiceArtifact(upstream=document.upstream)))
+        digest = artifacts.get(document.id)
+        if digest is None or not is_digest(digest):
+            raise SpecRefused(
+                f"no artifact given for {document.id}",
+                code="artifact.missing",
+                hint="`hanse deploy` builds and uploads it",
+            )
+        return digest
 
     async def _size_of(self, artifact: Digest) -> int:
         try:
@@ -243,9 +283,15 @@ class FabricService:
                     hint="give one of them another path or host",
                 )
 
+    def _refuse_wrong_policies(self, documents: Sequence[PolicyDocument], at: Snapshot) -> None:
+        """Raises PolicyError with the manifest's file and line for the first policy that may not decide."""
+        for document in documents:
+            packs = self._controller.pipeline.packs
+            check_policy(document.policy, document.where.file, document.line_before_rules, packs, at.at_us)
+
     def _hint_of_contradiction(self, submission: Submission, at: Snapshot) -> str:
         """Say so where no node in the world would do: then the demands contradict each other, not the fabric."""
-        packs, bound = self._controller.pipeline.packs, self._controller.config.guardrails
+        packs, bound = self._controller.pipeline.rules(at)
         for change in submission.changes:
             workload = at.workloads.get(WorkloadId(change.document.partition(" ")[2]))
             if change.action != "refuse" or workload is None:
@@ -274,11 +320,16 @@ class FabricService:
             await self._write_spec(f"operator.{operator.id}", record)
         for site in proposal.sites:
             await self._write_spec(f"site.{site.id}", SpecRecord(accepted_us=now, accepted_by=user, site=site))
+        changed = {document for document, action, _ in proposal.actions if action != "unchanged"}
+        for policy in proposal.policies:
+            if f"Policy {policy.id}" in changed:
+                record = SpecRecord(accepted_us=now, accepted_by=user, policy=policy)
+                await self._write_spec(f"policy.{policy.id}", record)
         for _, action, workload in proposal.actions:
             if workload is not None and action != "unchanged":
                 spec = proposal.workloads[workload]
                 record = SpecRecord(accepted_us=now, accepted_by=user, workload=spec)
-                await self._write_spec(spec_key(spec.kind.value, workload), record)
+                await self._write_spec(spec_key(workload), record)
         # The cause of a plan stands in the ledger for ever: it names no user.
         self._controller.poke("manifests were submitted")
 
@@ -332,13 +383,19 @@ class FabricService:
         return envelope.open_sealed(data, kind, self._controller.state.node_key(node)).message
 
 
+def _with_spending(row: TopRow, spent: Outlook | None) -> TopRow:
+    if spent is None:
+        return row
+    return replace(row, spent_microeur=spent.spent_microeur, spent_ug=spent.spent_ug, budget=spent.state)
+
+
 def _with(at: Snapshot, proposal: _Proposal) -> Snapshot:
     fabric = replace(
         at.fabric,
         sites={**at.fabric.sites, **{s.id: s for s in proposal.sites}},
         operators={**at.fabric.operators, **{o.id: o for o in proposal.operators}},
     )
-    return replace(at, fabric=fabric, workloads=proposal.workloads)
+    return replace(at, fabric=fabric, workloads=proposal.workloads, policies=proposal.policies)
 
 
 def _submission(proposal: _Proposal, parent: Plan | None, decision: Decision, *, is_dry_run: bool) -> Submission:

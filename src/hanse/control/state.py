@@ -7,23 +7,30 @@ under its key with the reason, so that an operator sees it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import msgspec
 
+from hanse.attest import Anchor, AppraisalRecord, Appraiser, Reference
+from hanse.control.accounting import within_budgets
 from hanse.control.config import ControlConfig
 from hanse.control.liveness import Liveness
 from hanse.core.errors import HanseError, SignatureError
-from hanse.core.fabric import Fabric, Operator, Site
+from hanse.core.fabric import Attested, Fabric, Node, Operator, Resources, Site
 from hanse.core.ids import InstanceId, NodeId, OperatorId, SiteId, WorkloadId
+from hanse.core.layer import Policy
 from hanse.core.ports import Entry
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
-from hanse.core.time import MonoTime, WallTime
+from hanse.core.time import DAY_US, MonoTime, WallTime
 from hanse.core.work import Workload
+from hanse.identity.join import JoinToken
+from hanse.placement import Book, Spent, mean_of
 from hanse.wire import envelope
 from hanse.wire.messages import (
     ActionRecord,
+    Attestation,
+    CarbonFeed,
     NodeRecord,
     Order,
     PlanRecord,
@@ -32,17 +39,38 @@ from hanse.wire.messages import (
     Revocations,
     RouteRecord,
     SpecRecord,
+    SpendRecord,
 )
-from hanse.wire.subjects import ACTIONS, NODES, ORDERS, PLANS, PRESENCE, REPORTS, REVOCATIONS, ROUTES, SPECS, TRUST
+from hanse.wire.subjects import (
+    ACTIONS,
+    APPRAISAL,
+    ATTESTED,
+    FEEDS,
+    NODES,
+    ORDERS,
+    PLANS,
+    PRESENCE,
+    REPORTS,
+    REVOCATIONS,
+    ROUTES,
+    SPECS,
+    SPENDING,
+    TOKENS,
+    TRUST,
+)
 
 _M = TypeVar("_M", bound=msgspec.Struct)
 
 SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
-    TRUST: Revocations, ACTIONS: ActionRecord,
+    TRUST: Revocations, ACTIONS: ActionRecord, APPRAISAL: AppraisalRecord, ATTESTED: Attestation,
+    TOKENS: JoinToken, SPENDING: SpendRecord, FEEDS: CarbonFeed,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
-WATCHED = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS)
+WATCHED = (
+    SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, APPRAISAL, ATTESTED, TOKENS, SPENDING,
+    FEEDS,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +170,26 @@ class FabricState:
         """The committed plan's record."""
         return self.messages(PLANS, PlanRecord).get("current")
 
+    def references(self) -> dict[str, Reference]:
+        """Reference values by name."""
+        records = self.messages(APPRAISAL, AppraisalRecord).values()
+        return {r.reference.name: r.reference for r in records if r.reference is not None and not r.is_deleted}
+
+    def anchors(self) -> dict[str, Anchor]:
+        """Anchors of makers, those built in left out, by name."""
+        records = self.messages(APPRAISAL, AppraisalRecord).values()
+        return {r.anchor.name: r.anchor for r in records if r.anchor is not None and not r.is_deleted}
+
+    def appraiser(self, life_us: int) -> Appraiser:
+        """What evidence is held against now."""
+        return Appraiser(
+            anchors=tuple(self.anchors().values()), references=tuple(self.references().values()), life_us=life_us
+        )
+
+    def attested(self) -> dict[NodeId, Attested]:
+        """What the verifier last found out about each node, ended or not."""
+        return {NodeId(key): record.attested for key, record in self.messages(ATTESTED, Attestation).items()}
+
     def revocations(self) -> Revocations | None:
         """The published list of nodes that no longer count; None before the first revocation."""
         return self.messages(TRUST, Revocations).get(REVOCATIONS)
@@ -164,15 +212,50 @@ class FabricState:
         records = self.specs().values()
         return {r.operator.id: r.operator for r in records if r.operator is not None and not r.is_deleted}
 
+    def policies(self) -> tuple[Policy, ...]:
+        """Accepted layers of rules, in id order."""
+        records = self.specs().values()
+        found = [r.policy for r in records if r.policy is not None and not r.is_deleted]
+        return tuple(sorted(found, key=lambda policy: policy.id))
+
     def fabric(self) -> Fabric:
         """Sites, operators, and the enrolled nodes whose site and operator are known, in id order."""
-        sites, operators = self.sites(), self.operators()
+        sites, operators, attested = self.sites(), self.operators(), self.attested()
         nodes = {
-            key: record.node
+            key: _with_evidence(self._as_offered(record.node), attested.get(key))
             for key, record in self.nodes().items()
             if record.node.site in sites and record.node.operator in operators
         }
         return Fabric(sites=sites, operators=operators, nodes=nodes)
+
+    def _as_offered(self, node: Node) -> Node:
+        """The facts of a node with what it offers since its last start."""
+        known = self.records[PRESENCE].get(node.id)
+        said = known.message if known is not None else None
+        if not isinstance(said, Presence) or said.capacity is None:
+            return node
+        if (said.capacity, said.gpus, said.overhead) == (node.capacity, node.gpus, node.overhead):
+            return node
+        return replace(node, capacity=said.capacity, gpus=said.gpus, overhead=said.overhead or Resources())
+
+    def carbon_feed(self) -> CarbonFeed | None:
+        """The forecast of carbon intensity that was brought in last."""
+        return self.messages(FEEDS, CarbonFeed).get("carbon")
+
+    def book(self) -> Book | None:
+        """What work cost this month, as last written; None before anything was accounted."""
+        records = self.messages(SPENDING, SpendRecord).values()
+        if not records:
+            return None
+        start = max(record.period_start_us for record in records)
+        current = [record for record in records if record.period_start_us == start]
+        spent = {
+            workload: Spent(money=row.money, carbon=row.carbon, run_us=row.run_us)
+            for record in current
+            for workload, row in record.workloads.items()
+        }
+        kept = {key: spent[key] for key in sorted(spent)}
+        return Book(period_start_us=start, until_us=max(record.until_us for record in current), spent=kept)
 
     def node_key(self, node: NodeId) -> Mapping[str, bytes]:
         """The key a node seals with, as a trust map; empty for an unknown or revoked node."""
@@ -198,22 +281,41 @@ class FabricState:
         return message
 
 
+def _with_evidence(node: Node, attested: Attested | None) -> Node:
+    return node if attested is None else replace(node, attested=attested)
+
+
 def snapshot(
     state: FabricState, liveness: Liveness, config: ControlConfig, *, now: WallTime, mono: MonoTime
 ) -> Snapshot:
     """Freeze what is known into the one input of every decision."""
     fabric = state.fabric()
     nodes = state.nodes()
-    return Snapshot(
+    feed = state.carbon_feed()
+    at = Snapshot(
         at_us=now,
         fabric=fabric,
         reach={node: _reach(nodes[node], liveness.reach(node, mono)) for node in fabric.nodes},
         workloads=state.workloads(),
         running=_running(state),
-        intensity_g_per_kwh=config.intensity_g_per_kwh,
+        intensity_g_per_kwh=_intensity(feed, config.intensity_g_per_kwh, now),
         rtt_us=config.rtt_us,
         gazetteer=config.gazetteer,
+        policies=state.policies(),
+        forecast={} if feed is None else feed.zones,
+        forecast_error_permille=0 if feed is None else feed.error_permille,
     )
+    return within_budgets(at, state.book(), config.placement)
+
+
+def _intensity(feed: CarbonFeed | None, yearly: Mapping[str, int], now: WallTime) -> Mapping[str, int]:
+    """What lasting work is judged by: the mean of the next day where the feed tells it, else the yearly mean.
+
+    A single hour would have work follow the sun and move twice a day.
+    """
+    means = {} if feed is None else {z: mean_of(s, now=now, ahead_us=DAY_US) for z, s in feed.zones.items()}
+    both = {**yearly, **{zone: mean for zone, mean in means.items() if mean is not None}}
+    return {zone: both[zone] for zone in sorted(both)}
 
 
 def _reach(record: NodeRecord, heard: Reach) -> Reach:

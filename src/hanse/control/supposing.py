@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hanse.control.controller import Controller
-from hanse.core.ids import NodeId, WorkloadId
-from hanse.core.snapshot import Snapshot
-from hanse.policy import PackSet, PolicyDiff, World, diff, impact, parse_packs, parse_supposition, screen
+from hanse.control.pipeline import running_pairs
+from hanse.policy import PackSet, PolicyDiff, World, diff, impact, in_force, parse_packs, parse_supposition, screen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +46,12 @@ def diff_of_packs(controller: Controller, old: Mapping[str, str] | None, new: Ma
     or hold nothing else, are laid over the packs in force. Raises PolicyError if either is wrong.
     """
     base = controller.config.packs
-    before = controller.pipeline.packs if old is None else parse_packs(laid_over(base, old))
-    after = parse_packs(laid_over(base, new))
     at = controller.pipeline.snapshot()
-    guardrails = controller.config.guardrails
+    bound = controller.config.guardrails
+    before, guardrails = in_force(
+        controller.pipeline.packs if old is None else parse_packs(laid_over(base, old)), at.policies, bound
+    )
+    after, _ = in_force(parse_packs(laid_over(base, new)), at.policies, bound)
     cache = controller.pipeline.cache
     was = screen(at.workloads, at.fabric, before, at.at_us, cache, guardrails=guardrails)
     will = screen(at.workloads, at.fabric, after, at.at_us, was.cache, guardrails=guardrails)
@@ -61,11 +62,11 @@ def impact_of_facts(controller: Controller, texts: Sequence[str]) -> PolicyDiff:
     """Say what these supposed facts would do to what is there now. Raises FactError."""
     suppositions = [parse_supposition(text) for text in texts]
     at = controller.pipeline.snapshot()
-    packs = controller.pipeline.packs
+    packs, guardrails = controller.pipeline.rules(at)
     world = World(fabric=at.fabric, facts=packs.facts, now=at.at_us)
     return impact(
         at.workloads, world, packs, suppositions, running_pairs(at),
-        guardrails=controller.config.guardrails, cache=controller.pipeline.cache,
+        guardrails=guardrails, cache=controller.pipeline.cache,
     )  # fmt: skip
 
 
@@ -76,9 +77,3 @@ def laid_over(base: Mapping[str, str], files: Mapping[str, str]) -> Mapping[str,
         return files
     kept = {path: text for path, text in base.items() if path.split("/")[0] not in folders}
     return {**kept, **files}
-
-
-def running_pairs(at: Snapshot) -> tuple[tuple[WorkloadId, NodeId], ...]:
-    """What is meant to run where, in order."""
-    wanted = {(one.workload, one.node) for one in at.running if one.is_wanted and one.workload in at.workloads}
-    return tuple(sorted(wanted))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hanse.core.plan import Explanation, Unplaced
-from hanse.core.verdict import Change
+from hanse.core.fabric import Attested
+from hanse.core.plan import Candidate, Explanation, Unplaced
+from hanse.core.verdict import Change, Reason
+from hanse.placement import Outlook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,10 @@ class NodeView:
     longitude_deg: float
     grid_zone: str
     intensity_g_per_kwh: int | None
+    attested: Attested | None = None
+    """What evidence of its platform shows; None if it gave none, or if that has ended."""
+    joined_with: str = ""
+    """Evidence it brought when it joined; empty if none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +85,8 @@ class WorkloadView:
     money_microeur_month: int
     carbon_ug_month: int
     latency_us: int | None
+    spending: Outlook | None = None
+    """What it cost this calendar month and where that leads; None before anything was accounted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +114,25 @@ class ExplainView:
     explanation: Explanation | None
     unplaced: Unplaced | None
     changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictView:
+    """What policy says now of one workload on one node, and what would turn it."""
+
+    workload: str
+    node: str
+    is_allowed: bool
+    reasons: tuple[Reason, ...]
+    """On a denial every rule that denies; on an allowance the rules that permit, with the facts they rest on."""
+    changes: tuple[Change, ...]
+    """The nearest changes that would allow it, fewest edits first; none if it is allowed."""
+    asked_us: int
+    """When this was asked."""
+    valid_until_us: int | None
+    """When a dated fact read here begins or ends; None if nothing is dated."""
+    candidate: Candidate | None
+    """What the committed plan says of the node: its score, or the limit that ruled it out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,3 +251,8 @@ class TopRow:
     retried: int
     cpu_us: int
     peak_memory_bytes: int
+    spent_microeur: int = 0
+    """By the whole workload, on all nodes, since the calendar month began."""
+    spent_ug: int = 0
+    budget: str = "free"
+    """``ok``, ``warn``, ``over``, or ``free`` where the workload has no budget."""

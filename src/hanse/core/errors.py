@@ -105,6 +105,13 @@ class BlobError(HanseError):
     retry = True
 
 
+class AttestorError(HanseError):
+    """Raised when a platform gives no evidence: its TPM or its driver does not answer."""
+
+    code = "attestor.unavailable"
+    retry = True
+
+
 class RuntimeFailure(HanseError):
     """Raised when the engine cannot load, run or stop a workload."""
 

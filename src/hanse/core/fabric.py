@@ -68,31 +68,92 @@ class Operator:
     """SEAL level 0..4 per objective: strategic, legal, data, operational, supply, technology, security,
     environment. A missing objective counts as 0."""
     certificates: tuple[str, ...] = ()
+    """As the operator states them, ``name`` or ``name@YYYY-MM-DD``: as good as `grade` says."""
     grade: Grade = Grade.CLAIMED
+    verified: tuple[str, ...] = ()
+    """Certificates whose credential was verified, ``name@YYYY-MM-DD``: of grade 2 each, whatever `grade` says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """An amount of compute: thousandths of a core and bytes."""
+    """An amount of what adds up: a vector with a named unit per part.
+
+    GPUs are not part of it: half of two devices is not one device (`Gpus`, `GpuNeed`).
+    """
 
     cpu_milli: int = 0
     memory_bytes: int = 0
+    disk_bytes: int = 0
+    bandwidth_bps: int = 0
+    """Bits per second."""
+    custom: tuple[tuple[str, int], ...] = ()
+    """Whole units of anything else by name, in name order, none of them 0."""
+
+    def of(self, name: str) -> int:
+        """The amount of one part: ``cpu``, ``memory``, ``disk``, ``bandwidth`` or a custom name; 0 where absent."""
+        field_of = PARTS.get(name)
+        return getattr(self, field_of) if field_of is not None else dict(self.custom).get(name, 0)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Parts that are not 0: the built-in ones first, then the custom ones in name order."""
+        return (*(name for name, part in PARTS.items() if getattr(self, part)), *(name for name, _ in self.custom))
 
     def plus(self, other: Resources) -> Resources:
-        """Add component by component."""
-        return Resources(
-            cpu_milli=self.cpu_milli + other.cpu_milli, memory_bytes=self.memory_bytes + other.memory_bytes
-        )
+        """Add part by part."""
+        return self._joined(other, 1)
 
     def minus(self, other: Resources) -> Resources:
-        """Subtract component by component; may go negative, which means overcommitted."""
-        return Resources(
-            cpu_milli=self.cpu_milli - other.cpu_milli, memory_bytes=self.memory_bytes - other.memory_bytes
-        )
+        """Subtract part by part; may go negative, which means overcommitted."""
+        return self._joined(other, -1)
 
     def fits(self, room: Resources) -> bool:
-        """Tell whether this amount fits into `room`."""
-        return self.cpu_milli <= room.cpu_milli and self.memory_bytes <= room.memory_bytes
+        """Tell whether this amount fits into `room`; nothing fits into room that is overcommitted in any part."""
+        names = (*PARTS, *(name for name, _ in (*self.custom, *room.custom)))
+        return all(self.of(name) <= room.of(name) for name in names)
+
+    def _joined(self, other: Resources, sign: int) -> Resources:
+        names = sorted({name for name, _ in (*self.custom, *other.custom)})
+        custom = tuple((name, self.of(name) + sign * other.of(name)) for name in names)
+        return Resources(
+            cpu_milli=self.cpu_milli + sign * other.cpu_milli,
+            memory_bytes=self.memory_bytes + sign * other.memory_bytes,
+            disk_bytes=self.disk_bytes + sign * other.disk_bytes,
+            bandwidth_bps=self.bandwidth_bps + sign * other.bandwidth_bps,
+            custom=tuple((name, amount) for name, amount in custom if amount),
+        )
+
+
+PARTS: Mapping[str, str] = {
+    "cpu": "cpu_milli", "memory": "memory_bytes", "disk": "disk_bytes", "bandwidth": "bandwidth_bps",
+}  # fmt: skip
+"""Built-in parts of `Resources` by the name people use, in the order in which they are told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpus:
+    """The accelerators of one node, all of one model."""
+
+    model: str
+    count: int
+    memory_bytes: int = 0
+    """Per device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuNeed:
+    """The accelerators one replica needs: whole ones of one node, or a share of a single one."""
+
+    count: int = 1
+    share_milli: int = 1_000
+    """Share of the device, 1..1,000; below 1,000 only where `count` is 1."""
+    models: tuple[str, ...] = ()
+    """Models that will do; empty means any."""
+
+    @property
+    def total_milli(self) -> int:
+        """Thousandths of a device in all."""
+        return self.count * self.share_milli
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +163,73 @@ class Price:
     cpu_core_hour_microeur: int
     memory_gib_hour_microeur: int
     egress_gib_microeur: int = 0
+    disk_gib_hour_microeur: int = 0
+    bandwidth_mbit_hour_microeur: int = 0
+    """Per megabit per second reserved and hour."""
+    gpu_hour_microeur: int = 0
+    """Per whole device and hour."""
+    custom: tuple[tuple[str, int], ...] = ()
+    """Per unit of a custom resource and hour, in name order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Power:
-    """A linear power model: idle draw shared over the cores, plus draw per busy core, in milliwatts."""
+    """A linear power model: idle draw shared over the cores, plus draw per busy core and device, in milliwatts."""
 
     idle_mw: int
     per_core_mw: int
+    per_gpu_mw: int = 0
+
+
+class Origin(StrEnum):
+    """Where evidence comes from: a maker of hardware vouches for it, or software pretends to be hardware."""
+
+    HARDWARE = "hardware"
+    SOFTWARE = "simulated"
+
+
+class Trust(StrEnum):
+    """Tiers of an AR4SI trust vector (draft-ietf-rats-ar4si): none 0, affirming 2..31, warning 32..95, contra 96."""
+
+    NONE = "none"
+    AFFIRMING = "affirming"
+    WARNING = "warning"
+    CONTRAINDICATED = "contraindicated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attested:
+    """What evidence showed about a node's platform: facts of grade 4, which end (RATS: an attestation result)."""
+
+    kind: str
+    """``tpm``, ``tdx``, ``sgx`` or ``snp``."""
+    origin: Origin
+    """Follows from the anchor that the endorsements lead to, never from what a node says."""
+    status: Trust
+    """The worst tier of the vector."""
+    vector: Mapping[str, int]
+    """AR4SI claims, for example ``hardware``, ``executables``; -128..127 each."""
+    claims: Mapping[str, str]
+    """What was measured: name -> lower-case hex or a word."""
+    levels: Mapping[str, int] = field(default_factory=dict)
+    """Security versions that were shown."""
+    references: tuple[str, ...] = ()
+    """Names of the reference values that matched."""
+    advisories: tuple[str, ...] = ()
+    """Open advisories of the maker, for example ``INTEL-SA-00289``."""
+    code: str = ""
+    """Why evidence was refused (``attest.*``); empty where it was appraised."""
+    reason: str = ""
+    since_us: int
+    """Wall time of the appraisal that first said this."""
+    until_us: int
+    """Wall time after which it says nothing."""
+
+    @property
+    def label(self) -> str:
+        """One word of kind, one of worth, and the mark that no record of simulated evidence may lack."""
+        mark = "" if self.origin is Origin.HARDWARE else f" ({self.origin.value})"
+        return f"{self.kind} {self.status.value}{mark}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +246,18 @@ class Node:
     grade: Grade = Grade.SIGNED
     """How well the node's own facts (site, operator) are founded."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    evidence: str = "none"
+    """Kind of evidence that its owner promises when it joins: ``none`` or ``tpm``; its token then asks for it."""
+    attested: Attested | None = None
+    """What a verifier of the domain found. A node cannot say this of itself: it is refused when it joins."""
+    gpus: Gpus | None = None
+    overhead: Resources = Resources()
+    """What the machine itself and its agent need; no work is placed on it."""
+
+    @property
+    def allocatable(self) -> Resources:
+        """What work may take: the capacity less the overhead."""
+        return self.capacity.minus(self.overhead)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

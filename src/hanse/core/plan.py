@@ -22,6 +22,8 @@ class Assignment:
     ordinal: int
     node: NodeId
     spec_generation: int
+    devices: tuple[int, ...] = ()
+    """GPUs of the node that it holds, from 0, ascending."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,21 @@ class Unplaced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Displaced:
+    """The harm of one preemption: whose replica gave way on a node, to whom, and what it loses."""
+
+    workload: WorkloadId
+    priority: int
+    node: NodeId
+    by: WorkloadId
+    by_priority: int
+    to: NodeId | None
+    """Where it goes instead; None where it has no place and one replica is missing."""
+    loses: str
+    """What that means for it, in one sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """An immutable answer to `where does everything run`, with its ancestry."""
 
@@ -108,6 +125,8 @@ class Plan:
     samples: Mapping[WorkloadId, tuple[Candidate, ...]] = field(default_factory=dict)
     """Large fabrics: the nodes next in line and the best few per limit, once for all workloads that ask for the same,
     under the first of them; as they stood when everything was placed."""
+    displaced: tuple[Displaced, ...] = ()
+    """Replicas that gave way to work of higher priority, in (workload, node) order."""
 
     def explain(self, workload: WorkloadId) -> Explanation | None:
         """The explanation of one workload with what it shares spelled out; None if the plan does not know it."""

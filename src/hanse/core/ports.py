@@ -14,7 +14,7 @@ from typing import Protocol
 from hanse.core.fabric import Power, Resources
 from hanse.core.ids import Digest, NodeId, WorkloadId
 from hanse.core.time import MonoTime, WallTime
-from hanse.core.work import Workload
+from hanse.core.work import JwtAuth, Workload
 
 
 class Clock(Protocol):
@@ -158,6 +158,8 @@ class RouteEntry:
     path: str
     host: str | None
     replicas: tuple[Replica, ...]
+    auth: JwtAuth | None = None
+    """Tokens that requests must carry; refused at the front already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,11 +195,20 @@ class LogLine:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvokePolicy:
+    """Everything that decides about requests to one workload, in Cedar's own forms."""
+
+    policies: str
+    entities: str
+    """JSON."""
+
+
 class Runtime(Protocol):
     """Runs workloads and serves requests: the native engine, or its model in the twin."""
 
-    async def load(self, workload: Workload, component: bytes) -> None:
-        """Make a workload ready to serve here; idempotent, replacing swaps.
+    async def load(self, workload: Workload, component: bytes, invoke: InvokePolicy) -> None:
+        """Make a workload ready to serve here, to those whom `invoke` lets in; idempotent, replacing swaps.
 
         Raises RuntimeFailure with the engine's code.
         """
@@ -276,6 +287,22 @@ class Signer(Protocol):
 class Attestor(Protocol):
     """Produces evidence about the platform the node runs on."""
 
+    @property
+    def kind(self) -> str:
+        """``tpm``, ``tdx``, ``sgx``, ``snp``, or ``none`` where the platform has nothing to say."""
+        ...
+
+    async def identity(self) -> bytes:
+        """Which platform will answer, for a challenge that is sealed to it; no bytes where evidence says it itself.
+
+        Raises AttestorError, as all of these do.
+        """
+        ...
+
+    async def activate(self, credential: bytes, seed: bytes) -> bytes:
+        """Open a credential that was sealed to this platform and its key (TPM2_ActivateCredential)."""
+        ...
+
     async def evidence(self, nonce: bytes) -> tuple[str, bytes]:
         """Return (kind, evidence) bound to `nonce`; kind ``none`` with empty bytes where the platform has none."""
         ...
@@ -296,6 +323,10 @@ class ControlPorts:
     """Ed25519: seals orders, routes and records."""
     ledger_signers: tuple[Signer, ...]
     """Sign checkpoints, one line each: Ed25519 and ML-DSA-44."""
+    witness_signers: tuple[Signer, ...]
+    """Cosign the checkpoints of other domains' logs that were seen."""
+    mirror_signers: tuple[Signer, ...]
+    """Cosign those whose entries are kept here: keys of their own, for the two say different things about one text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from hanse.core.fabric import Fabric
 from hanse.core.geo import Place, modelled_rtt_us
 from hanse.core.ids import InstanceId, NodeId, SiteId, WorkloadId
+from hanse.core.layer import Policy
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
 
@@ -53,6 +54,16 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Values at equal steps from a moment on: a forecast."""
+
+    start_us: int
+    """Wall time of the first step."""
+    step_us: int
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """Everything a plan may read. Mappings are in key order; nothing here changes."""
 
@@ -67,6 +78,12 @@ class Snapshot:
     """Measured round trips; pairs that are missing are modelled."""
     gazetteer: Mapping[str, Place] = field(default_factory=dict)
     """Named origins of demand that are not sites."""
+    policies: tuple[Policy, ...] = ()
+    """Layers of rules that were accepted, in id order."""
+    forecast: Mapping[str, Series] = field(default_factory=dict)
+    """Carbon intensity per grid zone in the hours to come, where a feed was given."""
+    forecast_error_permille: int = 0
+    """Mean relative error of that forecast as its source states it."""
 
     def round_trip_us(self, origin: str, site: SiteId) -> int | None:
         """Round trip from a named origin (site id, city of a site, gazetteer entry) to a site, or None if unknown."""

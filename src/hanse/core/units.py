@@ -23,6 +23,7 @@ DURATION_UNITS: Mapping[str, int] = {
 }  # fmt: skip
 CPU_UNITS: Mapping[str, int] = {"": 1_000, "m": 1}
 MASS_UNITS: Mapping[str, int] = {"ug": 1, "mg": 10**3, "g": 10**6, "kg": 10**9, "t": 10**12}
+BANDWIDTH_UNITS: Mapping[str, int] = {"bit/s": 1, "kbit/s": 10**3, "Mbit/s": 10**6, "Gbit/s": 10**9, "Tbit/s": 10**12}
 POWER_UNITS: Mapping[str, int] = {"mW": 1, "W": 10**3, "kW": 10**6}
 PERIODS_US: Mapping[str, int] = {
     "hour": 3_600 * 10**6, "day": 86_400 * 10**6, "month": 2_629_746 * 10**6, "year": 31_556_952 * 10**6,
@@ -43,6 +44,11 @@ def duration_us(text: str | int) -> int:
 def cpu_milli(text: str | int | float) -> int:
     """Read ``250m`` or ``0.25`` cores into thousandths of a core."""
     return _scaled(str(text), CPU_UNITS, what="CPU", example="250m")
+
+
+def bandwidth_bps(text: str | int) -> int:
+    """Read ``10Mbit/s`` into bits per second; a bare number has no unit and is refused."""
+    return _scaled(text, BANDWIDTH_UNITS, what="bandwidth", example="10Mbit/s")
 
 
 def mass_ug(text: str | int) -> int:
@@ -104,6 +110,30 @@ def format_bytes(count: int) -> str:
             whole = f"{count / scale:.1f}"
             return whole.removesuffix(".0") + unit
     return str(count)
+
+
+def format_bandwidth(bps: int) -> str:
+    """Write bits per second for people: ``10Mbit/s``."""
+    for unit in ("Tbit/s", "Gbit/s", "Mbit/s", "kbit/s"):
+        scale = BANDWIDTH_UNITS[unit]
+        if bps >= scale:
+            return f"{bps / scale:.1f}".removesuffix(".0") + unit
+    return f"{bps}bit/s"
+
+
+def format_resource(name: str, amount: int) -> str:
+    """Write an amount of one part of `Resources` for people: ``250m CPU``, ``64Mi``, ``10Gi disk``, ``2 licence``."""
+    match name:
+        case "cpu":
+            return f"{amount}m CPU"
+        case "memory":
+            return format_bytes(amount)
+        case "disk":
+            return f"{format_bytes(amount)} disk"
+        case "bandwidth":
+            return format_bandwidth(amount)
+        case _:
+            return f"{amount} {name}"
 
 
 def format_duration(us: int) -> str:

@@ -7,6 +7,9 @@ from typing import Protocol
 
 from hanse.core.ids import NodeId, WorkloadId
 
+DENIED_BECAUSE = "verdict.denied-because"
+"""Subject of the fact by which a denial says what changed when it turned: a fact, a rule, a date, the spec."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactRead:
@@ -17,6 +20,8 @@ class FactRead:
     value: str
     grade: int = 0
     until: str | None = None
+    as_of: str | None = None
+    """The day on which it was stated or last checked (YYYY-MM-DD), where that is known: its age."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +33,8 @@ class Reason:
     cite: str
     message: str
     facts: tuple[FactRead, ...] = ()
+    within_us: int | None = None
+    """Within which time what this rule denies where it runs must be gone; None leaves it to the domain's limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +47,8 @@ class Change:
     """``spec`` (the workload's owner), ``fact`` (the operator) or ``rule`` (the domain's guardrails)."""
     allows: tuple[NodeId, ...] = ()
     """Nodes that would become allowed."""
+    by: tuple[str, ...] = ()
+    """Who may make each of its edits, in their order: ``owner``, ``operator NAME``, ``legislator`` or ``domain``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

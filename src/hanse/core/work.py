@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from hanse.core.fabric import Resources
+from hanse.core.fabric import GpuNeed, Resources
 from hanse.core.ids import CountryCode, Digest, WorkloadId
 
 
@@ -14,6 +14,8 @@ class Kind(StrEnum):
     """Kinds of work that this version runs."""
 
     FUNCTION = "Function"
+    SERVICE = "Service"
+    """A program beside the node that listens on an address of its own; the fabric brings it its requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +31,28 @@ class Slo:
     """Service levels: a latency percentile from named origins, and availability."""
 
     latency_p99_us: int | None = None
-    """Upper bound on the round trip from each origin to its nearest replica plus service time."""
+    """Upper bound, at `percentile`, on the round trip from each origin to its nearest replica plus service time."""
     origins: tuple[str, ...] = ()
     """City or site names, resolved against the fabric's gazetteer."""
     availability_ppm: int | None = None
+    percentile: int = 99
+    """Share of the demand that the bound holds for, percent, 1..100."""
+    rates_milli: tuple[int, ...] = ()
+    """Demand per origin, thousandths of a request a second; empty where all origins ask alike."""
+
+    @property
+    def demanding(self) -> tuple[str, ...]:
+        """The fewest origins that carry the share of demand that the bound is for, in the order of the spec."""
+        rates = self.rates_milli or (1,) * len(self.origins)
+        needed = -(-sum(rates) * self.percentile // 100)
+        left, held = set(range(len(rates))), sum(rates)
+        # Who asks least is given up first, as long as the rest still carries the share; the last of equals first.
+        for index in sorted(left, key=lambda i: (rates[i], -i)):
+            if held - rates[index] < needed:
+                break
+            held -= rates[index]
+            left.discard(index)
+        return tuple(origin for index, origin in enumerate(self.origins) if index in left)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +90,26 @@ class Objective:
     """Price put on a tonne of CO2 equivalent, in microeur."""
 
 
+class BudgetRule(StrEnum):
+    """What happens to work whose spending reaches its budget within the month."""
+
+    REFUSE = "refuse"
+    """Nothing new starts; what runs goes on."""
+    SHRINK = "shrink"
+    """Fewer replicas, at least one."""
+    MOVE = "move"
+    """Only where the rest of the budget lasts."""
+    STOP = "stop"
+    """Nothing runs until the month ends."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """Upper bounds per month (a twelfth of a Gregorian year); None means no bound."""
 
     cost_microeur_month: int | None = None
     carbon_ug_month: int | None = None
+    rule: BudgetRule = BudgetRule.REFUSE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +134,55 @@ class Reuse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who may call: users of an issuer, holders of a client certificate, or a workload. One of the three is set."""
+
+    issuer: str = ""
+    """Claim ``iss`` of users' tokens."""
+    subject: str = ""
+    """Claim ``sub``; empty means any."""
+    claims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Claims that a user must have: one of the values of each."""
+    certificate_name: str = ""
+    """A name in the client certificate: ``dns:…``, ``email:…`` or ``uri:…``."""
+    workload: str = ""
+    """Id of the calling workload."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Who may invoke the workload. Nothing named: everybody, unless a pack in force forbids."""
+
+    callers: tuple[Caller, ...] = ()
+    rules: str = ""
+    """Policies in the Cedar language, about the action ``invoke``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Disruption:
     """How much may be down on purpose at once."""
 
     max_unavailable: int = 1
+
+
+class Preemption(StrEnum):
+    """Whose place a workload may take where there is no room for it."""
+
+    NEVER = "never"
+    LOWER = "lower"
+    """Those of strictly lower priority, within their disruption budgets; never its equals."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JwtAuth:
+    """Whose bearer tokens a request must carry (RFC 7519, RFC 6750)."""
+
+    issuer: str
+    audience: str
+    jwks: str = ""
+    """The issuer's public keys as a JWKS document; empty: the keys that the node's owner gave for the issuer."""
+    is_optional: bool = False
+    """Whether a request without a token passes as anonymous; a bad token never passes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +203,7 @@ class Workload:
     objective: Objective = Objective()
     budget: Budget = Budget()
     egress: tuple[Egress, ...] = ()
+    access: Access = Access()
     disruption: Disruption = Disruption()
     replicas: int | None = None
     """Fixed number of replicas; None lets the availability target decide."""
@@ -134,5 +214,13 @@ class Workload:
     response_body_bytes: int = 64 * 2**20
     env: Mapping[str, str] = field(default_factory=dict)
     reuse: Reuse = Reuse()
+    auth: JwtAuth | None = None
+    """None: anybody may ask."""
+    upstream: str = ""
+    """Of a service: `ip:port` as the node sees it. The node's owner says which may be named."""
     generation: int = 1
     """Raised by one at each accepted change of the spec."""
+    gpu: GpuNeed | None = None
+    priority: int = 0
+    """-1,000..1,000; higher is placed first, and may displace lower (`Preemption`)."""
+    preemption: Preemption = Preemption.LOWER

@@ -45,6 +45,8 @@ class JoinToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="jo
     expires_us: WallTime
     node: NodeId | None = None
     """The only node id it admits; None lets the node choose."""
+    require: tuple[str, ...] = ()
+    """Kinds of evidence (`hanse.attest.KINDS`) of which the node must bring one; empty if none is needed."""
     used_by: str | None = None
 
 
@@ -70,6 +72,7 @@ def mint_token(
     now: WallTime,
     node: NodeId | None = None,
     grade: Grade = Grade.SIGNED,
+    require: tuple[str, ...] = (),
     lifetime_us: int = TOKEN_LIFETIME_US,
 ) -> tuple[str, JoinToken]:
     """Make a token from 32 unpredictable bytes: its text, to be shown once, and what to keep."""
@@ -84,6 +87,7 @@ def mint_token(
         created_us=now,
         expires_us=WallTime(now + lifetime_us),
         node=node,
+        require=require,
     )
     return text, kept
 
@@ -100,7 +104,8 @@ def check_join(
 
     A token admits one node, known by its keys: the same node may ask again (the answer was lost on the way), any other
     finds the token spent. Codes: ``join.unknown_token``, ``join.expired``, ``join.wrong_place``,
-    ``join.wrong_grade``, ``join.wrong_node``, ``join.taken``, ``join.bad_key``, ``join.spent``.
+    ``join.wrong_grade``, ``join.wrong_node``, ``join.taken``, ``join.bad_key``, ``join.spent``,
+    ``join.self_attested``, ``join.evidence_needed``. What the evidence is worth is for `hanse.attest`.
     """
     token = _find(request.token, tokens)
     if token is None:
@@ -135,6 +140,14 @@ def _refuse_node(request: JoinRequest, token: JoinToken, enrolled: Mapping[NodeI
         return Refused(code="join.wrong_node", reason=f"node id {node[:80]!r}: the token admits {wanted}")
     if enrolled.get(node, request.public_key) != request.public_key:
         return Refused(code="join.taken", reason=f"another machine is enrolled as {node}")
+    if request.node.attested is not None:
+        return Refused(code="join.self_attested", reason="a node cannot say of itself what was attested")
+    if token.require and (request.evidence is None or request.evidence.kind not in token.require):
+        given = "none" if request.evidence is None else request.evidence.kind
+        wanted = " or ".join(token.require)
+        return Refused(
+            code="join.evidence_needed", reason=f"the token asks for evidence of kind {wanted}, given: {given}"
+        )
     flaw = _flaw_in_keys(request)
     return None if flaw is None else Refused(code="join.bad_key", reason=flaw)
 

@@ -2,7 +2,7 @@
 
 from hanse.ledger.checkpoint import Checkpoint
 from hanse.ledger.cosignature import log_key, sign_checkpoint
-from hanse.ledger.describe import describe_receipt, explain_verdict
+from hanse.ledger.describe import describe_receipt, explain_gap, explain_verdict
 from hanse.ledger.errors import (
     EntryNotFound,
     EntryTooLarge,
@@ -12,6 +12,7 @@ from hanse.ledger.errors import (
     NoteError,
     ProofError,
 )
+from hanse.ledger.gap import Unbroken, is_gap_proof, verify_gap_proof
 from hanse.ledger.quorum import Policy, load_policy, policy_text
 from hanse.ledger.receipt import show_placement, write_receipt
 from hanse.ledger.statement import open_statement, peek_statement
@@ -29,9 +30,12 @@ __all__ = [
     "Policy",
     "Problem",
     "ProofError",
+    "Unbroken",
     "Verified",
     "describe_receipt",
+    "explain_gap",
     "explain_verdict",
+    "is_gap_proof",
     "key_of",
     "load_policy",
     "log_key",
@@ -41,6 +45,7 @@ __all__ = [
     "policy_text",
     "show_placement",
     "sign_checkpoint",
+    "verify_gap_proof",
     "verify_receipt",
     "write_receipt",
 ]

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hanse.core.plan import Candidate
+from hanse.ledger.gap import Unbroken
+from hanse.ledger.predicates import Decision, OrderIssued, ReceiptTaken
 from hanse.ledger.proof import parse_proof
 from hanse.ledger.quorum import spoken_time
 from hanse.ledger.receipt import Receipt, read_receipt
-from hanse.ledger.statement import Decision, OrderIssued, ReceiptTaken, expect, peek_statement
+from hanse.ledger.statement import expect, peek_statement
 from hanse.ledger.verify import Problem, Verified
 from hanse.wire import envelope
 from hanse.wire.messages import Report
@@ -34,6 +36,7 @@ def describe_receipt(data: bytes) -> str:
         f"  order     {'run' if order.wanted else 'stop'} {order.instance} on {order.node}, "
         f"granted until {spoken_time(order.expires_us)}",
         f"            site {order.site} in {order.country}, operator {order.operator or 'unknown'}",
+        f"            attested {order.attested or 'nothing'}",
         f"            artifact {order.artifact}",
         f"  report    {report.node}: {report.phase} since {spoken_time(report.since_us)}{_because(report.reason)}",
         f"  log       {_where(receipt)}",
@@ -53,6 +56,21 @@ def explain_verdict(verdict: Verified | Sequence[Problem]) -> str:
         *_grounds(None if verdict.placement is None else verdict.placement.candidate),
         "Not proved:",
         *(f"  - {sentence}" for sentence in verdict.caveats),
+    ])  # fmt: skip
+
+
+def explain_gap(verdict: Unbroken | Sequence[str]) -> str:
+    """Tell what a proof of no gap holds, or why it does not."""
+    if not isinstance(verdict, Unbroken):
+        return "\n".join(["NOT VERIFIED: the proof does not hold", *(f"  - {problem}" for problem in verdict)])
+    kinds = ", ".join(f"{count} {kind}" for kind, count in verdict.kinds.items()) or "none"
+    return "\n".join([
+        f"VERIFIED: nothing is missing from {verdict.origin} between entry {verdict.first} and entry {verdict.size}",
+        "Checked:",
+        *(f"  - {sentence}" for sentence in verdict.checks),
+        f"Entries between: {kinds}",
+        "Not proved:",
+        "  - that everything that happened was entered: nodes sign receipts for that",
     ])  # fmt: skip
 
 

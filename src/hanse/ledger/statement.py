@@ -10,20 +10,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import msgspec
 
 from hanse.core.errors import WireError
 from hanse.core.ids import (
-    CountryCode,
     Digest,
     InstanceId,
-    NodeId,
-    OperatorId,
-    PlanId,
-    SiteId,
-    WorkloadId,
     is_digest,
 )
 from hanse.core.plan import Assignment, Candidate, Plan
@@ -31,13 +24,29 @@ from hanse.core.ports import Signer
 from hanse.core.time import WallTime
 from hanse.ledger import tree
 from hanse.ledger.errors import EntryTooLarge, LedgerFormatError
+from hanse.ledger.predicates import (
+    PREDICATE_PREFIX,
+    PREDICATE_TYPES,
+    Decision,
+    FactChange,
+    Grant,
+    NodeJoined,
+    NodeRevoked,
+    OrderIssued,
+    P,
+    PolicyChange,
+    Predicate,
+    ReceiptTaken,
+    SpecChange,
+    StateDigest,
+    UserAction,
+)
 from hanse.ledger.tiles import MAX_ENTRY_BYTES
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import NodeRecord, Order, Report, StateBody, StateRow
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_PREFIX = "https://hanse.dev/ledger/"
 
 
 class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,153 +56,6 @@ class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     digest: dict[str, str]
 
 
-class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A committed plan: ancestry, digests of everything it read, and a Merkle root over its placements."""
-
-    plan: PlanId
-    parent: PlanId | None
-    generation: int
-    created_us: WallTime
-    trigger: str
-    inputs: dict[str, str]
-    body: Digest
-    """Digest of the whole plan in the blob store."""
-    placements: int
-    placements_root: Digest
-    """RFC 6962 root over the canonical JSON of each `Placement`, in instance order: one placement can be shown with
-    its reasons, without the rest of the plan."""
-    unplaced: int
-    """Replicas that found no place."""
-    objective_microeur: int
-    bound_microeur: int | None
-
-
-class OrderIssued(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An order to one node about one instance; the signed order itself stays outside, under its digest."""
-
-    order: Digest
-    """Of the sealed order's bytes."""
-    plan: PlanId
-    node: NodeId
-    instance: InstanceId
-    workload: WorkloadId
-    generation: int
-    wanted: bool
-    site: SiteId
-    country: CountryCode
-    operator: OperatorId | None
-    """The node's own operator, as the controller knew it."""
-    facts: Digest
-    """Of the canonical site and operator chain that the order was decided on and carries."""
-    spec: Digest
-    """Of the canonical workload spec."""
-    artifact: Digest
-    issued_us: WallTime
-    expires_us: WallTime
-
-
-class ReceiptTaken(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A node's own sealed report: its signature lies under the log, too."""
-
-    node: NodeId
-    node_key: str
-    """Base64 of the raw Ed25519 key that the controller holds for this node."""
-    report: str
-    """The envelope, as the node sealed it."""
-
-
-class FactChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A fact about a node, site or operator changed; before and after are digests of its canonical records."""
-
-    subject: str
-    """For example ``operator/nimbus``."""
-    before: Digest | None
-    after: Digest | None
-    grade: int
-    """How well the new fact is founded, 0..4."""
-    effective_us: WallTime
-
-
-class SpecChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An accepted manifest; before and after are digests of its canonical specs, None where there is none."""
-
-    kind: str
-    name: str
-    generation: int
-    before: Digest | None
-    after: Digest | None
-    accepted_us: WallTime
-
-
-class NodeJoined(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A node was enrolled: from here on its seal counts."""
-
-    node: NodeId
-    spiffe_id: str
-    site: SiteId
-    operator: OperatorId
-    node_key: Digest
-    """Of the raw Ed25519 key that it seals with."""
-    joined_us: WallTime
-
-
-class NodeRevoked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A node's standing was withdrawn for good: nothing it seals after `since_us` counts."""
-
-    node: NodeId
-    spiffe_id: str
-    node_key: Digest
-    since_us: WallTime
-
-
-class StateDigest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the fabric's store held at one moment: a Merkle root per bucket, so that loss or rot there is found."""
-
-    at_us: WallTime
-    buckets: dict[str, Digest]
-    """Bucket -> RFC 6962 root over the canonical `StateRow` of each key, in key order."""
-    entries: dict[str, int]
-    """Bucket -> how many keys stood in it."""
-    body: Digest
-    """Of the `StateBody` in the blob store: every key with its revision and digest."""
-
-
-class UserAction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Something a user did. Who it was is a digest of a record with a random salt, kept outside and erasable."""
-
-    action: str
-    """A verb, for example ``drain``."""
-    target: str
-    actor: Digest
-    at_us: WallTime
-
-
-Predicate = (
-    Decision
-    | OrderIssued
-    | ReceiptTaken
-    | FactChange
-    | SpecChange
-    | NodeJoined
-    | NodeRevoked
-    | StateDigest
-    | UserAction
-)
-P = TypeVar(
-    "P", Decision, OrderIssued, ReceiptTaken, FactChange, SpecChange, NodeJoined, NodeRevoked, StateDigest, UserAction
-)
-
-PREDICATE_TYPES: Mapping[type[Predicate], str] = {
-    Decision: f"{PREDICATE_PREFIX}decision/v1",
-    OrderIssued: f"{PREDICATE_PREFIX}order/v1",
-    ReceiptTaken: f"{PREDICATE_PREFIX}receipt/v1",
-    FactChange: f"{PREDICATE_PREFIX}fact-change/v1",
-    SpecChange: f"{PREDICATE_PREFIX}spec-change/v1",
-    NodeJoined: f"{PREDICATE_PREFIX}join/v1",
-    NodeRevoked: f"{PREDICATE_PREFIX}revocation/v1",
-    StateDigest: f"{PREDICATE_PREFIX}state-digest/v1",
-    UserAction: f"{PREDICATE_PREFIX}user-action/v1",
-}
 _KINDS = {name: kind for kind, name in PREDICATE_TYPES.items()}
 
 
@@ -263,6 +125,8 @@ def order(sealed: bytes, signer: Signer) -> bytes:
         artifact=message.workload.artifact,
         issued_us=message.issued_us,
         expires_us=message.expires_us,
+        reason=message.reason,
+        attested="" if message.attested is None else message.attested.label,
     )
     return seal_statement(f"order/{message.instance}/{message.generation}", digest, predicate, signer)
 
@@ -296,6 +160,7 @@ def node_joined(record: NodeRecord, signer: Signer) -> bytes:
         operator=record.node.operator,
         node_key=canonical.digest_bytes(record.public_key),
         joined_us=record.enrolled_us,
+        evidence=record.evidence,
     )
     return seal_statement(f"node/{joined.node}/joined", joined.node_key, joined, signer)
 
@@ -334,9 +199,22 @@ def user_action(action: UserAction, signer: Signer) -> bytes:
     return seal_statement(action.target, action.actor, action, signer)
 
 
+def grant(given: Grant, signer: Signer) -> bytes:
+    """State that something was granted. Raises WireError if `holder` is not a digest: a secret must not get in."""
+    if not is_digest(given.holder):
+        raise WireError("the holder of a grant must be a digest", hint="hash what he must show")
+    return seal_statement(f"grant/{given.grant}/{given.holder.removeprefix('sha256:')}", given.holder, given, signer)
+
+
+def policy_change(change: PolicyChange, signer: Signer) -> bytes:
+    """State that a pack of rules changed."""
+    return seal_statement(f"policy/{change.pack}", change.after or change.before, change, signer)
+
+
 def facts_digest(order: Order) -> Digest:
-    """Digest of the facts about place and control that an order was decided on."""
-    return canonical.digest_of((order.site, order.operators))
+    """Digest of the facts about place, control and platform that an order was decided on."""
+    facts: tuple[object, ...] = (order.site, order.operators)
+    return canonical.digest_of(facts if order.attested is None else (*facts, order.attested))
 
 
 def placement_leaves(plan: Plan) -> tuple[bytes, ...]:

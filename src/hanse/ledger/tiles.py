@@ -113,6 +113,19 @@ def bundles_of(size: int) -> Iterator[TileName]:
         yield bundle_at(index, size)
 
 
+def growing(size: int) -> tuple[TileName, ...]:
+    """The files of a tree that the next entries will replace, named as they will be when full."""
+    names: list[TileName] = []
+    if size % WIDTH:
+        names.append(TileName(level=None, index=size // WIDTH))
+    level = 0
+    while count := size >> (HEIGHT * level):
+        if count % WIDTH:
+            names.append(TileName(level=level, index=count // WIDTH))
+        level += 1
+    return tuple(names)
+
+
 def tile_of_node(node: Node, size: int) -> TileName:
     """The tile whose hashes yield a complete subtree of a tree of `size` entries."""
     level, index = node

@@ -17,19 +17,11 @@ from hanse.core.time import WallTime
 from hanse.ledger import tree
 from hanse.ledger.errors import LedgerFormatError
 from hanse.ledger.note import unbase64
+from hanse.ledger.predicates import Decision, OrderIssued, P, ReceiptTaken
 from hanse.ledger.proof import TlogProof, parse_proof
 from hanse.ledger.quorum import CLOCK_SKEW_US, Accepted, Policy, Refused, judge, spoken_time
 from hanse.ledger.receipt import Logged, Receipt, placement_hashes, read_receipt
-from hanse.ledger.statement import (
-    Decision,
-    OrderIssued,
-    P,
-    Placement,
-    ReceiptTaken,
-    expect,
-    facts_digest,
-    open_statement,
-)
+from hanse.ledger.statement import Placement, expect, facts_digest, open_statement
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import Order, Report
 

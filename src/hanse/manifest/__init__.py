@@ -3,7 +3,7 @@
 `(file name, text) pairs -> Manifests`. Pure: it opens no file and reads no clock.
 """
 
-from hanse.manifest.documents import FunctionDocument, Manifests, Where
+from hanse.manifest.documents import FunctionDocument, Manifests, PolicyDocument, Where
 from hanse.manifest.loading import load
 from hanse.manifest.models import API_VERSION
 from hanse.manifest.problems import ManifestError, ManifestProblem
@@ -15,6 +15,7 @@ __all__ = [
     "ManifestError",
     "ManifestProblem",
     "Manifests",
+    "PolicyDocument",
     "Where",
     "json_schema",
     "load",

@@ -6,26 +6,46 @@ by the digest of what runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from hanse.core.fabric import Fabric, Grade, Node, Operator, Parent, Power, Price, Resources, Site, Tier
+from hanse.core.fabric import Fabric, GpuNeed, Gpus, Grade, Node, Operator, Parent, Power, Price, Resources, Site, Tier
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
+from hanse.core.layer import Policy
 from hanse.core.work import (
+    Access,
     Budget,
+    BudgetRule,
+    Caller,
     Data,
     Disruption,
     Egress,
+    JwtAuth,
     Kind,
     Objective,
     Reuse,
+    Preemption,
     Route,
     Slo,
     Sovereignty,
     Workload,
 )
-from hanse.manifest.models import FunctionManifest, NodeManifest, OperatorManifest, SiteManifest
+from hanse.manifest.models import (
+    AccessModel,
+    CapacityModel,
+    FunctionManifest,
+    JwkModel,
+    JwtModel,
+    NodeManifest,
+    OperatorManifest,
+    OverheadModel,
+    PolicyManifest,
+    ResourcesModel,
+    ServiceManifest,
+    SiteManifest,
+)
 from hanse.manifest.problems import ManifestError, ManifestProblem, nearest
 
 
@@ -55,6 +75,7 @@ class FunctionDocument:
     objective: Objective
     budget: Budget
     egress: tuple[Egress, ...]
+    access: Access
     disruption: Disruption
     replicas: int | None
     node_selector: Mapping[str, str]
@@ -62,7 +83,14 @@ class FunctionDocument:
     request_body_bytes: int
     response_body_bytes: int
     env: Mapping[str, str]
-    reuse: Reuse
+    auth: JwtAuth | None
+    reuse: Reuse = Reuse()
+    kind: Kind = Kind.FUNCTION
+    upstream: str = ""
+    """Of a service, which has no source."""
+    gpu: GpuNeed | None = None
+    priority: int = 0
+    preemption: Preemption = Preemption.LOWER
 
     @property
     def id(self) -> WorkloadId:
@@ -73,7 +101,7 @@ class FunctionDocument:
         """Complete the workload with what was built and the generation of the spec (1 or more)."""
         return Workload(
             id=self.id,
-            kind=Kind.FUNCTION,
+            kind=self.kind,
             namespace=self.namespace,
             name=self.name,
             artifact=artifact,
@@ -86,6 +114,7 @@ class FunctionDocument:
             objective=self.objective,
             budget=self.budget,
             egress=self.egress,
+            access=self.access,
             disruption=self.disruption,
             replicas=self.replicas,
             node_selector=self.node_selector,
@@ -94,8 +123,23 @@ class FunctionDocument:
             response_body_bytes=self.response_body_bytes,
             env=self.env,
             reuse=self.reuse,
+            auth=self.auth,
+            upstream=self.upstream,
             generation=generation,
+            gpu=self.gpu,
+            priority=self.priority,
+            preemption=self.preemption,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyDocument:
+    """One policy as written, with where its rules stand."""
+
+    where: Where
+    policy: Policy
+    line_before_rules: int
+    """Added to a line of the rules it gives the line in the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +150,7 @@ class Manifests:
     operators: tuple[Operator, ...] = ()
     sites: tuple[Site, ...] = ()
     nodes: tuple[Node, ...] = ()
+    policies: tuple[PolicyDocument, ...] = ()
     wheres: Mapping[tuple[str, str], Where] = field(default_factory=dict)
     """Where each part of the fabric was declared, by (kind, name)."""
 
@@ -149,18 +194,40 @@ class Manifests:
 def function_of(model: FunctionManifest, where: Where) -> FunctionDocument:
     """Turn a validated function manifest into its document."""
     spec = model.spec
-    latency = spec.slo.latency
+    return replace(
+        _work_of(model, where),
+        source=spec.source,
+        egress=tuple(
+            Egress(host=item.host, jurisdiction=item.jurisdiction, allow_private=item.allow_private)
+            for item in spec.egress
+        ),
+        env=dict(sorted(spec.env.items())),
+        reuse=Reuse(count=spec.reuse.count, concurrency=spec.reuse.concurrency, idle_us=spec.reuse.idle),
+    )
+
+
+def service_of(model: ServiceManifest, where: Where) -> FunctionDocument:
+    """Turn a validated service manifest into its document."""
+    return replace(_work_of(model, where), kind=Kind.SERVICE, upstream=model.spec.upstream)
+
+
+def _work_of(model: FunctionManifest | ServiceManifest, where: Where) -> FunctionDocument:
+    """What both kinds have in common."""
+    spec = model.spec
+    latency, gpu = spec.slo.latency, spec.resources.gpu
     return FunctionDocument(
         where=where,
         namespace=model.metadata.namespace,
         name=model.metadata.name,
-        source=spec.source,
+        source="",
         route=Route(path=spec.route.path, host=spec.route.host),
-        resources=Resources(cpu_milli=spec.resources.cpu, memory_bytes=spec.resources.memory),
+        resources=_amount(spec.resources),
         slo=Slo(
-            latency_p99_us=latency.p99 if latency else None,
+            latency_p99_us=latency.bound[1] if latency else None,
             origins=latency.origins if latency else (),
             availability_ppm=spec.slo.availability,
+            percentile=latency.bound[0] if latency else 99,
+            rates_milli=tuple(latency.rates[name] for name in latency.origins) if latency and latency.rates else (),
         ),
         data=Data(classes=spec.data.classes, subjects=spec.data.subjects),
         sovereignty=Sovereignty(
@@ -171,20 +238,51 @@ def function_of(model: FunctionManifest, where: Where) -> FunctionDocument:
             grade=spec.sovereignty.grade,
         ),
         objective=Objective(cost_milli=spec.objective.cost, carbon_microeur_per_t=spec.objective.carbon),
-        budget=Budget(cost_microeur_month=spec.budget.cost, carbon_ug_month=spec.budget.carbon),
-        egress=tuple(
-            Egress(host=item.host, jurisdiction=item.jurisdiction, allow_private=item.allow_private)
-            for item in spec.egress
+        budget=Budget(
+            cost_microeur_month=spec.budget.cost,
+            carbon_ug_month=spec.budget.carbon,
+            rule=BudgetRule(spec.budget.rule),
         ),
+        egress=(),
+        access=_access(spec.access),
         disruption=Disruption(max_unavailable=spec.disruption.max_unavailable),
         replicas=spec.replicas,
         node_selector=dict(sorted(spec.node_selector.items())),
         timeout_us=spec.timeout,
         request_body_bytes=spec.limits.request_body,
         response_body_bytes=spec.limits.response_body,
-        env=dict(sorted(spec.env.items())),
-        reuse=Reuse(count=spec.reuse.count, concurrency=spec.reuse.concurrency, idle_us=spec.reuse.idle),
+        env={},
+        auth=_jwt(spec.auth.jwt),
+        gpu=None if gpu is None else GpuNeed(count=gpu.count, share_milli=gpu.share, models=tuple(sorted(gpu.models))),
+        priority=spec.priority,
+        preemption=Preemption(spec.preemption),
     )
+
+
+def _jwt(model: JwtModel | None) -> JwtAuth | None:
+    if model is None:
+        return None
+    jwks = _jwks(model.keys) if model.keys else ""
+    return JwtAuth(issuer=model.issuer, audience=model.audience, jwks=jwks, is_optional=model.optional)
+
+
+def _jwks(keys: Sequence[JwkModel]) -> str:
+    document = {"keys": [key.model_dump(exclude_none=True) for key in keys]}
+    return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+
+def _access(model: AccessModel) -> Access:
+    users = [
+        Caller(
+            issuer=one.issuer,
+            subject=one.subject or "",
+            claims={name: (value,) if isinstance(value, str) else value for name, value in sorted(one.claims.items())},
+        )
+        for one in model.users
+    ]
+    certificates = [Caller(certificate_name=one.name) for one in model.certificates]
+    workloads = [Caller(workload=name) for name in model.workloads]
+    return Access(callers=(*users, *certificates, *workloads), rules=model.rules)
 
 
 def operator_of(model: OperatorManifest) -> Operator:
@@ -200,6 +298,7 @@ def operator_of(model: OperatorManifest) -> Operator:
         ),
         seal=spec.seal.levels(),
         certificates=spec.certificates,
+        verified=spec.verified,
         grade=Grade(spec.grade),
     )
 
@@ -216,21 +315,49 @@ def site_of(model: SiteManifest) -> Site:
     )
 
 
+def policy_of(model: PolicyManifest) -> Policy:
+    """Turn a validated policy manifest into the record; what its rules say is for the policy room to judge."""
+    spec = model.spec
+    return Policy(
+        name=model.metadata.name, namespace=model.metadata.namespace or "", about=spec.about, packs=spec.packs,
+        rules=spec.rules,
+    )  # fmt: skip
+
+
 def node_of(model: NodeManifest) -> Node:
     """Turn a validated node manifest into the record."""
     spec = model.spec
+    gpu = spec.capacity.gpu
     return Node(
         id=NodeId(model.metadata.name),
         site=SiteId(spec.site),
         operator=OperatorId(spec.operator),
         tier=Tier(spec.tier),
-        capacity=Resources(cpu_milli=spec.capacity.cpu, memory_bytes=spec.capacity.memory),
+        capacity=_amount(spec.capacity),
+        overhead=_amount(spec.overhead),
+        gpus=None if gpu is None else Gpus(model=gpu.model, count=gpu.count, memory_bytes=gpu.memory or 0),
         price=Price(
             cpu_core_hour_microeur=spec.price.cpu,
             memory_gib_hour_microeur=spec.price.memory,
             egress_gib_microeur=spec.price.egress,
+            disk_gib_hour_microeur=spec.price.disk,
+            bandwidth_mbit_hour_microeur=spec.price.bandwidth,
+            gpu_hour_microeur=spec.price.gpu,
+            custom=tuple(sorted(spec.price.custom.items())),
         ),
-        power=Power(idle_mw=spec.power.idle, per_core_mw=spec.power.per_core),
+        power=Power(idle_mw=spec.power.idle, per_core_mw=spec.power.per_core, per_gpu_mw=spec.power.per_gpu),
         grade=Grade(spec.grade),
+        evidence=spec.evidence,
         labels=dict(sorted(model.metadata.labels.items())),
+    )
+
+
+def _amount(model: ResourcesModel | CapacityModel | OverheadModel) -> Resources:
+    custom = {} if isinstance(model, OverheadModel) else model.custom
+    return Resources(
+        cpu_milli=model.cpu or 0,
+        memory_bytes=model.memory or 0,
+        disk_bytes=model.disk or 0,
+        bandwidth_bps=model.bandwidth or 0,
+        custom=tuple(sorted(custom.items())),
     )

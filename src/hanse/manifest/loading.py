@@ -12,22 +12,29 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from hanse.core.fabric import Node, Operator, Site
+from hanse.core.layer import Policy
 from hanse.manifest.documents import (
     FunctionDocument,
     Manifests,
+    PolicyDocument,
     Where,
     function_of,
     node_of,
     operator_of,
+    policy_of,
+    service_of,
     site_of,
 )
 from hanse.manifest.models import (
     API_VERSION,
     KINDS,
     LATER_KINDS,
+    AnyManifest,
     FunctionManifest,
     NodeManifest,
     OperatorManifest,
+    PolicyManifest,
+    ServiceManifest,
     SiteManifest,
 )
 from hanse.manifest.problems import ManifestError, ManifestProblem, nearest
@@ -81,6 +88,7 @@ class _Reading:
         self._operators: list[Operator] = []
         self._sites: list[Site] = []
         self._nodes: list[Node] = []
+        self._policies: list[PolicyDocument] = []
         self._names: dict[_Key, Where] = {}
         self._routes: dict[tuple[str, str], FunctionDocument] = {}
 
@@ -99,12 +107,18 @@ class _Reading:
                 function = function_of(model, _where(document, ("metadata", "name")))
                 self._claim_route(document, function)
                 self._functions.append(function)
+            case ServiceManifest():
+                service = service_of(model, _where(document, ("metadata", "name")))
+                self._claim_route(document, service)
+                self._functions.append(service)
             case OperatorManifest():
                 self._operators.append(operator_of(model))
             case SiteManifest():
                 self._sites.append(site_of(model))
             case NodeManifest():
                 self._nodes.append(node_of(model))
+            case PolicyManifest():
+                self._add_policy(document, policy_of(model))
 
     def manifests(self) -> Manifests:
         return Manifests(
@@ -112,14 +126,15 @@ class _Reading:
             operators=tuple(sorted(self._operators, key=lambda item: item.id)),
             sites=tuple(sorted(self._sites, key=lambda item: item.id)),
             nodes=tuple(sorted(self._nodes, key=lambda item: item.id)),
+            policies=tuple(sorted(self._policies, key=lambda item: item.policy.id)),
             wheres={
-                (kind, name): where for (kind, _, name), where in sorted(self._names.items()) if kind != "Function"
+                (kind, name): where
+                for (kind, _, name), where in sorted(self._names.items())
+                if kind not in ("Function", "Service")
             },
         )
 
-    def _model_type(
-        self, document: Document
-    ) -> type[FunctionManifest | OperatorManifest | SiteManifest | NodeManifest] | None:
+    def _model_type(self, document: Document) -> type[AnyManifest] | None:
         supported = ", ".join(KINDS)
         if not isinstance(document.value, dict):
             fix = f"a document begins with `apiVersion: {API_VERSION}` and `kind:`"
@@ -137,6 +152,16 @@ class _Reading:
             self._refuse(document, ("kind",), f"unknown kind {kind!r}", nearest(str(kind), list(KINDS)))
             return None
         return KINDS[kind]
+
+    def _add_policy(self, document: Document, policy: Policy) -> None:
+        if not policy.packs and not policy.rules.strip():
+            self._refuse(document, ("spec",), "a policy that says nothing", "name `packs`, write `rules`, or both")
+            return
+        mark = document.mark_of_value(("spec", "rules"))
+        # A block begins on the line after its `|`; anything else where it stands.
+        before = mark.line if "\n" in policy.rules else mark.line - 1
+        where = _where(document, ("metadata", "name"))
+        self._policies.append(PolicyDocument(where=where, policy=policy, line_before_rules=before))
 
     def _claim_name(self, document: Document) -> None:
         key = _key(document)
@@ -175,10 +200,13 @@ def _key(document: Document) -> _Key | None:
     metadata = root.get("metadata") if isinstance(root, dict) else None
     if not isinstance(root, dict) or not isinstance(metadata, dict):
         return None
-    kind, name, namespace = root["kind"], metadata.get("name"), metadata.get("namespace", "default")
+    kind, name = root["kind"], metadata.get("name")
+    namespace = metadata.get("namespace", "" if kind == "Policy" else "default")
     if not isinstance(kind, str) or not isinstance(name, str) or not isinstance(namespace, str):
         return None
-    return (kind, namespace if kind == "Function" else "", name)
+    is_work = kind in ("Function", "Service")
+    # Both are workloads, and a workload is named by namespace and name alone.
+    return ("Function" if is_work else kind, namespace if is_work or kind == "Policy" else "", name)
 
 
 def _where(document: Document, path: Path) -> Where:

@@ -6,6 +6,7 @@ that the models, the JSON Schema and the reference page share.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -122,6 +123,14 @@ def _thousandths(text: str, *, what: str, example: str) -> int:
     return int(value)
 
 
+def _rate(text: str) -> int:
+    number, slash, unit = text.partition("/")
+    if not slash or unit.strip() not in ("s", "m", "h"):
+        raise UnitError(f"not a rate: {text!r}", hint="write it like `20/s`; units: /s, /m, /h")
+    per_s = _thousandths(number.strip(), what="rate", example="20/s")
+    return -(-per_s // {"s": 1, "m": 60, "h": 3_600}[unit.strip()])
+
+
 def _weight(text: str) -> int:
     return _thousandths(text, what="weight", example="1.0")
 
@@ -155,6 +164,18 @@ def _gib_hour(text: str) -> int:
     return units.price_microeur(text, per="GiB-hour", example="0.004 EUR/GiB-hour")
 
 
+def _mbit_hour(text: str) -> int:
+    return units.price_microeur(text, per="Mbit/s-hour", example="0.0001 EUR/Mbit/s-hour")
+
+
+def _gpu_hour(text: str) -> int:
+    return units.price_microeur(text, per="GPU-hour", example="0.60 EUR/GPU-hour")
+
+
+def _unit_hour(text: str) -> int:
+    return units.price_microeur(text, per="unit-hour", example="0.05 EUR/unit-hour")
+
+
 def _gib(text: str) -> int:
     return units.price_microeur(text, per="GiB", example="0.02 EUR/GiB")
 
@@ -183,6 +204,41 @@ Cpu = Annotated[
     int,
     Quantity(units.cpu_milli, "number of cores", unit="cores, or m (thousandths)", example="250m",
              pattern=_NUMBER + "m?$", low=1, high=10**9, bounds="1m to 1,000,000 cores", is_bare_number=True),
+]  # fmt: skip
+Rate = Annotated[
+    int,
+    Quantity(_rate, "rate", unit="/s, /m, /h", example="20/s", pattern=_NUMBER + r"/\s*[smh]$", low=1, high=10**12,
+             bounds="up to 1,000,000,000/s"),
+]  # fmt: skip
+GpuShare = Annotated[
+    int,
+    Quantity(_share, "percentage", unit="%, steps of 0.1", example="25%", pattern=_NUMBER + "%$", low=1, high=1_000,
+             bounds="0.1% to 100%"),
+]  # fmt: skip
+Disk = Annotated[
+    int,
+    Quantity(units.memory_bytes, "amount of disk", example="10Gi", low=1, high=2**60, bounds="1 to 1024Pi",
+             is_bare_number=True, **_MEMORY),
+]  # fmt: skip
+Bandwidth = Annotated[
+    int,
+    Quantity(units.bandwidth_bps, "bandwidth", unit="bit/s, kbit/s, Mbit/s, Gbit/s, Tbit/s", example="10Mbit/s",
+             pattern=_NUMBER + "(k|M|G|T)?bit/s$", low=1, high=10**18, bounds="1bit/s to 1,000,000Tbit/s"),
+]  # fmt: skip
+BandwidthPrice = Annotated[
+    int,
+    Quantity(_mbit_hour, "price", unit="EUR/Mbit/s-hour", example="0.0001 EUR/Mbit/s-hour",
+             pattern=_NUMBER + r"EUR\s*/\s*Mbit/s-hour$", low=0, high=10**12, bounds="up to 1,000,000 EUR"),
+]  # fmt: skip
+GpuPrice = Annotated[
+    int,
+    Quantity(_gpu_hour, "price", unit="EUR/GPU-hour", example="0.60 EUR/GPU-hour",
+             pattern=_NUMBER + r"EUR\s*/\s*GPU-hour$", low=0, high=10**12, bounds="up to 1,000,000 EUR"),
+]  # fmt: skip
+UnitPrice = Annotated[
+    int,
+    Quantity(_unit_hour, "price", unit="EUR/unit-hour", example="0.05 EUR/unit-hour",
+             pattern=_NUMBER + r"EUR\s*/\s*unit-hour$", low=0, high=10**12, bounds="up to 1,000,000 EUR"),
 ]  # fmt: skip
 Latency = Annotated[
     int,
@@ -260,6 +316,7 @@ _COUNTRY_SLIPS: Mapping[str, str] = {
     "EL": "ISO 3166-1 writes Greece `GR`",
     "USA": "ISO 3166-1 alpha-2 writes the United States `US`",
 }
+RESERVED_RESOURCES = frozenset({"cpu", "memory", "disk", "bandwidth", "gpu"})
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z")
 _PATH = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]+(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)*/?)?\Z")
 _AREA = re.compile(r"[A-Z][A-Za-z0-9-]{1,31}\Z")
@@ -284,6 +341,12 @@ Label = Annotated[
     Word(is_label, "label", "use 1 to 63 of a-z, 0-9 and -, with no dash at either end (RFC 1123)", "",
          "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
 ]  # fmt: skip
+WorkloadName = Annotated[
+    str,
+    Word(lambda text: len(text.split(".")) == 2 and all(map(is_label, text.split("."))), "workload",
+         "write it as `namespace.name`", "clinic.portal",
+         r"^[a-z0-9-]{1,63}\.[a-z0-9-]{1,63}$"),
+]  # fmt: skip
 Country = Annotated[
     str,
     Word(COUNTRIES.__contains__, "country code", "use ISO 3166-1 alpha-2 in upper case, for example `DE`", "DE",
@@ -294,6 +357,18 @@ Area = Annotated[
     Word(lambda text: _AREA.match(text) is not None, "country code or bloc", "write `DE` or a bloc such as `EEA`",
          "EEA", "^[A-Z][A-Za-z0-9-]{1,31}$"),
 ]  # fmt: skip
+
+
+def _is_upstream(text: str) -> bool:
+    host, colon, port = text.rpartition(":")
+    try:
+        address = ipaddress.ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+    except ValueError:
+        return False
+    is_port = port.isascii() and port.isdigit() and 0 < int(port) < 2**16
+    return bool(colon) and is_port and (address.version == 6) == host.startswith("[")
+
+
 Host = Annotated[
     str,
     Word(lambda text: _HOST.match(text) is not None, "host name",
@@ -332,6 +407,24 @@ LabelValue = Annotated[
     Word(lambda text: _LABEL_VALUE.match(text) is not None, "label value",
          "use up to 63 of A-Z, a-z, 0-9, `-`, `_` and `.`", "arm64",
          "^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$"),
+]  # fmt: skip
+Upstream = Annotated[
+    str,
+    Word(_is_upstream, "address and port", "write an IP address and a port of the node", "127.0.0.1:9000",
+         r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:.]+\]):\d{1,5}$"),
+]  # fmt: skip
+GpuModel = Annotated[
+    str,
+    Word(lambda text: _LABEL_VALUE.match(text) is not None and text != "", "GPU model",
+         "use up to 63 of A-Z, a-z, 0-9, `-`, `_` and `.`, as the vendor writes it", "A100",
+         "^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"),
+]  # fmt: skip
+ResourceName = Annotated[
+    str,
+    Word(lambda text: _LABEL_KEY.match(text) is not None and text not in RESERVED_RESOURCES, "resource name",
+         "use up to 63 of A-Z, a-z, 0-9, `-`, `_` and `.`, with an optional `domain/` before, and not one that is "
+         "built in", "licence",
+         "^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"),
 ]  # fmt: skip
 Text = Annotated[
     str,

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from hanse.core.errors import BusError, HanseError
-from hanse.core.fabric import Resources
+from hanse.core.fabric import Node, Resources
 from hanse.core.ids import InstanceId, WorkloadId
-from hanse.core.ports import NodePorts
+from hanse.core.ports import InvokePolicy, NodePorts
 from hanse.core.snapshot import Phase
 from hanse.core.time import WallTime
+from hanse.core.work import Workload
+from hanse.node.attesting import AttestationKeeper
 from hanse.node.config import NodeConfig
 from hanse.node.disk import NodeDisk
 from hanse.node.judge import Held, Rejected, judge
@@ -26,9 +28,9 @@ from hanse.node.routes import routes_from
 from hanse.node.svid import SvidKeeper
 from hanse.node.tells import answer
 from hanse.node.work import Outcome, Work, wanted_here
-from hanse.policy import PackSet, parse_packs, screen_order
+from hanse.policy import PackSet, invoke_policy_of, parse_packs, screen_order
 from hanse.wire import envelope
-from hanse.wire.messages import Heartbeat, Presence, Report, Revocations, RouteRecord
+from hanse.wire.messages import Heartbeat, Order, Presence, Report, Revocations, RouteRecord
 from hanse.wire.subjects import ORDERS, PRESENCE, REVOCATIONS, ROUTES, TRUST, heartbeat, tell
 
 log = structlog.get_logger("node")
@@ -58,9 +60,10 @@ class NodeAgent:
         self._packs = packs
         self._me = config.node.id
         self._disk = NodeDisk(ports.disk)
-        self._work = Work(ports.runtime, ports.cache, ports.blobs)
+        self._work = Work(ports.runtime, ports.cache, ports.blobs, self._invoke_policy)
         self._outbox = Outbox(ports, self._disk, me=self._me)
         self._svid = SvidKeeper(ports, config)
+        self._attestation = AttestationKeeper(ports, config, self._svid)
         self._held: dict[InstanceId, Held] = {}
         self._answers: dict[InstanceId, _Answer] = {}
         self._routes: dict[WorkloadId, RouteRecord] = {}
@@ -69,11 +72,17 @@ class NodeAgent:
         self._retry_us: dict[WorkloadId, int] = {}
         self._wake = asyncio.Event()
         self._incarnation = 0
+        self._untried: set[WorkloadId] = set()
+        self._ready = asyncio.Event()
 
     @property
     def held(self) -> Mapping[InstanceId, Held]:
         """Verified orders, whether or not they are carried out yet."""
         return self._held
+
+    async def wait_ready(self) -> None:
+        """Wait until what was held at the start is loaded, or was tried."""
+        await self._ready.wait()
 
     async def run(self) -> None:
         """Run until cancelled. Raises only what no retry can mend (the node's own disk gone)."""
@@ -89,6 +98,7 @@ class NodeAgent:
             tasks.create_task(self._outbox.run(), name="reports")
             tasks.create_task(self._svid.run(), name="svid")
             tasks.create_task(self._answer_tells(), name="tells")
+            tasks.create_task(self._attestation.run(), name="attestation")
 
     async def _start_from_disk(self) -> None:
         self._held = await self._disk.load_orders(
@@ -100,6 +110,9 @@ class NodeAgent:
         await self._refuse_revoked()
         await self._svid.load()
         await self._push_routes()
+        self._untried = set(self._astray())
+        if not self._untried:
+            self._ready.set()
         log.info("node.started", incarnation=self._incarnation, orders=len(self._held), routes=len(self._routes))
 
     # --- what is wanted ---
@@ -169,6 +182,9 @@ class NodeAgent:
             has_failed = await self._converge_once(workload)
         finally:
             del self._busy[workload]
+        self._untried.discard(workload)
+        if not self._untried:
+            self._ready.set()
         if not has_failed:
             self._retry_us.pop(workload, None)
             return
@@ -203,7 +219,7 @@ class NodeAgent:
         order = held.order
         verdict = screen_order(
             order.workload,
-            self._config.node,
+            _as_decided(self._config.node, order),
             order.site,
             order.operators[0],
             self._packs,
@@ -220,6 +236,10 @@ class NodeAgent:
         until_us = order.expires_us if verdict.valid_until_us is None else verdict.valid_until_us
         self._answers[order.instance] = _Answer(held=held, from_us=now, until_us=until_us, outcome=outcome)
         return outcome
+
+    def _invoke_policy(self, workload: Workload) -> InvokePolicy:
+        """Who may call it, by its own rules and this node's packs. Raises PolicyError: then it does not run here."""
+        return invoke_policy_of(workload, self._packs, self._config.guardrails, self._ports.clock.wall())
 
     async def _settle(self, held: Held, target: Held | None, outcome: Outcome) -> None:
         """Report what became of one instance; forget it once its stop is carried out."""
@@ -366,6 +386,9 @@ class NodeAgent:
             mesh=self._config.addresses.mesh,
             version=self._config.version,
             started_us=self._ports.clock.wall(),
+            capacity=self._config.node.capacity,
+            gpus=self._config.node.gpus,
+            overhead=self._config.node.overhead,
         )
         sealed = envelope.seal(presence, self._ports.signer)
         await self._outbox.deliver(PRESENCE, self._me, sealed)
@@ -378,6 +401,17 @@ class NodeAgent:
                     await self._ports.bus.publish(message.reply, reply)
                 except BusError:
                     log.debug("tell.unanswered", subject=message.subject)
+
+
+def _as_decided(node: Node, order: Order) -> Node:
+    """This node with what was attested of it when the order was given.
+
+    The order's grant bounds how long that counts here: a node that is cut off cannot attest again, and when evidence
+    ends or drifts it is the controller that decides anew.
+    """
+    if order.attested is None:
+        return node
+    return replace(node, attested=replace(order.attested, until_us=max(order.attested.until_us, order.expires_us)))
 
 
 async def _wait(event: asyncio.Event, at_most_us: int) -> None:

@@ -9,6 +9,8 @@ from hanse.core.fabric import Node, Operator, Site
 from hanse.core.ports import Addresses
 from hanse.core.time import HOUR_US, US_PER_MS, US_PER_S
 
+ATTEST_US = 600 * US_PER_S
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
@@ -42,5 +44,9 @@ class NodeConfig:
     """For one artifact over the uplink; 40 MB at 6 Mbit/s."""
     renew_deadline_us: int = 5 * US_PER_S
     """For one request for a new SVID."""
+    attest_us: int = ATTEST_US
+    """10 s..1 d. How often a platform with evidence attests again: a third of what a result lasts."""
+    attest_deadline_us: int = 20 * US_PER_S
+    """For one answer of the verifier: after an outage all nodes ask at once."""
     svid_lifetime_us: int = HOUR_US
     """Expected life of an SVID; asked for anew at half of it."""

@@ -26,4 +26,6 @@ def _route(record: RouteRecord, me: NodeId, place: Place) -> RouteEntry:
         for one in record.replicas
     ]
     replicas.sort(key=lambda replica: (replica.rtt_us, replica.node))
-    return RouteEntry(workload=record.workload, path=record.path, host=record.host, replicas=tuple(replicas))
+    return RouteEntry(
+        workload=record.workload, path=record.path, host=record.host, replicas=tuple(replicas), auth=record.auth
+    )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 import structlog
+from cryptography.hazmat.primitives import serialization
 
 from hanse.core.errors import HanseError, WireError
 from hanse.core.ports import NodePorts
@@ -45,6 +46,14 @@ class SvidKeeper:
         self._config = config
         self._current: StoredSvid | None = None
         self._revoked: tuple[str, ...] = ()
+
+    @property
+    def public_key(self) -> bytes:
+        """SubjectPublicKeyInfo of the current SVID's key; no bytes before there is one."""
+        if self._current is None:
+            return b""
+        key = serialization.load_pem_private_key(self._current.private_key_pem, None).public_key()
+        return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
     async def load(self) -> None:
         """Take up the SVID on disk, if it is still valid."""

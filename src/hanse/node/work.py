@@ -7,12 +7,12 @@ other workloads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hanse.core.errors import BlobError, HanseError
 from hanse.core.ids import Digest, InstanceId, WorkloadId
-from hanse.core.ports import Blobs, Runtime
+from hanse.core.ports import Blobs, InvokePolicy, Runtime
 from hanse.core.snapshot import Phase
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
@@ -44,10 +44,13 @@ def wanted_here(held: Mapping[InstanceId, Held], *, now: WallTime) -> dict[Workl
 class Work:
     """Loads and unloads; remembers what the runtime holds."""
 
-    def __init__(self, runtime: Runtime, cache: Blobs, uplink: Blobs) -> None:
+    def __init__(
+        self, runtime: Runtime, cache: Blobs, uplink: Blobs, invoke_policy: Callable[[Workload], InvokePolicy]
+    ) -> None:
         self._runtime = runtime
         self._cache = cache
         self._uplink = uplink
+        self._invoke_policy = invoke_policy
         self._loaded: dict[WorkloadId, Workload] = {}
 
     def loaded(self) -> Mapping[WorkloadId, Workload]:
@@ -59,8 +62,10 @@ class Work:
         if self._loaded.get(workload.id) == workload:
             return Outcome(phase=Phase.RUNNING)
         try:
+            # First: a workload whose rules cannot be read serves nobody.
+            invoke = self._invoke_policy(workload)
             component = await self._fetch(workload.artifact)
-            await self._runtime.load(workload, component)
+            await self._runtime.load(workload, component, invoke)
         except HanseError as error:
             return Outcome(phase=Phase.FAILED, code=error.code, reason=error.message)
         self._loaded[workload.id] = workload

@@ -1,35 +1,61 @@
 """Placement: where every replica runs, why, and whether a finished plan holds.
 
-`plan` decides at once, `optimise` decides globally and with a bound, `audit` checks a finished plan without sharing the
-planner's code, `difference` compares two plans. `rehearse` answers what an exit would mean, `headroom` what else fits,
-`frontier` what money buys in carbon.
+`plan` decides at once, `replan` does so from what the last plan worked out, `optimise` decides globally and with a
+bound, `audit` checks a finished plan without sharing the planner's code, `difference` compares two plans. `rehearse`
+answers what an exit would mean, `headroom` what else fits, `frontier` what money buys in carbon.
 All pure: no clock, no network, no random source of their own.
 """
 
 from hanse.placement.auditor import Finding, audit
+from hanse.placement.changes import Changes, changes, is_same
 from hanse.placement.compare import PlanDifference, WorkloadDifference, difference
 from hanse.placement.frontier import FrontierPoint, frontier
-from hanse.placement.headroom import Headroom, headroom
+from hanse.placement.headroom import Capacity, Free, Headroom, capacity, headroom
+from hanse.placement.obstacles import Obstacle, WhyNot, why_not
 from hanse.placement.optimise import optimise
 from hanse.placement.planner import plan
 from hanse.placement.rehearse import Homeless, Leaving, Rehearsal, rehearse
+from hanse.placement.replan import Kept, replan
 from hanse.placement.settings import PlacementSettings
+from hanse.placement.shift import Shift, Waiting, mean_of, shift
+from hanse.placement.spending import Book, Outlook, Spent, accrued, outlook, restrained
 
 __all__ = [
+    "Book",
+    "Capacity",
+    "Changes",
     "Finding",
+    "Free",
     "FrontierPoint",
     "Headroom",
     "Homeless",
+    "Kept",
     "Leaving",
+    "Obstacle",
+    "Outlook",
     "PlacementSettings",
     "PlanDifference",
     "Rehearsal",
+    "Shift",
+    "Spent",
+    "Waiting",
+    "WhyNot",
     "WorkloadDifference",
+    "accrued",
     "audit",
+    "capacity",
+    "changes",
     "difference",
     "frontier",
     "headroom",
+    "is_same",
+    "mean_of",
     "optimise",
+    "outlook",
     "plan",
     "rehearse",
+    "replan",
+    "restrained",
+    "shift",
+    "why_not",
 ]

@@ -17,7 +17,7 @@ from hanse.core.plan import Assignment, Plan, Unplaced
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.units import MASS_UNITS, PERIODS_US
 from hanse.core.verdict import Verdicts
-from hanse.core.work import Workload
+from hanse.core.work import Preemption, Workload
 from hanse.placement.settings import DEFAULT_SETTINGS, PlacementSettings
 from hanse.wire.canonical import digest_of
 
@@ -73,6 +73,8 @@ def audit(
         _duplicates,
         _places,
         _capacity,
+        _devices,
+        _displaced,
         _counts,
         _budgets,
         _latency,
@@ -144,9 +146,67 @@ def _may_stay(case: _Case, assignment: Assignment, present: set[tuple[WorkloadId
 
 def _capacity(case: _Case) -> Iterator[Finding]:
     for node, left in case.left.items():
-        if left.cpu_milli < 0 or left.memory_bytes < 0:
-            message = f"node {node} is overcommitted by {-left.cpu_milli}m CPU, {-left.memory_bytes} bytes"
+        over = [f"{-left.of(name)} {name}" for name in left.names if left.of(name) < 0]
+        if over:
+            message = f"node {node} is overcommitted by {', '.join(over)} (millicores, bytes, bits per second, units)"
             yield Finding(rule="capacity", message=message, node=node)
+
+
+def _devices(case: _Case) -> Iterator[Finding]:
+    """Every replica holds the GPUs it asks for, on a node that has them, and no device is given away twice."""
+    free: dict[tuple[NodeId, int], int] = {}
+    for a in case.plan.assignments:
+        workload, node = case.snapshot.workloads.get(a.workload), case.snapshot.fabric.nodes.get(a.node)
+        if workload is None or node is None:
+            continue
+        need, has = workload.gpu, node.gpus
+        wanted = 0 if need is None else need.count
+        if len(set(a.devices)) != wanted or len(a.devices) != wanted:
+            message = f"{a.instance} holds GPUs {list(a.devices)} of node {a.node}, it asks for {wanted}"
+            yield Finding(rule="gpu.count", message=message, workload=a.workload, node=a.node)
+        if need is None:
+            continue
+        if has is None or any(not 0 <= device < has.count for device in a.devices):
+            message = f"{a.instance} holds GPUs {list(a.devices)}, which node {a.node} does not have"
+            yield Finding(rule="gpu.unknown", message=message, workload=a.workload, node=a.node)
+            continue
+        if need.models and has.model not in need.models:
+            message = f"{a.instance} asks for GPUs {list(need.models)}, node {a.node} has {has.model}"
+            yield Finding(rule="gpu.model", message=message, workload=a.workload, node=a.node)
+        for device in a.devices:
+            left = free.get((a.node, device), 1_000) - need.share_milli
+            free[a.node, device] = left
+            if left < 0:
+                message = f"GPU {device} of node {a.node} is overcommitted by {-left} thousandths"
+                yield Finding(rule="gpu.overcommitted", message=message, workload=a.workload, node=a.node)
+
+
+def _displaced(case: _Case) -> Iterator[Finding]:
+    """Nobody gives way to an equal, and what gave way is gone from there."""
+    for entry in case.plan.displaced:
+        victim, by = case.snapshot.workloads.get(entry.workload), case.snapshot.workloads.get(entry.by)
+        if victim is None or by is None:
+            message = f"{entry.workload} gave way to {entry.by}, and nobody asked for one of them"
+            yield Finding(rule="displaced.unknown", message=message, workload=entry.workload, node=entry.node)
+            continue
+        if victim.priority >= by.priority or by.preemption is Preemption.NEVER:
+            message = f"{entry.workload} (priority {victim.priority}) gave way to {entry.by} (priority {by.priority})"
+            yield Finding(rule="displaced.unjust", message=message, workload=entry.workload, node=entry.node)
+        if any(a.node == entry.node for a in case.by_workload.get(entry.workload, ())):
+            message = f"{entry.workload} is said to have left node {entry.node} and is still assigned to it"
+            yield Finding(rule="displaced.stays", message=message, workload=entry.workload, node=entry.node)
+        if not any(a.node == entry.node for a in case.by_workload.get(entry.by, ())):
+            message = f"{entry.workload} left node {entry.node} for {entry.by}, which is not placed there"
+            yield Finding(rule="displaced.needless", message=message, workload=entry.workload, node=entry.node)
+    serving = {(r.workload, r.node) for r in case.snapshot.running if r.is_wanted and r.phase is Phase.RUNNING}
+    stopped = Counter(e.workload for e in case.plan.displaced if (e.workload, e.node) in serving)
+    for identity, times in sorted(stopped.items()):
+        most = (
+            case.snapshot.workloads[identity].disruption.max_unavailable if identity in case.snapshot.workloads else 0
+        )
+        if times > most:
+            message = f"{times} running replicas of {identity} are displaced at once, its disruption budget is {most}"
+            yield Finding(rule="displaced.budget", message=message, workload=identity)
 
 
 def _counts(case: _Case) -> Iterator[Finding]:
@@ -192,10 +252,16 @@ def _latency(case: _Case) -> Iterator[Finding]:
         if workload.slo.latency_p99_us is None or identity in admitted or identity not in case.by_workload:
             continue
         nodes = [case.snapshot.fabric.nodes.get(a.node) for a in case.by_workload[identity]]
-        for origin in workload.slo.origins:
-            if not any(node is not None and _is_in_time(case, workload, origin, node) for node in nodes):
-                message = f"no replica of {identity} serves {origin} within {workload.slo.latency_p99_us} us"
-                yield Finding(rule="latency.cover", message=message, workload=identity)
+        rates = workload.slo.rates_milli or (1,) * len(workload.slo.origins)
+        late = [
+            (origin, rate)
+            for origin, rate in zip(workload.slo.origins, rates, strict=True)
+            if not any(node is not None and _is_in_time(case, workload, origin, node) for node in nodes)
+        ]
+        if sum(rate for _, rate in late) * 100 > sum(rates) * (100 - workload.slo.percentile):
+            names = ", ".join(origin for origin, _ in late)
+            message = f"no replica of {identity} serves {names} within {workload.slo.latency_p99_us} us"
+            yield Finding(rule="latency.cover", message=message, workload=identity)
 
 
 def _explanations(case: _Case) -> Iterator[Finding]:
@@ -262,7 +328,7 @@ def _node_with_a_place(case: _Case, workload: Workload, entry: Unplaced) -> Node
     is_short = explanation is None or len(assigned) < explanation.replicas_wanted
     if not is_short and workload.replicas is not None:
         return None  # The count is fixed and full: no node may take one more, whatever it would serve.
-    origins = workload.slo.origins if workload.slo.latency_p99_us is not None else ()
+    origins = workload.slo.demanding if workload.slo.latency_p99_us is not None else ()
     unserved = [o for o in origins if not any(_is_in_time(case, workload, o, node) for node in used)]
     # A count that is short is helped by any replica in time for some origin, a full one only by one for an open origin.
     helped = origins if is_short else unserved
@@ -275,13 +341,30 @@ def _node_with_a_place(case: _Case, workload: Workload, entry: Unplaced) -> Node
             continue
         if not workload.resources.fits(case.left[identity]) or not _is_affordable(case, workload, [*used, node]):
             continue
+        if not _has_gpus_left(case, workload, node):
+            continue
         if (is_short and not origins) or any(_is_in_time(case, workload, o, node) for o in helped):
             return identity
     return None
 
 
+def _has_gpus_left(case: _Case, workload: Workload, node: Node) -> bool:
+    need, has = workload.gpu, node.gpus
+    if need is None:
+        return True
+    if has is None or (need.models and has.model not in need.models):
+        return False
+    free = [1_000] * has.count
+    for a in case.plan.assignments:
+        other = case.snapshot.workloads.get(a.workload)
+        if a.node == node.id and other is not None and other.gpu is not None:
+            for device in a.devices:
+                free[device] -= other.gpu.share_milli
+    return sum(left >= need.share_milli for left in free) >= need.count
+
+
 def _left(plan: Plan, snapshot: Snapshot) -> dict[NodeId, Resources]:
-    left = {identity: snapshot.fabric.nodes[identity].capacity for identity in sorted(snapshot.fabric.nodes)}
+    left = {identity: snapshot.fabric.nodes[identity].allocatable for identity in sorted(snapshot.fabric.nodes)}
     for assignment in plan.assignments:
         workload = snapshot.workloads.get(assignment.workload)
         if workload is not None and assignment.node in left:
@@ -317,17 +400,29 @@ def _is_affordable(case: _Case, workload: Workload, nodes: Sequence[Node]) -> bo
 
 def _bill_microeur(workload: Workload, node: Node) -> Fraction:
     hours = Fraction(PERIODS_US["month"], PERIODS_US["hour"])
-    cores = Fraction(workload.resources.cpu_milli, 1_000)
-    gib = Fraction(workload.resources.memory_bytes, 2**30)
-    return hours * (cores * node.price.cpu_core_hour_microeur + gib * node.price.memory_gib_hour_microeur)
+    asks, price = workload.resources, node.price
+    hourly = Fraction(asks.cpu_milli, 1_000) * price.cpu_core_hour_microeur
+    hourly += Fraction(asks.memory_bytes, 2**30) * price.memory_gib_hour_microeur
+    hourly += Fraction(asks.disk_bytes, 2**30) * price.disk_gib_hour_microeur
+    hourly += Fraction(asks.bandwidth_bps, 10**6) * price.bandwidth_mbit_hour_microeur
+    unit_prices = dict(price.custom)
+    for name, units in asks.custom:
+        hourly += units * unit_prices.get(name, 0)
+    if workload.gpu is not None:
+        hourly += Fraction(workload.gpu.count * workload.gpu.share_milli, 1_000) * price.gpu_hour_microeur
+    return hours * hourly
 
 
 def _carbon_ug(case: _Case, workload: Workload, node: Node) -> Fraction:
     site = case.snapshot.fabric.sites[node.site]
-    needs, has = workload.resources, node.capacity
-    shares = (Fraction(needs.cpu_milli, max(has.cpu_milli, 1)), Fraction(needs.memory_bytes, max(has.memory_bytes, 1)))
-    idle_mw = min(max(shares), Fraction(1)) * node.power.idle_mw
+    needs, has = workload.resources, node.allocatable
+    shares = [Fraction(needs.of(name), max(has.of(name), 1)) for name in needs.names]
     busy_mw = Fraction(needs.cpu_milli, 1_000) * node.power.per_core_mw
+    if workload.gpu is not None:
+        devices = Fraction(workload.gpu.count * workload.gpu.share_milli, 1_000)
+        shares.append(devices / max(1, 0 if node.gpus is None else node.gpus.count))
+        busy_mw += devices * node.power.per_gpu_mw
+    idle_mw = min(max(shares, default=Fraction(0)), Fraction(1)) * node.power.idle_mw
     hours = Fraction(PERIODS_US["month"], PERIODS_US["hour"])
     intensity = case.snapshot.intensity_g_per_kwh.get(site.grid_zone, case.settings.unknown_zone_g_per_kwh)
     return (idle_mw + busy_mw) * Fraction(site.pue_permille, 1_000) * hours * intensity

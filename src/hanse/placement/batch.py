@@ -46,12 +46,12 @@ def _in_line(placing: Placing, count: int, world: World) -> Runs:
     if feasibility.demand.replicas != 1 or placing.workload.budget != Budget() or is_small:
         return
     serves = np.array([mask == feasibility.every_origin for mask in feasibility.reach_masks], dtype=np.bool_)
-    rows = feasibility.order[serves[feasibility.mask_of_row[feasibility.order]]]
+    rows = feasibility.order[serves[feasibility.masks_of(feasibility.order)]]
     room = np.minimum(world.room.times(rows, amount), count)
     until = np.cumsum(room)
     used = int(np.searchsorted(until, count)) + 1
     left = count
-    totals = feasibility.scores.total_microeur
+    totals = feasibility.scores.totals_microeur
     for index in np.flatnonzero(room[:used]).tolist():
         row = rows[index : index + 1]
         times = min(left, int(room[index]))
@@ -61,9 +61,9 @@ def _in_line(placing: Placing, count: int, world: World) -> Runs:
             Outcome(
                 wanted=1,
                 rows=row,
-                totals_microeur=totals[row],
+                totals_microeur=totals(row),
                 uncovered=0,
-                bound_microeur=int(totals[feasibility.order[0]]),
+                bound_microeur=int(totals(feasibility.order[:1])[0]),
             ),
             times,
         )

@@ -11,17 +11,18 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hanse.core.fabric import Resources
+from hanse.core.fabric import PARTS, GpuNeed, Resources
 from hanse.core.ids import NodeId, WorkloadId
 from hanse.core.plan import Candidate, Explanation
 from hanse.core.snapshot import Reach
 from hanse.core.time import rfc3339
-from hanse.core.units import format_bytes, format_duration
+from hanse.core.units import format_duration, format_resource
 from hanse.core.verdict import FactRead, Reason
+from hanse.core.work import Workload
 from hanse.placement.demand import Domains, percent, set_availability_ppm
 from hanse.placement.feasible import Limit
 from hanse.placement.outcome import Outcome, Placing, World, moving_costs
-from hanse.placement.table import REACH_CODES, UNKNOWN_RTT_US, NodeTable
+from hanse.placement.table import REACH_CODES, UNKNOWN_RTT_US, WHOLE_MILLI, Ints, NodeTable
 
 DENIED_SINCE = "placement.denied-since"
 """Rule id of the reason that carries, from plan to plan, since when policy denies a place that runs."""
@@ -78,7 +79,7 @@ def sample(placing: Placing, world: World) -> tuple[Candidate, ...]:
     """What all workloads that ask for the same share, once everything is placed; `placing` is the first of them."""
     feasibility, most, scores = placing.feasibility, world.settings.kept_per_limit, placing.feasibility.scores
     found = {row: limit for limit, rows in feasibility.samples.items() for row in rows}
-    fits = world.room.fits(feasibility.order, placing.workload.resources)
+    fits = world.room.may_take(feasibility.order, placing.workload)
     found.update(dict.fromkeys(feasibility.order[~fits][:most].tolist(), Limit.CAPACITY))
     found.update(dict.fromkeys(feasibility.order[fits][:most].tolist(), Limit.NONE))
     told = []
@@ -115,13 +116,13 @@ def limit_reason(placing: Placing, row: int, limit: Limit, world: World, whose: 
         case Limit.FAILURE:
             cite, message = f"reports of node {node}", placing.standing.excluded[node].message
         case Limit.CAPACITY:
-            cite, message = f"capacity of node {node}", _capacity_message(workload.resources, row, table)
+            cite, message = f"capacity of node {node}", _capacity_message(workload, row, world)
         case Limit.LATENCY:
             cite, message = f"latency SLO{of}", _latency_message(placing, row, world)
         case Limit.BUDGET:
             cite, message = f"budget{of}", _budget_message(placing, row, table)
         case Limit.POLICY | Limit.NONE:
-            total = int(placing.feasibility.scores.total_microeur[row])
+            total = placing.feasibility.scores.at(row, 0).total_microeur
             cite = f"score on node {node}"
             message = f"node {node} may take it, at {euro(total)} a month, and is next in line"
     return Reason(rule=f"placement.{limit.label or 'score'}", cite=cite, message=message)
@@ -136,9 +137,21 @@ def policy_reasons(workload: WorkloadId, node: NodeId, world: World) -> tuple[Re
         return (Reason(rule="default-deny", cite="deny by default", message=message),)
 
 
-def amount(resources: Resources) -> str:
-    """Write an amount of compute for people: ``250m CPU and 64Mi``."""
-    return f"{resources.cpu_milli}m CPU and {format_bytes(resources.memory_bytes)}"
+def amount(resources: Resources, gpu: GpuNeed | None = None) -> str:
+    """Write an amount for people: ``250m CPU, 10Gi disk and 64Mi``; CPU and memory always, the rest where it is."""
+    names = ["cpu", "memory", *(name for name in resources.names if name not in ("cpu", "memory"))]
+    parts = [format_resource(name, resources.of(name)) for name in names]
+    if gpu is not None:
+        parts.append(gpus(gpu))
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def gpus(need: GpuNeed) -> str:
+    """Write a need of accelerators for people: ``2 GPUs (A100)``, ``25% of a GPU``."""
+    of = f" ({' or '.join(need.models)})" if need.models else ""
+    if need.share_milli < WHOLE_MILLI:
+        return f"{need.share_milli / 10:g}% of a GPU{of}"
+    return f"{need.count} GPU{'s' if need.count > 1 else ''}{of}"
 
 
 def euro(microeur: int) -> str:
@@ -189,7 +202,7 @@ def _candidate(placing: Placing, outcome: Outcome, world: World, *, row: int, li
 
 def _not_chosen(placing: Placing, outcome: Outcome, row: int, moving: int, table: NodeTable) -> Reason:
     node = table.ids[row]
-    total = int(placing.feasibility.scores.total_microeur[row]) + moving
+    total = placing.feasibility.scores.at(row, 0).total_microeur + moving
     dearest = int(outcome.totals_microeur.max(initial=0))
     if total > dearest or not len(outcome.rows):
         message = f"node {node} may take it, but scores {euro(total - dearest)} a month more than the dearest chosen"
@@ -249,15 +262,37 @@ def _reach_message(node: NodeId, reach: Reach) -> str:
             return f"node {node} is ready"
 
 
-def _capacity_message(needed: Resources, row: int, table: NodeTable) -> str:
-    whole = Resources(cpu_milli=int(table.cpu_milli[row]), memory_bytes=int(table.memory_bytes[row]))
-    if needed.fits(whole):
-        return f"node {table.ids[row]} has not {amount(needed)} free of its {amount(whole)}"
-    return f"a replica needs {amount(needed)}, node {table.ids[row]} has {amount(whole)} in all"
+def _capacity_message(workload: Workload, row: int, world: World) -> str:
+    """What runs short, and whether it is taken or was never there."""
+    table, room, needed = world.table, world.room, workload.resources
+    name, needs = table.ids[row], table.axes.vector(needed)
+    if (needs > table.amounts[row]).any():
+        return f"a replica needs {amount(needed)}, node {name} has {amount(_there(table, table.amounts[row]))} in all"
+    gpu = workload.gpu
+    if gpu is not None:
+        has = table.nodes[row].gpus
+        there = "no GPU" if has is None else f"{has.count} {has.model}"
+        if not table.has_model(gpu)[row] or table.gpu_count[row] < gpu.count:
+            return f"a replica needs {gpus(gpu)}, node {name} has {there}"
+        if not room.has_gpus(np.array([row]), gpu)[0]:
+            return f"node {name} has not {gpus(gpu)} free of its {there}"
+    short = [n for axis, n in enumerate(table.axes.names) if needs[axis] > room.free[axis, row]]
+    needs_of = amount(needed)
+    lacking = f": {', '.join(short)} runs short" if len(table.axes.names) > 2 and short else ""
+    return f"node {name} has not {needs_of} free of its {amount(_there(table, table.amounts[row], needed))}{lacking}"
+
+
+def _there(table: NodeTable, vector: Ints, needed: Resources | None = None) -> Resources:
+    """An axis vector as an amount; only what is asked for where `needed` says so."""
+    told = {n: int(v) for n, v in zip(table.axes.names, vector.tolist(), strict=True)}
+    if needed is not None:
+        told = {name: amount for name, amount in told.items() if name in needed.names}
+    parts = {field: told.pop(name, 0) for name, field in PARTS.items()}
+    return Resources(**parts, custom=tuple(sorted((name, amount) for name, amount in told.items() if amount)))
 
 
 def _latency_message(placing: Placing, row: int, world: World) -> str:
-    trips = {origin: int(trip[row]) for origin, trip in placing.feasibility.trips_us.items()}
+    trips = {origin: placing.feasibility.trip_us(origin, row) for origin in placing.feasibility.trips_us}
     nearest = min(trips, key=lambda origin: (trips[origin], origin))
     target = format_duration(placing.workload.slo.latency_p99_us or 0)
     if trips[nearest] == UNKNOWN_RTT_US:

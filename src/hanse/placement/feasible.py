@@ -7,8 +7,8 @@ one `Feasibility`; what changes while a plan is made (free room, failures of one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -20,7 +20,7 @@ from hanse.core.verdict import Verdicts
 from hanse.core.work import Workload
 from hanse.placement.choose import least_cover
 from hanse.placement.demand import Demand, Spread, demand
-from hanse.placement.score import ScoreTable, score
+from hanse.placement.score import ScoreTable, score, with_more_kinds
 from hanse.placement.settings import PlacementSettings
 from hanse.placement.table import REACH_CODES, Flags, Ints, Kinds, NodeTable, OriginTable, kinds, origin_table
 
@@ -64,10 +64,12 @@ class Feasibility:
     """Origins that the latency SLO names; empty where there is no SLO."""
     reach_masks: tuple[int, ...]
     """Distinct sets of origins served within the SLO, one bit per origin."""
-    mask_of_row: Ints
-    """Row number into `reach_masks` per node."""
+    mask_of_kind: Ints
+    """Row number into `reach_masks` per kind of node."""
     trips_us: Mapping[str, Ints]
-    """Round trip per origin and node row."""
+    """Round trip per origin and kind of node."""
+    code_of_kind: Codes
+    """The limit of each kind of node, policy and selector aside; `_OPEN` where there is none."""
     demand: Demand
     counted: str
     """Nodes per limit, before anything is placed, in words."""
@@ -80,11 +82,21 @@ class Feasibility:
     """Nodes that policy allows."""
     first: WorkloadId | None = None
     """The first workload by id that has this shape; set once all are known."""
+    seen: int = 0
+    """Changes of nodes taken in: entries of `Screen.changed`."""
 
     @property
     def every_origin(self) -> int:
         """The mask with every origin served."""
         return (1 << len(self.origins)) - 1
+
+    def masks_of(self, rows: Ints) -> Ints:
+        """Row numbers into `reach_masks` of some nodes."""
+        return np.asarray(self.mask_of_kind[self.scores.kind[rows]])
+
+    def trip_us(self, origin: str, row: int) -> int:
+        """Round trip from an origin to a node."""
+        return int(self.trips_us[origin][self.scores.kind[row]])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -97,87 +109,198 @@ class Screen:
     settings: PlacementSettings
     origins: OriginTable
     kinds: Kinds
-    is_suspect: Flags
     shapes: dict[object, Feasibility] = field(default_factory=dict)
     labels: dict[tuple[str, str], Flags] = field(default_factory=dict)
-    allowed: dict[tuple[NodeId, ...], tuple[NodeId, ...]] = field(default_factory=dict)
-    """Each distinct set of allowed nodes once; workloads of a policy class share one."""
-    shared: dict[int, tuple[NodeId, ...]] = field(default_factory=dict)
-    """The same by identity, so that a shared tuple is not hashed again for every workload."""
-    masks: dict[int, Flags] = field(default_factory=dict)
+    shared: dict[int, tuple[tuple[NodeId, ...], int]] = field(default_factory=dict)
+    """Sets of allowed nodes by identity, with the number of their class; workloads of a policy class share one."""
+    classes: dict[tuple[NodeId, ...], int] | None = None
+    """The same by value, worked out where identity does not tell."""
+    masks: list[Flags] = field(default_factory=list)
+    """Rows allowed, per class."""
+    speakers: list[list[WorkloadId]] = field(default_factory=list)
+    """A few workloads of each class: policy is asked about a changed node on their behalf."""
+    changed: list[int] = field(default_factory=list)
+    """Rows whose facts or reach changed since the start, in order of change; shapes take them in when asked for."""
 
     def of(self, workload: Workload) -> Feasibility:
         """The feasibility of a workload's shape."""
-        permitted = self._shared(self.verdicts.allowed(workload.id))
+        number = self._class_of(workload.id)
         key = (
             workload.resources,
+            workload.gpu,
+            workload.priority,
             workload.objective,
             workload.slo,
             workload.budget,
             workload.replicas,
             tuple(sorted(workload.node_selector.items())),
-            id(permitted),
+            number,
         )
-        if key not in self.shapes:
-            self.shapes[key] = self._screen(workload, self.masks[id(permitted)], len(permitted))
-        return self.shapes[key]
+        found = self.shapes.get(key)
+        if found is None:
+            found = self.shapes[key] = self._screen(workload, self.masks[number])
+            found.seen = len(self.changed)
+        elif found.seen < len(self.changed):
+            self._catch_up(found, workload, self.masks[number])
+        return found
 
-    def _shared(self, permitted: tuple[NodeId, ...]) -> tuple[NodeId, ...]:
-        """The one tuple that stands for all equal ones; kept for the run, so that its id stays its own."""
-        if self.shared.get(id(permitted)) is permitted:
-            return permitted
-        first = self.allowed.setdefault(permitted, permitted)
-        if first is permitted:
-            mask = np.zeros(self.table.size, dtype=np.bool_)
-            mask[[self.table.row_of[node] for node in permitted if node in self.table.row_of]] = True
-            self.shared[id(permitted)], self.masks[id(permitted)] = permitted, mask
-        return first
+    def take_in(
+        self,
+        snapshot: Snapshot,
+        verdicts: Verdicts,
+        *,
+        table: NodeTable,
+        changed: Kinds,
+        rows: Ints,
+        nodes: Sequence[NodeId],
+    ) -> None:
+        """Go on with changed nodes: what is known of all others stays, shapes catch up when they are asked for.
 
-    def _screen(self, workload: Workload, is_allowed: Flags, allowed: int) -> Feasibility:
+        A class is spoken for by workloads whose verdicts are as they were: see `hush`.
+        """
+        for number, mask in enumerate(self.masks):
+            speaker = next((w for w in self.speakers[number] if w in snapshot.workloads), None)
+            longer = np.zeros(table.size, dtype=np.bool_)
+            longer[: len(mask)] = mask
+            for node in nodes:
+                is_there = speaker is not None and node in snapshot.fabric.nodes
+                longer[table.row_of[node]] = is_there and _allows(verdicts, speaker, node)
+            self.masks[number] = longer
+        self.snapshot, self.verdicts, self.table, self.kinds = snapshot, verdicts, table, changed
+        self.labels.clear()
+        self.changed.extend(rows.tolist())
+        self._share_again()
+
+    def hush(self, workloads: Collection[WorkloadId]) -> None:
+        """Let workloads that changed speak for no class: their verdicts may have changed with them."""
+        for speakers in self.speakers:
+            speakers[:] = [w for w in speakers if w not in workloads]
+
+    def renew(self, snapshot: Snapshot, verdicts: Verdicts) -> None:
+        """Go on with other workloads on the same nodes."""
+        is_other = verdicts is not self.verdicts
+        self.snapshot, self.verdicts = snapshot, verdicts
+        if is_other:
+            self._share_again()
+
+    def _share_again(self) -> None:
+        """Find the sets that stand for the classes in new verdicts; a class that nobody speaks for is dropped."""
+        self.classes, self.shared = None, {}
+        for number, speakers in enumerate(self.speakers):
+            speakers[:] = [w for w in speakers if w in self.snapshot.workloads]
+            if speakers:
+                permitted = self.verdicts.allowed(speakers[0])
+                self.shared.setdefault(id(permitted), (permitted, number))
+
+    def _class_of(self, workload: WorkloadId) -> int:
+        """The number of the policy class of a workload, found by identity first, by value where that is new."""
+        permitted = self.verdicts.allowed(workload)
+        known = self.shared.get(id(permitted))
+        if known is None:
+            if self.classes is None:
+                self.classes = dict(reversed(self.shared.values()))
+            number = self.classes.get(permitted)
+            if number is None:
+                number = self.classes[permitted] = len(self.masks)
+                mask = np.zeros(self.table.size, dtype=np.bool_)
+                mask[[self.table.row_of[node] for node in permitted if node in self.table.row_of]] = True
+                self.masks.append(mask)
+                self.speakers.append([])
+            known = self.shared[id(permitted)] = permitted, number
+        if len(self.speakers[known[1]]) < _MOST_SPEAKERS:
+            self.speakers[known[1]].append(workload)
+        return known[1]
+
+    def _screen(self, workload: Workload, is_allowed: Flags) -> Feasibility:
         """Work the recipe out once per kind of node, then policy and selector per node."""
-        kinds, table, settings = self.kinds, self.kinds.table, self.settings
+        kinds, settings = self.kinds, self.settings
+        part = self._per_kind(workload, kinds)
+        is_selected = self._selected(workload) if workload.node_selector else None
+        every = np.arange(self.table.size)
+        kept = _per_node(part.code, kinds, every, is_allowed, is_selected)
+        fresh = self._without_suspects(kept, every)
+        masks, mask_of_kind = _masks(part.within, kinds.table.size)
+        kept_rows = np.flatnonzero(kept == Limit.NONE)
+        order = _cheapest_first(np.flatnonzero(fresh == Limit.NONE), part.scores)
+        counts = np.bincount(fresh, minlength=len(Limit)).tolist()
+        found = Feasibility(
+            limit=fresh,
+            limit_if_kept=kept,
+            scores=part.scores,
+            order=order,
+            origins=_slo_origins(workload),
+            reach_masks=masks,
+            mask_of_kind=mask_of_kind,
+            trips_us=part.trips_us,
+            code_of_kind=part.code,
+            demand=_NO_DEMAND,
+            counted=_counted(counts),
+            samples=_samples(fresh, counts, part.scores, settings.kept_per_limit),
+            allowed=int(is_allowed.sum()),
+        )
+        found.demand = self._demand(workload, found, kept_rows)
+        return found
+
+    def _catch_up(self, shape: Feasibility, workload: Workload, is_allowed: Flags) -> None:
+        """Take in the nodes that changed since this shape was last asked for."""
+        table, kinds = self.table, self.kinds
+        rows = np.unique(np.array(self.changed[shape.seen :], dtype=np.int64))
+        shape.seen = len(self.changed)
+        known = len(shape.code_of_kind)
+        if known < kinds.table.size:
+            more = self._per_kind(workload, Kinds(of_row=kinds.of_row, table=kinds.table.picked(_span(known, kinds))))
+            masks, mask_of_kind = _masks(more.within, kinds.table.size - known)
+            shape.scores = with_more_kinds(shape.scores, more.scores)
+            shape.code_of_kind = np.concatenate([shape.code_of_kind, more.code])
+            shape.trips_us = {o: np.concatenate([trip, more.trips_us[o]]) for o, trip in shape.trips_us.items()}
+            shape.mask_of_kind = np.concatenate([shape.mask_of_kind, mask_of_kind + len(shape.reach_masks)])
+            shape.reach_masks += masks
+        elif shape.scores.kind is not kinds.of_row:
+            shape.scores = replace(shape.scores, kind=kinds.of_row)
+        is_selected = None
+        if workload.node_selector:
+            is_selected = table.picked(rows).mask_of_labels(workload.node_selector)
+        kept = _per_node(shape.code_of_kind, kinds, rows, is_allowed[rows], is_selected)
+        fresh = self._without_suspects(kept, rows)
+        shape.limit_if_kept = _written(shape.limit_if_kept, rows, kept, table.size)
+        shape.limit = _written(shape.limit, rows, fresh, table.size)
+        shape.order = _reordered(shape.order, rows, rows[fresh == Limit.NONE], shape.scores)
+        shape.first_open = 0
+        shape.samples = {
+            limit: tuple(row for row in some if shape.limit[row] == limit) for limit, some in shape.samples.items()
+        }
+        shape.counted = _counted(np.bincount(shape.limit, minlength=len(Limit)).tolist())
+        shape.allowed = int(is_allowed.sum())
+        shape.demand = self._demand(workload, shape, np.flatnonzero(shape.limit_if_kept == Limit.NONE))
+
+    def _per_kind(self, workload: Workload, kinds: Kinds) -> _PerKind:
+        table, settings = kinds.table, self.settings
         trips = {origin: self.origins.to_sites_us(origin)[table.site] for origin in workload.slo.origins}
-        slo_origins = workload.slo.origins if workload.slo.latency_p99_us is not None else ()
+        slo_origins = _slo_origins(workload)
         within = _within(workload, trips, slo_origins, table.size, settings)
-        worst_us = _worst_served_us(workload, trips, within, table.size)
-        scores = score(workload, kinds, worst_us, settings)
+        scores = score(workload, kinds, _worst_served_us(workload, trips, within, table.size), settings)
         codes = np.full(table.size, _OPEN, dtype=np.int8)
         # Written last to first, so that the first check of the recipe that fails is the one that stays.
         codes[~_affordable(workload, scores)] = Limit.BUDGET
         if slo_origins:
             codes[~within.any(axis=0)] = Limit.LATENCY
         codes[~_large_enough(workload, table)] = Limit.CAPACITY
-        policy = np.where(is_allowed, _OPEN, np.int8(Limit.POLICY))
         for reach, limit in _REACH_LIMITS.items():
             codes[table.reach == REACH_CODES[reach]] = limit
-        per_node = np.minimum(codes[kinds.of_row], policy)
-        if workload.node_selector:
-            per_node[~self._selected(workload)] = Limit.SELECTOR
-        per_node[per_node == _OPEN] = Limit.NONE
-        fresh = per_node
-        if self.is_suspect.any():
-            fresh = per_node.copy()
-            fresh[(per_node == Limit.NONE) & self.is_suspect] = Limit.REACHABILITY
-        masks, mask_of_kind = _masks(within, table.size)
-        kept_rows = np.flatnonzero(per_node == Limit.NONE)
-        usable = [masks[index] for index in _used(mask_of_kind[kinds.of_row[kept_rows]]).tolist()]
-        cover = least_cover((1 << len(slo_origins)) - 1, usable)
-        order = _cheapest_first(np.flatnonzero(fresh == Limit.NONE), scores)
-        counts = np.bincount(fresh, minlength=len(Limit)).tolist()
-        return Feasibility(
-            limit=fresh,
-            limit_if_kept=per_node,
-            scores=scores,
-            order=order,
-            origins=slo_origins,
-            reach_masks=masks,
-            mask_of_row=mask_of_kind[kinds.of_row],
-            trips_us={origin: trip[kinds.of_row] for origin, trip in trips.items()},
-            demand=demand(workload, _distinct(self.table, kept_rows), cover, settings),
-            counted=", ".join(f"{limit.label or 'feasible'} {counts[limit]}" for limit in Limit if counts[limit]),
-            samples=_samples(fresh, counts, scores, settings.kept_per_limit),
-            allowed=allowed,
-        )
+        return _PerKind(code=codes, scores=scores, within=within, trips_us=trips)
+
+    def _without_suspects(self, kept: Codes, rows: Ints) -> Codes:
+        is_suspect = self.table.reach[rows] == REACH_CODES[Reach.SUSPECT]
+        if not is_suspect.any():
+            return kept
+        fresh = kept.copy()
+        fresh[(kept == Limit.NONE) & is_suspect] = Limit.REACHABILITY
+        return fresh
+
+    def _demand(self, workload: Workload, shape: Feasibility, kept_rows: Ints) -> Demand:
+        usable = [shape.reach_masks[index] for index in _used(shape.masks_of(kept_rows)).tolist()]
+        cover = least_cover(shape.every_origin, usable)
+        return demand(workload, _distinct(self.table, kept_rows), cover, self.settings)
 
     def _selected(self, workload: Workload) -> Flags:
         selected = np.ones(self.table.size, dtype=np.bool_)
@@ -188,6 +311,18 @@ class Screen:
         return selected
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PerKind:
+    """What the recipe says of kinds of nodes, one entry each."""
+
+    code: Codes
+    scores: ScoreTable
+    within: Flags
+    trips_us: Mapping[str, Ints]
+
+
+_MOST_SPEAKERS = 16
+_NO_DEMAND = Demand(replicas=0, spread=Spread.NODE, why="")
 _OPEN = np.int8(127)
 """Stands for no limit while the first of several is looked for as the least."""
 _REACH_LIMITS: Mapping[Reach, Limit] = {
@@ -206,8 +341,54 @@ def screen(snapshot: Snapshot, verdicts: Verdicts, table: NodeTable, settings: P
         settings=settings,
         origins=origin_table(snapshot, table.site_ids),
         kinds=kinds(table),
-        is_suspect=np.asarray(table.reach == REACH_CODES[Reach.SUSPECT]),
     )
+
+
+def _allows(verdicts: Verdicts, workload: WorkloadId | None, node: NodeId) -> bool:
+    try:
+        return workload is not None and verdicts.of(workload, node).is_allowed
+    except KeyError:
+        return False  # A pair that nobody screened is not allowed.
+
+
+def _slo_origins(workload: Workload) -> tuple[str, ...]:
+    return workload.slo.demanding if workload.slo.latency_p99_us is not None else ()
+
+
+def _span(first: int, kinds: Kinds) -> Ints:
+    return np.arange(first, kinds.table.size)
+
+
+def _per_node(code: Codes, kinds: Kinds, rows: Ints, is_allowed: Flags, is_selected: Flags | None) -> Codes:
+    """The limit of some nodes for a replica that is there already, from that of their kinds."""
+    found = np.minimum(code[kinds.of_row[rows]], np.where(is_allowed, _OPEN, np.int8(Limit.POLICY)))
+    if is_selected is not None:
+        found[~is_selected] = Limit.SELECTOR
+    found[found == _OPEN] = Limit.NONE
+    return found
+
+
+def _written(codes: Codes, rows: Ints, values: Codes, size: int) -> Codes:
+    """A copy with some rows written, as long as the table has become."""
+    longer = np.zeros(size, dtype=np.int8)
+    longer[: len(codes)] = codes
+    longer[rows] = values
+    return longer
+
+
+def _reordered(order: Ints, changed: Ints, opened: Ints, scores: ScoreTable) -> Ints:
+    """Rows by score without those that changed, then with those of them that are open."""
+    left = order[~np.isin(order, changed)]
+    for row in opened.tolist():
+        total = scores.totals_microeur(np.array([row]))[0]
+        totals = scores.totals_microeur(left)
+        start, end = np.searchsorted(totals, total, side="left"), np.searchsorted(totals, total, side="right")
+        left = np.insert(left, start + np.searchsorted(left[start:end], row), row)
+    return left
+
+
+def _counted(counts: Sequence[int]) -> str:
+    return ", ".join(f"{limit.label or 'feasible'} {counts[limit]}" for limit in Limit if counts[limit])
 
 
 def _within(
@@ -223,7 +404,8 @@ def _worst_served_us(workload: Workload, trips: Mapping[str, Ints], within: Flag
     # With an SLO a node serves the origins it reaches in time, the others are served elsewhere; without one, all.
     if not workload.slo.origins:
         return np.zeros(size, dtype=np.int64)
-    every = np.stack([trips[origin] for origin in workload.slo.origins])
+    origins = workload.slo.demanding if len(within) else workload.slo.origins
+    every = np.stack([trips[origin] for origin in origins])
     if len(within):
         served = np.where(within, every, -1).max(axis=0)
         return np.asarray(np.where(served < 0, every.min(axis=0), served))
@@ -240,8 +422,10 @@ def _affordable(workload: Workload, scores: ScoreTable) -> Flags:
 
 
 def _large_enough(workload: Workload, table: NodeTable) -> Flags:
-    enough_cpu = table.cpu_milli >= workload.resources.cpu_milli
-    return np.asarray(enough_cpu & (table.memory_bytes >= workload.resources.memory_bytes))
+    enough = (table.amounts >= table.axes.vector(workload.resources)).all(axis=1)
+    if workload.gpu is not None:
+        enough &= (table.gpu_count >= workload.gpu.count) & table.has_model(workload.gpu)
+    return np.asarray(enough)
 
 
 def _masks(within: Flags, size: int) -> tuple[tuple[int, ...], Ints]:
@@ -279,7 +463,7 @@ def _samples(codes: Codes, counts: Sequence[int], scores: ScoreTable, most: int)
         if limit is Limit.NONE or not counts[limit]:
             continue
         rows = np.flatnonzero(codes == limit)
-        totals = scores.total_microeur[rows]
+        totals = scores.totals_microeur(rows)
         if len(rows) > most:
             near = np.flatnonzero(totals <= np.partition(totals, most - 1)[most - 1])
             rows, totals = rows[near], totals[near]

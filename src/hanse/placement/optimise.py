@@ -1,12 +1,16 @@
 """The global solver: every workload at once, to the optimum or within a stated gap of it.
 
-`Snapshot, Verdicts, parent, Effort -> Plan`. Starts from the incremental plan, models the whole fabric as one
-mixed-integer program (workloads that ask for the same and run nowhere are counted together) and takes the better of the
-two. The plan's bound is that of the program: no legal plan that places as many replicas as far apart costs less. It is
-the same `Plan` value with the same explanations, and `audit` checks it the same way.
+`Snapshot, Verdicts, parent, Effort -> Plan`. Starts from the incremental plan, or from a plan given where that is still
+legal and costs less. Models the fabric as one mixed-integer program (workloads that ask for the same and run nowhere
+are counted together) where that is small enough; where it is not, or leaves a gap, one neighbourhood after the other is
+solved: the workloads and nodes of one region, then the workloads that are furthest from their best place together with
+those that hold it. Nothing is accepted that costs more, so it may be stopped at any time. The plan's bound is that of
+the whole program, else the sum of what each workload would cost alone: no legal plan that places as many replicas as
+far apart costs less. It is the same `Plan` value with the same explanations, and `audit` checks it the same way.
 
-Takes effort and no clock: whoever has a clock calls it at intervals. Where the program would be too large or a replica
-is missing, the incremental plan stands; where a spread is out of reach, what was chosen for that workload stays.
+More capacity never makes it worse: a plan made with less is legal with more, and given as the start it is the most that
+the answer may cost. Without a watch it takes effort and no clock; where a replica is missing the incremental plan
+stands; where a spread is out of reach, what was chosen for that workload stays.
 """
 
 from __future__ import annotations
@@ -27,13 +31,19 @@ from hanse.core.work import Budget
 from hanse.placement.choose import domains_for
 from hanse.placement.demand import Spread
 from hanse.placement.feasible import Limit
+from hanse.placement.neighbourhoods import Neighbourhood, neighbourhoods
 from hanse.placement.outcome import Outcome, Placing, limits_now, totals_microeur
 from hanse.placement.planner import Run, assemble, place_all, prepare
 from hanse.placement.settings import DEFAULT_SETTINGS, PlacementSettings
-from hanse.placement.solvers.mip import DEFAULT_EFFORT, Effort, Floats, Model, Solution, solve
-from hanse.placement.table import Ints, full_room
+from hanse.placement.solvers.mip import DEFAULT_EFFORT, Effort, Floats, Model, Solution, Watch, solve
+from hanse.placement.table import Ints, Room, among, full_room
 
-_MOST_COLUMNS = 300_000
+_MOST_COLUMNS = 60_000
+"""Columns of one program: what HiGHS gets through the root of in seconds. Larger fabrics go by neighbourhoods."""
+_SHARE = 0.1
+"""Part of the search nodes that one neighbourhood may use."""
+_MOST_ROUNDS = 60
+"""Neighbourhoods solved per call without a watch or with one."""
 _SCALE = 1e6
 """The program counts in euros: solvers keep their precision where costs are of the order of one."""
 
@@ -61,70 +71,151 @@ def optimise(
     trigger: str,
     settings: PlacementSettings = DEFAULT_SETTINGS,
     effort: Effort = DEFAULT_EFFORT,
+    start: Plan | None = None,
+    watch: Watch | None = None,
 ) -> Plan:
     """Decide where every replica of every workload runs, near the least objective, with a bound.
 
-    Arguments as for `hanse.placement.plan`; `effort` says how hard to try. Never worse than that plan. Equal inputs
-    give equal plans. Raises SolverFailed.
+    Arguments as for `hanse.placement.plan`; `effort` says how hard to try, `start` is a plan to do no worse than
+    (`parent` where none is given), `watch` a time to stop at. Never worse than the incremental plan. Equal inputs give
+    equal plans, unless a watch cuts them short. Raises SolverFailed.
     """
     del rng
     run = prepare(snapshot, verdicts, parent, now=now, settings=settings)
     outcomes = place_all(run)
-    found = _improved(run, outcomes, effort)
-    if found is None:
+    if any(outcome.missing or outcome.displaced for outcome in outcomes.values()):
         return assemble(run, outcomes, trigger)
-    better, bound = found
-    return assemble(run, better, trigger, bound_microeur=bound)
+    best = _started(run, outcomes, start if start is not None else parent)
+    alone = sum(outcome.bound_microeur for outcome in outcomes.values())
+    whole = _solved(run, best, effort, watch, None)
+    bound = alone
+    if whole is not None:
+        best, found = whole
+        bound = alone if found is None else max(alone, found)
+    if whole is None or _cost(best) - bound > effort.gap * abs(bound):
+        best = _by_neighbourhoods(run, best, effort, watch)
+    _refilled(run, best)
+    told = {key: _relimited(run, key, outcome) for key, outcome in best.items()} if best is not outcomes else outcomes
+    return assemble(run, told, trigger, bound_microeur=min(bound, _cost(best)))
 
 
-def _improved(
-    run: Run, outcomes: Mapping[WorkloadId, Outcome], effort: Effort
-) -> tuple[Mapping[WorkloadId, Outcome], int] | None:
-    """Better outcomes and their bound; None where the program does not apply or finds nothing."""
-    if any(outcome.missing for outcome in outcomes.values()):
+Outcomes = Mapping[WorkloadId, Outcome]
+
+
+def _cost(outcomes: Outcomes) -> int:
+    return sum(int(outcome.totals_microeur.sum()) for outcome in outcomes.values())
+
+
+def _started(run: Run, outcomes: Outcomes, start: Plan | None) -> Outcomes:
+    """The outcomes of a plan given, where it is legal now, complete, as spread as it can be, and costs less."""
+    if start is None:
+        return outcomes
+    table, by_workload = run.world.table, dict[WorkloadId, list[int]]()
+    for a in start.assignments:
+        by_workload.setdefault(a.workload, []).append(table.row_of.get(a.node, -1))
+    found: dict[WorkloadId, Outcome] = {}
+    for placing in run.placings:
+        rows = np.array(sorted(by_workload.get(placing.workload.id, ())), dtype=np.int64)
+        mine = outcomes[placing.workload.id]
+        if placing.workload.gpu is not None:
+            rows = mine.rows  # Which devices a plan of another moment held is not known here.
+        if not _is_legal(placing, rows, mine, run):
+            return outcomes
+        totals = totals_microeur(placing, rows, run.world.settings)
+        found[placing.workload.id] = replace(mine, rows=rows, totals_microeur=totals)
+    is_better = _cost(found) < _cost(outcomes)
+    if is_better and all(_is_affordable(p, found[p.workload.id]) for p in run.placings) and _refilled(run, found):
+        return found
+    _refilled(run, outcomes)
+    return outcomes
+
+
+def _is_legal(placing: Placing, rows: Ints, mine: Outcome, run: Run) -> bool:
+    feasibility = placing.feasibility
+    if (
+        len(rows) != mine.wanted
+        or (rows < 0).any()
+        or len(np.unique(rows)) < len(rows)
+        or among(rows, placing.excluded).any()
+    ):
+        return False
+    is_open = (feasibility.limit[rows] == Limit.NONE) | among(rows, placing.kept)
+    covered = 0
+    for index in feasibility.masks_of(rows).tolist():
+        covered |= feasibility.reach_masks[index]
+    is_apart = all(len(np.unique(c)) == len(c) for c in _domains(placing, rows, run))
+    was_apart = all(len(np.unique(c)) == len(c) for c in _domains(placing, mine.rows, run))
+    return bool(is_open.all()) and not feasibility.every_origin & ~covered and (is_apart or not was_apart)
+
+
+def _solved(
+    run: Run, outcomes: Outcomes, effort: Effort, watch: Watch | None, hood: Neighbourhood | None
+) -> tuple[Outcomes, int | None] | None:
+    """The program of a neighbourhood, or of everything, solved from the outcomes given; never dearer than these.
+
+    With its bound where it covers every workload; None where the program is too large or has no answer.
+    """
+    model, groups = _program(run, outcomes, hood)
+    if model is None or not groups:
         return None
-    model, groups = _program(run, outcomes)
-    if model is None:
-        return None
-    solution = solve(model, effort, _start(model, groups, outcomes))
+    solution = solve(model, effort, _start(model, groups, outcomes), watch)
     if solution.values is None:
         return None
-    before = sum(int(outcome.totals_microeur.sum()) for outcome in outcomes.values())
     better = {**outcomes, **dict(_decoded(run, groups, solution))}
-    after = sum(int(outcome.totals_microeur.sum()) for outcome in better.values())
-    bound = math.floor(solution.bound * _SCALE * (1 - 1e-9))
-    if sum(len(group.placings) for group in groups) < len(outcomes):
-        # What stays as it was is no part of the program, so neither is it of its bound.
-        bound = sum(outcome.bound_microeur for outcome in outcomes.values())
-    if after >= before:
-        return outcomes, min(bound, before)
-    if not all(_is_affordable(p, better[p.workload.id]) for p in run.placings):
-        return None
-    if not _refilled(run, better):
+    is_whole = hood is None and sum(len(group.placings) for group in groups) == len(outcomes)
+    bound = None
+    if is_whole and math.isfinite(solution.bound):
+        bound = math.floor(solution.bound * _SCALE * (1 - 1e-9))
+    is_legal = all(_is_affordable(p, better[p.workload.id]) for p in run.placings)
+    if _cost(better) >= _cost(outcomes) or not is_legal or not _refilled(run, better):
         _refilled(run, outcomes)
-        return None
-    return {key: _relimited(run, key, outcome) for key, outcome in better.items()}, min(bound, after)
+        return outcomes, bound
+    return better, bound
 
 
-def _program(run: Run, outcomes: Mapping[WorkloadId, Outcome]) -> tuple[Model | None, Sequence[_Group]]:
+def _by_neighbourhoods(run: Run, outcomes: Outcomes, effort: Effort, watch: Watch | None) -> Outcomes:
+    """Large-neighbourhood search: each neighbourhood once, then those that paid again, while any does."""
+    best, part = outcomes, replace(effort, search_nodes=math.ceil(effort.search_nodes * _SHARE))
+    rounds, hoods = 0, neighbourhoods(run, best)
+    while hoods and rounds < _MOST_ROUNDS:
+        paid = []
+        for hood in hoods[: _MOST_ROUNDS - rounds]:
+            if watch is not None and not watch.left_us:
+                return best
+            rounds += 1
+            found = _solved(run, best, part, watch, hood)
+            if found is not None and _cost(found[0]) < _cost(best):
+                best = found[0]
+                paid.append(hood)
+        hoods = neighbourhoods(run, best) if paid else []
+    return best
+
+
+def _program(run: Run, outcomes: Outcomes, hood: Neighbourhood | None) -> tuple[Model | None, Sequence[_Group]]:
     model, groups, table = Model(), [], run.world.table
     taken = full_room(table)
-    for placings in _counted_together(run, outcomes):
-        one, outcome = placings[0], outcomes[placings[0].workload.id]
-        group = _group(one, placings, outcome, model, run)
-        if group is None:
-            for placing in placings:
-                for row in outcomes[placing.workload.id].rows.tolist():
-                    taken.take(row, placing.workload.resources)
+    for together in _counted_together(run, outcomes):
+        placings, rest = _of_hood(together, hood)
+        _take(taken, rest, outcomes)
+        if not placings:
             continue
-        if len(model.costs) > _MOST_COLUMNS:
+        one, outcome = placings[0], outcomes[placings[0].workload.id]
+        open_rows = None
+        if hood is not None:
+            open_rows = np.union1d(hood.rows, np.concatenate([outcomes[p.workload.id].rows for p in placings]))
+        group = _group(one, placings, outcome, model, run, open_rows=open_rows)
+        if group is None:
+            _take(taken, placings, outcomes)
+            continue
+        if hood is None and len(model.costs) > _MOST_COLUMNS:
             return None, ()
         groups.append(group)
         _add_rows(model, group, run)
-    for capacity, name in ((taken.cpu_milli, "cpu_milli"), (taken.memory_bytes, "memory_bytes")):
+    for axis, capacity in enumerate(taken.free):
         columns = np.concatenate([np.arange(len(g.rows)) + g.first for g in groups] or [np.empty(0, dtype=np.int64)])
         rows = np.concatenate([g.rows for g in groups] or [np.empty(0, dtype=np.int64)])
-        needs = [np.full(len(g.rows), float(getattr(g.placings[0].workload.resources, name))) for g in groups]
+        amounts = [float(table.axes.vector(g.placings[0].workload.resources)[axis]) for g in groups]
+        needs = [np.full(len(g.rows), amount) for g, amount in zip(groups, amounts, strict=True)]
         values = np.concatenate([*needs, np.empty(0)])
         order = np.argsort(rows, kind="stable")
         for part in np.split(order, np.flatnonzero(np.diff(rows[order])) + 1):
@@ -132,6 +223,20 @@ def _program(run: Run, outcomes: Mapping[WorkloadId, Outcome]) -> tuple[Model | 
                 most = float(capacity[rows[part[0]]])
                 model.add_row(columns[part], values[part] / max(most, 1.0), upper=1.0)
     return model, groups
+
+
+def _of_hood(together: Sequence[Placing], hood: Neighbourhood | None) -> tuple[Sequence[Placing], Sequence[Placing]]:
+    """Those of a group that may move, and those that stay."""
+    if hood is None:
+        return together, ()
+    inside = [placing for placing in together if placing.workload.id in hood.workloads]
+    return inside, [placing for placing in together if placing.workload.id not in hood.workloads]
+
+
+def _take(room: Room, placings: Sequence[Placing], outcomes: Outcomes) -> None:
+    for placing in placings:
+        for row in outcomes[placing.workload.id].rows.tolist():
+            room.take(row, placing.workload.resources)
 
 
 def _counted_together(run: Run, outcomes: Mapping[WorkloadId, Outcome]) -> Iterator[Sequence[Placing]]:
@@ -146,13 +251,19 @@ def _counted_together(run: Run, outcomes: Mapping[WorkloadId, Outcome]) -> Itera
             yield from ([placing] for placing in group)
 
 
-def _group(one: Placing, placings: Sequence[Placing], outcome: Outcome, model: Model, run: Run) -> _Group | None:
+def _group(
+    one: Placing, placings: Sequence[Placing], outcome: Outcome, model: Model, run: Run, *, open_rows: Ints | None
+) -> _Group | None:
     feasibility = one.feasibility
+    if one.workload.gpu is not None:
+        return None  # Devices do not add up: a count per node says nothing about which of them are free.
     rows = np.flatnonzero(feasibility.limit == Limit.NONE)
     rows = np.union1d(rows[~np.isin(rows, one.excluded)], one.kept)
+    if open_rows is not None:
+        rows = np.intersect1d(rows, open_rows)
     if outcome.wanted == 1 and feasibility.every_origin:
         serves = np.array([mask == feasibility.every_origin for mask in feasibility.reach_masks], dtype=np.bool_)
-        rows = rows[serves[feasibility.mask_of_row[rows]]]
+        rows = rows[serves[feasibility.masks_of(rows)]]
     if any(len(np.unique(column)) < len(column) for column in _domains(one, outcome.rows, run)):
         return None
     totals = totals_microeur(one, rows, run.world.settings)
@@ -178,7 +289,7 @@ def _add_rows(model: Model, group: _Group, run: Run) -> None:
     feasibility = one.feasibility
     for bit in range(len(feasibility.origins)):
         serves = np.array([mask >> bit & 1 for mask in feasibility.reach_masks], dtype=np.bool_)
-        model.add_row(columns[serves[feasibility.mask_of_row[group.rows]]], 1.0, lower=many)
+        model.add_row(columns[serves[feasibility.masks_of(group.rows)]], 1.0, lower=many)
     budget, scores = one.workload.budget, feasibility.scores
     if group.replicas > 1:
         for most, amounts in (
@@ -230,12 +341,11 @@ def _is_affordable(placing: Placing, outcome: Outcome) -> bool:
 def _refilled(run: Run, outcomes: Mapping[WorkloadId, Outcome]) -> bool:
     """Make the room that of the new outcomes; False where a tolerance of the solver overfilled a node."""
     world = run.world
-    empty = full_room(world.table)
-    world.room.cpu_milli[:], world.room.memory_bytes[:] = empty.cpu_milli, empty.memory_bytes
+    world.room.free[:] = full_room(world.table).free
     for placing in run.placings:
         for row in outcomes[placing.workload.id].rows.tolist():
             world.room.take(row, placing.workload.resources)
-    return not ((world.room.cpu_milli < 0).any() or (world.room.memory_bytes < 0).any())
+    return not (world.room.free < 0).any()
 
 
 def _relimited(run: Run, workload: WorkloadId, outcome: Outcome) -> Outcome:

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hanse.core.plan import Plan
+from hanse.core.plan import Displaced, Plan
 from hanse.core.snapshot import Snapshot
 from hanse.core.time import WallTime
 from hanse.core.verdict import Verdicts
 from hanse.core.work import Workload
 from hanse.placement.feasible import Codes, Feasibility, Limit
+from hanse.placement.gpu_order import GpuOrder
 from hanse.placement.score import moving_microeur
 from hanse.placement.settings import PlacementSettings
 from hanse.placement.standing import Standing
-from hanse.placement.table import Ints, NodeTable, Room
+from hanse.placement.table import Ints, NodeTable, Room, among
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,8 @@ class World:
     settings: PlacementSettings
     table: NodeTable
     room: Room
+    gpus: GpuOrder | None = None
+    """Who goes first among nodes that cost a replica with GPUs the same; None where nothing asks for any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,8 @@ class Outcome:
     bound_microeur: int
     limits: Codes | None = None
     """The limit per row at the moment of choosing; None for a large fabric, whose explanations are samples."""
+    displaced: tuple[Displaced, ...] = ()
+    """Replicas of it that gave way to higher priority."""
 
     @property
     def missing(self) -> int:
@@ -73,15 +78,15 @@ def moving_costs(placing: Placing, rows: Ints, settings: PlacementSettings) -> I
     """What starting on each row costs: nothing for a first placement and where it is settled already."""
     if not placing.standing.has_any:
         return np.zeros(len(rows), dtype=np.int64)
-    costs = moving_microeur(placing.feasibility.scores.total_microeur[rows], settings)
-    costs[np.isin(rows, placing.kept)] = settings.moving_floor_microeur
-    costs[np.isin(rows, placing.settled)] = 0
+    costs = moving_microeur(placing.feasibility.scores.totals_microeur(rows), settings)
+    costs[among(rows, placing.kept)] = settings.moving_floor_microeur
+    costs[among(rows, placing.settled)] = 0
     return costs
 
 
 def totals_microeur(placing: Placing, rows: Ints, settings: PlacementSettings) -> Ints:
     """The scores that candidates are compared by, moving included."""
-    return np.asarray(placing.feasibility.scores.total_microeur[rows] + moving_costs(placing, rows, settings))
+    return np.asarray(placing.feasibility.scores.totals_microeur(rows) + moving_costs(placing, rows, settings))
 
 
 def limits_now(placing: Placing, room: Room) -> Codes:
@@ -92,6 +97,6 @@ def limits_now(placing: Placing, room: Room) -> Codes:
     failed = placing.excluded[(codes[placing.excluded] == Limit.NONE) | (codes[placing.excluded] > Limit.FAILURE)]
     codes[failed] = Limit.FAILURE
     every = np.arange(len(codes))
-    is_full = ~room.fits(every, placing.workload.resources)
+    is_full = ~room.may_take(every, placing.workload)
     codes[is_full & ((codes == Limit.NONE) | (codes > Limit.CAPACITY))] = Limit.CAPACITY
     return codes

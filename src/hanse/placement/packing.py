@@ -27,7 +27,7 @@ _REPRICE_EVERY = 300
 _LEAST_SHARE = 0.002
 """Usable share of the fabric below which an ask gets no dearer."""
 _SAME_WORTH = 1e-6
-_MOST_MODELS = 63
+MOST_MODELS = 63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -118,6 +118,27 @@ class Packer:
         spot = Spot(row=row, devices=used)
         self._change(spot, ask, -1)
         return spot
+
+    @property
+    def size(self) -> int:
+        """Number of nodes."""
+        return len(self.cpu_milli)
+
+    def losses(self, ask: Ask) -> Floats:
+        """What an ask would cost on each node, on the best of its devices; infinite where it does not fit."""
+        return np.asarray(self._losses(ask).min(axis=1, initial=np.inf))
+
+    def follow(self, *, devices: Ints, cpu_milli: Ints, memory: Ints) -> None:
+        """Take over what is free now, where somebody else places and releases."""
+        is_other = (devices != self.devices).any(axis=1) | (cpu_milli != self.cpu_milli) | (memory != self.memory)
+        rows = np.flatnonzero(is_other)
+        self.devices[rows], self.cpu_milli[rows], self.memory[rows] = devices[rows], cpu_milli[rows], memory[rows]
+        self._since += len(rows)
+        if self._since >= _REPRICE_EVERY:
+            self._reprice()
+        elif len(rows):
+            self._worths[rows] = self._worth(devices[rows], cpu_milli[rows], memory[rows], rows)
+            self._log.extend(rows.tolist())
 
     def release(self, spot: Spot, ask: Ask) -> None:
         """Give back what an ask took."""
@@ -216,5 +237,5 @@ def _expected(asks: Sequence[Ask]) -> _Expected:
         cpu_milli=np.array([max(ask.cpu_milli, 1) for ask in asks], dtype=np.int64),
         memory=np.array([max(ask.memory, 1) for ask in asks], dtype=np.int64),
         each=np.array([ask.devices * ask.device_milli for ask in asks], dtype=np.int64),
-        may_use=(models >> np.arange(_MOST_MODELS)[:, None] & 1) == 1,
+        may_use=(models >> np.arange(MOST_MODELS)[:, None] & 1) == 1,
     )

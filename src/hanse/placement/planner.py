@@ -23,16 +23,19 @@ from hanse.placement.batch import place_alike
 from hanse.placement.choose import Choice, Problem, choose, domains_for
 from hanse.placement.explain import Storyteller, sample
 from hanse.placement.feasible import Limit, Screen, screen
+from hanse.placement.gpu_order import GpuOrder
 from hanse.placement.inputs import input_digests
 from hanse.placement.outcome import Outcome, Placing, World, limits_now, totals_microeur
+from hanse.placement.preempt import displace
 from hanse.placement.settings import DEFAULT_SETTINGS, PlacementSettings
 from hanse.placement.standing import Standing, standings
-from hanse.placement.table import Ints, NodeTable, Room, full_room, node_table
+from hanse.placement.table import Ints, NodeTable, Room, among, full_room, node_table
 from hanse.placement.unplaced import unplaced
 from hanse.wire.canonical import digest_of
 
 _CHUNK = 256
-_NOTHING = Standing()
+NOTHING = Standing()
+"""Shared by all workloads that have nothing yet."""
 _NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 
 
@@ -63,6 +66,7 @@ class Run:
     """One planning run: the world, what is to be placed, and in which turn."""
 
     world: World
+    screening: Screen
     placings: tuple[Placing, ...]
     """In workload id order."""
     queue: Sequence[Sequence[Placing]]
@@ -76,7 +80,8 @@ def prepare(
     table = node_table(snapshot, unknown_zone_g_per_kwh=settings.unknown_zone_g_per_kwh)
     screening = screen(snapshot, verdicts, table, settings)
     standing = standings(snapshot, parent, now=now, settings=settings)
-    placings = tuple(_placing(snapshot.workloads[w], screening, standing) for w in sorted(snapshot.workloads))
+    placings = tuple(placing_of(snapshot.workloads[w], screening, standing.get(w)) for w in sorted(snapshot.workloads))
+    order = GpuOrder(table, (placing.workload for placing in placings))
     world = World(
         snapshot=snapshot,
         verdicts=verdicts,
@@ -85,11 +90,12 @@ def prepare(
         settings=settings,
         table=table,
         room=full_room(table),
+        gpus=order if order.is_of_use else None,
     )
-    run = Run(world=world, placings=placings, queue=_in_turn(placings))
+    run = Run(world=world, screening=screening, placings=placings, queue=_in_turn(placings))
     for placing in (one for group in run.queue for one in group):
         for row in placing.kept.tolist():
-            world.room.take(row, placing.workload.resources)
+            world.room.hold(row, placing.workload, placing.standing.devices.get(table.ids[row], ()))
     return run
 
 
@@ -98,14 +104,15 @@ def plan_digest(draft: Plan) -> str:
     return digest_of(replace(draft, id=PlanId(""))).removeprefix("sha256:")
 
 
-def _placing(workload: Workload, screening: Screen, standing: Mapping[WorkloadId, Standing]) -> Placing:
-    table, has = screening.table, standing.get(workload.id)
+def placing_of(workload: Workload, screening: Screen, has: Standing | None) -> Placing:
+    """Make one workload ready to be placed, with what it already has."""
+    table = screening.table
     feasibility = screening.of(workload)
     if has is None:
         return Placing(
             workload=workload,
             feasibility=feasibility,
-            standing=_NOTHING,
+            standing=NOTHING,
             settled=_NO_ROWS,
             kept=_NO_ROWS,
             present=_NO_ROWS,
@@ -126,7 +133,9 @@ def _placing(workload: Workload, screening: Screen, standing: Mapping[WorkloadId
 
 
 def _in_turn(placings: Sequence[Placing]) -> Sequence[Sequence[Placing]]:
-    """Most fenced first, then largest: who has the least choice chooses first. Who asks for the same goes together.
+    """Highest priority first, then most fenced, then largest: who has the least choice chooses first.
+
+    Who asks for the same goes together.
 
     `placings` in workload id order, so that who comes first within a shape does not depend on the snapshot's order.
     """
@@ -135,14 +144,17 @@ def _in_turn(placings: Sequence[Placing]) -> Sequence[Sequence[Placing]]:
         shape = placing.feasibility
         if shape.first is None:
             shape.first = placing.workload.id
-        alone = placing.workload.id if placing.standing is not _NOTHING else ""
+        alone = placing.workload.id if placing.standing is not NOTHING else ""
         alike.setdefault((id(shape), alone), []).append(placing)
-    return sorted(alike.values(), key=lambda group: _precedence(group[0]))
+    return sorted(alike.values(), key=lambda group: precedence(group[0]))
 
 
-def _precedence(placing: Placing) -> tuple[int, int, int, str]:
-    resources = placing.workload.resources
-    return placing.feasibility.allowed, -resources.memory_bytes, -resources.cpu_milli, placing.workload.id
+def precedence(placing: Placing) -> tuple[int, int, int, int, int, str]:
+    """Who chooses first, as a sort key."""
+    workload, resources = placing.workload, placing.workload.resources
+    gpu_milli = 0 if workload.gpu is None else workload.gpu.total_milli
+    size = (-gpu_milli, -resources.memory_bytes, -resources.cpu_milli)
+    return (-workload.priority, placing.feasibility.allowed, *size, workload.id)
 
 
 def place_all(run: Run) -> Mapping[WorkloadId, Outcome]:
@@ -151,8 +163,9 @@ def place_all(run: Run) -> Mapping[WorkloadId, Outcome]:
     found: dict[WorkloadId, Outcome] = {}
     short: list[tuple[Placing, int]] = []
     for group in queue:
-        is_new = group[0].standing is _NOTHING
-        outcomes = place_alike(group, world, _choose_enough) if is_new else [_place(group[0], group[0].kept, world)]
+        # Replicas with GPUs differ by the devices they get, so none stands for the next.
+        is_new = group[0].standing is NOTHING and group[0].workload.gpu is None
+        outcomes = place_alike(group, world, _choose_enough) if is_new else [place(p, p.kept, world) for p in group]
         for placing, outcome in zip(group, outcomes, strict=True):
             found[placing.workload.id] = outcome
             if outcome.missing:
@@ -160,19 +173,20 @@ def place_all(run: Run) -> Mapping[WorkloadId, Outcome]:
     # What moved away later may have left room for who came first; where nothing did, nothing would come of it.
     for placing, releases in short:
         if world.room.releases != releases:
-            found[placing.workload.id] = _place(placing, found[placing.workload.id].rows, world)
-    return found
+            found[placing.workload.id] = place(placing, found[placing.workload.id].rows, world)
+    return displace(run.placings, found, world, place)
 
 
-def _place(placing: Placing, charged: Ints, world: World) -> Outcome:
+def place(placing: Placing, charged: Ints, world: World) -> Outcome:
     """Place one workload; `charged` are the rows whose room it holds so far."""
-    room, amount = world.room, placing.workload.resources
+    room, workload, ids = world.room, placing.workload, world.table.ids
+    held = {row: room.held.get((workload.id, row), ()) for row in charged.tolist()}
     for row in charged.tolist():
-        room.give_back(row, amount)
+        room.let_go(row, workload)
     outcome = _choose_enough(placing, world)
     for row in outcome.rows.tolist():
-        room.take(row, amount)
-    if len(charged) and not np.isin(charged, outcome.rows).all():
+        room.hold(row, workload, held.get(row, placing.standing.devices.get(ids[row], ())))
+    if len(charged) and not among(charged, outcome.rows).all():
         room.releases += 1
     return outcome
 
@@ -201,13 +215,17 @@ def _choose(placing: Placing, wanted: int, world: World) -> Outcome:
         if _is_settled(problem, choice):
             return _outcome(placing, choice, world, wanted=wanted, rows=rows, totals=totals)
     rows = _with_kept(placing, _open_rows(placing, world.room), world.room)
+    if placing.workload.gpu is not None and world.gpus is not None:
+        losses = world.gpus.losses(rows, placing.workload, world.table, world.room)
+        rows = rows[np.argsort(losses, kind="stable")]
     totals = totals_microeur(placing, rows, world.settings)
     choice = choose(_problem(placing, wanted, rows, totals, world.table))
     return _outcome(placing, choice, world, wanted=wanted, rows=rows, totals=totals)
 
 
 def _outcome(placing: Placing, choice: Choice, world: World, *, wanted: int, rows: Ints, totals: Ints) -> Outcome:
-    positions = list(choice.positions)
+    # Candidates stand in the order in which ties go; rows of an outcome ascend.
+    positions = sorted(choice.positions, key=lambda position: int(rows[position]))
     is_small = world.table.size <= world.settings.full_explanation_nodes
     return Outcome(
         wanted=wanted,
@@ -225,13 +243,15 @@ def _shortlist(placing: Placing, room: Room, most: int) -> Ints | None:
     if len(feasibility.order) <= most or placing.workload.budget != Budget():
         # A budget may prefer a node that scores worse but costs less, so no prefix by score is enough.
         return None
+    if placing.workload.gpu is not None:
+        return None  # Nor is one where ties are told apart by more than the node id.
     if feasibility.releases != room.releases:
         feasibility.first_open, feasibility.releases = 0, room.releases
     found: list[Ints] = []
     count, start = 0, feasibility.first_open
     while count < most and start < len(feasibility.order):
         chunk = feasibility.order[start : start + _CHUNK]
-        fits = room.fits(chunk, placing.workload.resources)
+        fits = room.may_take(chunk, placing.workload)
         if start == feasibility.first_open and not fits.any():
             feasibility.first_open += len(chunk)
         start += len(chunk)
@@ -257,18 +277,18 @@ def _is_settled(problem: Problem, choice: Choice) -> bool:
 
 def _open_rows(placing: Placing, room: Room) -> Ints:
     rows = placing.feasibility.order
-    return _without_failed(placing, rows[room.fits(rows, placing.workload.resources)])
+    return _without_failed(placing, rows[room.may_take(rows, placing.workload)])
 
 
 def _without_failed(placing: Placing, rows: Ints) -> Ints:
-    return rows[~np.isin(rows, placing.excluded)] if len(placing.excluded) else rows
+    return rows[~among(rows, placing.excluded)] if len(placing.excluded) else rows
 
 
 def _with_kept(placing: Placing, rows: Ints, room: Room) -> Ints:
     """Rows and those kept that still fit, ascending, so that ties go to the lower node id."""
     if not len(placing.kept):
         return np.sort(rows)
-    return np.union1d(rows, placing.kept[room.fits(placing.kept, placing.workload.resources)])
+    return np.union1d(rows, placing.kept[room.may_take(placing.kept, placing.workload)])
 
 
 def _problem(placing: Placing, wanted: int, rows: Ints, totals: Ints, table: NodeTable) -> Problem:
@@ -279,13 +299,13 @@ def _problem(placing: Placing, wanted: int, rows: Ints, totals: Ints, table: Nod
         domains=domains_for(spread, table.site[rows], table.operator[rows], table.country[rows]),
         bill_microeur=feasibility.scores.bills_microeur(rows),
         carbon_ug=feasibility.scores.carbons_ug(rows),
-        mask_of=feasibility.mask_of_row[rows],
+        mask_of=feasibility.masks_of(rows),
         masks=feasibility.reach_masks,
         every_origin=feasibility.every_origin,
         replicas=wanted,
         most_bill_microeur=budget.cost_microeur_month,
         most_carbon_ug=budget.carbon_ug_month,
-        kept=tuple(np.flatnonzero(np.isin(rows, placing.kept)).tolist()) if len(placing.kept) else (),
+        kept=tuple(np.flatnonzero(among(rows, placing.kept)).tolist()) if len(placing.kept) else (),
     )
 
 
@@ -310,13 +330,14 @@ def assemble(
         generation=generation,
         created_us=world.now,
         inputs=input_digests(world.snapshot, world.verdicts),
-        assignments=_assignments(placed, world.table, generation),
+        assignments=_assignments(placed, world, generation),
         unplaced=tuple(unplaced(placing, outcome, world) for placing, outcome in placed if outcome.missing),
         explanations={placing.workload.id: teller.explain(placing, outcome) for placing, outcome in placed},
         objective_microeur=sum(int(outcome.totals_microeur.sum()) for _, outcome in placed),
         bound_microeur=sum(o.bound_microeur for _, o in placed) if bound_microeur is None else bound_microeur,
         trigger=trigger,
         samples=_samples(placed, world),
+        displaced=tuple(sorted((d for _, o in placed for d in o.displaced), key=lambda d: (d.workload, d.node, d.by))),
     )
     return replace(draft, id=PlanId(f"p{generation}-{plan_digest(draft)[:16]}"))
 
@@ -328,33 +349,37 @@ def _samples(placed: Sequence[tuple[Placing, Outcome]], world: World) -> Mapping
     return {placing.workload.id: sample(placing, world) for placing in firsts}
 
 
-def _assignments(
-    placed: Sequence[tuple[Placing, Outcome]], table: NodeTable, generation: int
-) -> tuple[Assignment, ...]:
-    assignments = [a for p, o in placed for a in _replicas(p, [table.ids[row] for row in o.rows.tolist()], generation)]
+def _assignments(placed: Sequence[tuple[Placing, Outcome]], world: World, generation: int) -> tuple[Assignment, ...]:
+    assignments = [a for p, o in placed for a in replicas_of(p, o.rows.tolist(), world, generation)]
     return tuple(sorted(assignments, key=lambda a: a.instance))
 
 
-def _replicas(placing: Placing, nodes: Sequence[NodeId], generation: int) -> Iterator[Assignment]:
+def replicas_of(placing: Placing, rows: Sequence[int], world: World, generation: int) -> Iterator[Assignment]:
     """Name the replicas: who stays keeps instance and ordinal, who is new takes the lowest free ordinal."""
-    workload, has = placing.workload, placing.standing
+    has, ids = placing.standing, world.table.ids
     taken: set[int] = set()
-    fresh: list[NodeId] = []
-    for node in nodes:
-        instance, ordinal = has.instances.get(node, (None, -1))
+    fresh: list[int] = []
+    for row in rows:
+        instance, ordinal = has.instances.get(ids[row], (None, -1))
         if instance is None or ordinal in taken:
-            fresh.append(node)
+            fresh.append(row)
             continue
         taken.add(ordinal)
-        yield _assignment(workload, instance, ordinal, node)
+        yield _assignment(placing.workload, instance, ordinal, row, world)
     free = (ordinal for ordinal in count() if ordinal not in taken and ordinal not in has.ordinals)
-    for node, ordinal in zip(fresh, free, strict=False):
-        yield _assignment(workload, instance_id(workload.id, ordinal, generation), ordinal, node)
+    for row, ordinal in zip(fresh, free, strict=False):
+        instance = instance_id(placing.workload.id, ordinal, generation)
+        yield _assignment(placing.workload, instance, ordinal, row, world)
 
 
-def _assignment(workload: Workload, instance: InstanceId, ordinal: int, node: NodeId) -> Assignment:
+def _assignment(workload: Workload, instance: InstanceId, ordinal: int, row: int, world: World) -> Assignment:
     return Assignment(
-        instance=instance, workload=workload.id, ordinal=ordinal, node=node, spec_generation=workload.generation
+        instance=instance,
+        workload=workload.id,
+        ordinal=ordinal,
+        node=world.table.ids[row],
+        spec_generation=workload.generation,
+        devices=world.room.held.get((workload.id, row), ()),
     )
 
 

@@ -10,6 +10,7 @@ draw of its own cores, times the site's PUE. The embodied part M is left out: no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from hanse.core.plan import Score
 from hanse.core.units import MASS_UNITS, PERIODS_US
 from hanse.core.work import Workload
 from hanse.placement.settings import PlacementSettings
-from hanse.placement.table import UNKNOWN_RTT_US, Ints, Kinds, NodeTable
+from hanse.placement.table import UNKNOWN_RTT_US, Axes, Ints, Kinds, NodeTable
 
 HOURS_PER_MONTH = PERIODS_US["month"] / PERIODS_US["hour"]
 GIB = 2**30
@@ -32,7 +33,7 @@ class ScoreTable:
     """Score columns for one shape of workload, without the moving part: a figure per kind of node, or row of `kind`."""
 
     kind: Ints
-    """The kind of each node; the columns below it have one entry per kind, `total_microeur` one per node."""
+    """The kind of each node; the columns below have one entry per kind."""
     bill_microeur: Ints
     """Money as billed."""
     money_microeur: Ints
@@ -42,9 +43,11 @@ class ScoreTable:
     latency_us: Ints
     latency_microeur: Ints
     kind_microeur: Ints
-    """The sum, per kind."""
-    total_microeur: Ints
-    """The sum, per node."""
+    """The sum."""
+
+    def totals_microeur(self, rows: Ints) -> Ints:
+        """The sum on some nodes."""
+        return np.asarray(self.kind_microeur[self.kind[rows]])
 
     def bills_microeur(self, rows: Ints) -> Ints:
         """Money as billed on some nodes."""
@@ -68,6 +71,17 @@ class ScoreTable:
         )
 
 
+_PER_KIND = (
+    "bill_microeur", "money_microeur", "carbon_ug", "carbon_microeur", "latency_us", "latency_microeur", "kind_microeur"
+)  # fmt: skip
+
+
+def with_more_kinds(scores: ScoreTable, more: ScoreTable) -> ScoreTable:
+    """The same scores with those of further kinds behind them."""
+    joined = {name: np.concatenate([getattr(scores, name), getattr(more, name)]) for name in _PER_KIND}
+    return ScoreTable(kind=more.kind, **joined)
+
+
 def score(workload: Workload, kinds: Kinds, worst_us: Ints, settings: PlacementSettings) -> ScoreTable:
     """Score one replica on every node; `worst_us`: round trip from the worst origin that a kind of node would serve."""
     table = kinds.table
@@ -86,7 +100,6 @@ def score(workload: Workload, kinds: Kinds, worst_us: Ints, settings: PlacementS
         latency_us=worst_us,
         latency_microeur=penalty,
         kind_microeur=total,
-        total_microeur=total[kinds.of_row],
     )
 
 
@@ -100,18 +113,35 @@ def moving_microeur(total_microeur: Ints, settings: PlacementSettings) -> Ints:
 
 
 def _bill_microeur(workload: Workload, table: NodeTable) -> Floats:
-    cores = workload.resources.cpu_milli / 1_000
-    gib = workload.resources.memory_bytes / GIB
-    hourly = table.cpu_core_hour_microeur * cores + table.memory_gib_hour_microeur * gib
+    hourly = table.prices @ priced_units(workload, table.axes)
+    if workload.gpu is not None:
+        hourly = hourly + table.gpu_hour_microeur * (workload.gpu.total_milli / 1_000)
     return np.asarray(hourly * HOURS_PER_MONTH)
 
 
+def priced_units(workload: Workload, axes: Axes) -> Floats:
+    """What one replica asks for in the units that prices are per: cores, GiB, GiB, Mbit/s, whole units."""
+    return np.array(
+        [
+            amount / _PER_PRICE.get(name, 1)
+            for name, amount in zip(axes.names, axes.vector(workload.resources).tolist(), strict=True)
+        ]
+    )
+
+
+_PER_PRICE: Mapping[str, int] = {"cpu": 1_000, "memory": GIB, "disk": GIB, "bandwidth": 10**6}
+
+
 def _carbon_ug(workload: Workload, table: NodeTable) -> Floats:
-    # The reserved share is that of the scarcer resource: a replica that fills the memory idles the cores too.
-    cpu_share = workload.resources.cpu_milli / np.maximum(table.cpu_milli, 1)
-    memory_share = workload.resources.memory_bytes / np.maximum(table.memory_bytes, 1)
-    share = np.minimum(np.maximum(cpu_share, memory_share), 1.0)
-    draw_mw = table.idle_mw * share + table.per_core_mw * (workload.resources.cpu_milli / 1_000)
+    # The reserved share is that of the scarcest resource: a replica that fills the memory idles the cores too.
+    needs = table.axes.vector(workload.resources)
+    share = (needs / np.maximum(table.amounts, 1)).max(axis=1)
+    draw_mw = table.per_core_mw * (workload.resources.cpu_milli / 1_000)
+    if workload.gpu is not None:
+        devices = workload.gpu.total_milli / 1_000
+        share = np.maximum(share, devices / np.maximum(table.gpu_count, 1))
+        draw_mw = draw_mw + table.per_gpu_mw * devices
+    draw_mw = draw_mw + table.idle_mw * np.minimum(share, 1.0)
     # 1 mW for 1 h at 1 g/kWh is 1 microgram.
     return np.asarray(draw_mw * (table.pue_permille / 1_000) * HOURS_PER_MONTH * table.intensity_g_per_kwh)
 

@@ -48,6 +48,8 @@ class PlacementSettings:
     """From a fetched artifact to a serving replica: order, verification, load, first readiness."""
     full_explanation_nodes: int = 200
     """Fabrics up to this size get a candidate per node; larger ones the chosen, the best few per limit, and counts."""
+    whole_plan_us: int = 60 * US_PER_S
+    """How long events may be answered one by one before a whole plan looks for what got better elsewhere."""
     shortlist_nodes: int = 64
     """Cheapest open nodes looked at first, 1 or more; all are looked at whenever these might not hold the answer."""
     kept_per_limit: int = 3

@@ -42,6 +42,10 @@ class Standing:
     ordinals: frozenset[int] = frozenset()
     """Ordinals in use by instances of this spec generation, reachable or not."""
     excluded: Mapping[NodeId, Exclusion] = field(default_factory=dict)
+    reports: tuple[Running, ...] = ()
+    """What this was read from."""
+    devices: Mapping[NodeId, tuple[int, ...]] = field(default_factory=dict)
+    """GPUs that the parent plan gave its replica there."""
 
     @property
     def has_any(self) -> bool:
@@ -93,6 +97,8 @@ def standing(
         instances=_instances(living, pending),
         ordinals=frozenset([r.ordinal for r in living] + [a.ordinal for a in pending]),
         excluded=_exclusions(workload, running, now, settings),
+        reports=tuple(running),
+        devices={a.node: a.devices for a in held if a.devices},
     )
 
 

@@ -6,15 +6,16 @@ over nodes. `Room` is the only thing here that changes: what is still free while
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from hanse.core.fabric import Node, Resources
-from hanse.core.ids import NodeId, SiteId
+from hanse.core.fabric import PARTS, GpuNeed, Node, Resources
+from hanse.core.ids import NodeId, SiteId, WorkloadId
 from hanse.core.snapshot import Reach, Snapshot
+from hanse.core.work import Workload
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -26,27 +27,69 @@ MANY = 2**31
 """More replicas than any fabric takes."""
 
 
+_A_HANDFUL = 8
+WHOLE_MILLI = 1_000
+"""One whole device, in thousandths."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axes:
+    """The parts of the resource vector that a plan counts: CPU and memory, and what else any workload asks for."""
+
+    names: tuple[str, ...] = ("cpu", "memory")
+    known: dict[Resources, Ints] = field(default_factory=dict, compare=False)
+
+    def vector(self, amount: Resources) -> Ints:
+        """An amount as one number per axis; shared between callers, not to be changed."""
+        found = self.known.get(amount)
+        if found is None:
+            found = self.known[amount] = _ints([amount.of(name) for name in self.names])
+        return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeTable:
     """Columns over nodes; `site`, `operator` and `country` are row numbers of the respective names."""
 
-    ids: tuple[NodeId, ...]
-    row_of: Mapping[NodeId, int]
-    nodes: tuple[Node, ...]
+    ids: Sequence[NodeId]
+    row_of: dict[NodeId, int]
+    nodes: Sequence[Node]
     site_ids: tuple[SiteId, ...]
     site: Ints
     operator: Ints
     country: Ints
     reach: Ints
     """Codes of `REACH_CODES`; a node nobody has heard of is unreachable."""
-    cpu_milli: Ints
-    memory_bytes: Ints
-    cpu_core_hour_microeur: Ints
-    memory_gib_hour_microeur: Ints
+    axes: Axes
+    amounts: Ints
+    """What work may take per node (row) and axis (column): capacity less overhead."""
+    prices: Ints
+    """Microeur per unit and hour, per node and axis: core, GiB, GiB, Mbit/s, unit."""
+    gpu_count: Ints
+    gpu_model: Ints
+    """Row number into `gpu_models`; -1 where a node has no GPU."""
+    gpu_models: tuple[str, ...]
+    gpu_hour_microeur: Ints
     idle_mw: Ints
     per_core_mw: Ints
+    per_gpu_mw: Ints
     pue_permille: Ints
     intensity_g_per_kwh: Ints
+
+    @property
+    def cpu_milli(self) -> Ints:
+        """Cores that work may take per node."""
+        return np.asarray(self.amounts[:, 0])
+
+    @property
+    def memory_bytes(self) -> Ints:
+        """Memory that work may take per node."""
+        return np.asarray(self.amounts[:, 1])
+
+    def has_model(self, need: GpuNeed) -> Flags:
+        """Rows whose GPUs are of a model that will do."""
+        will_do = [not need.models or model in need.models for model in self.gpu_models]
+        return np.asarray(np.array([*will_do, False], dtype=np.bool_)[self.gpu_model])
 
     @property
     def size(self) -> int:
@@ -55,7 +98,7 @@ class NodeTable:
 
     def picked(self, rows: Ints) -> NodeTable:
         """The same columns for some rows only."""
-        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        columns = {name: getattr(self, name)[rows] for name in COLUMNS}
         ids = tuple(self.ids[row] for row in rows.tolist())
         return replace(
             self,
@@ -69,14 +112,21 @@ class NodeTable:
         """Rows whose label `key` (or field, for ``node``, ``site``, ``operator``, ``tier``) equals `value`."""
         return np.fromiter((_label(node, key) == value for node in self.nodes), dtype=np.bool_, count=self.size)
 
+    def mask_of_labels(self, wanted: Mapping[str, str]) -> Flags:
+        """Rows that carry every label of a selector."""
+        found = np.ones(self.size, dtype=np.bool_)
+        for key, value in sorted(wanted.items()):
+            found &= self.mask_of_label(key, value)
+        return found
 
-_COLUMNS = (
-    "site", "operator", "country", "reach", "cpu_milli", "memory_bytes", "cpu_core_hour_microeur",
-    "memory_gib_hour_microeur", "idle_mw", "per_core_mw", "pue_permille", "intensity_g_per_kwh",
+
+COLUMNS = (
+    "site", "operator", "country", "reach", "amounts", "prices", "gpu_count", "gpu_model", "gpu_hour_microeur",
+    "idle_mw", "per_core_mw", "per_gpu_mw", "pue_permille", "intensity_g_per_kwh",
 )  # fmt: skip
 _KIND_COLUMNS = (
-    "site", "reach", "cpu_milli", "memory_bytes", "cpu_core_hour_microeur", "memory_gib_hour_microeur", "idle_mw",
-    "per_core_mw",
+    "site", "reach", "amounts", "prices", "gpu_count", "gpu_model", "gpu_hour_microeur", "idle_mw", "per_core_mw",
+    "per_gpu_mw",
 )  # fmt: skip
 """What score and recipe read of a node, policy and selectors aside; the rest follows from the site."""
 
@@ -95,19 +145,33 @@ class Kinds:
 class Room:
     """What is free per node while a plan is made. `releases` counts how often room came back."""
 
-    cpu_milli: Ints
-    memory_bytes: Ints
+    axes: Axes
+    free: Ints
+    """Free amount per axis (row) and node (column); negative where running work outgrew the node."""
+    devices: Ints
+    """Free thousandths per node (row) and GPU (column); -1 where there is no such GPU."""
+    held: dict[tuple[WorkloadId, int], tuple[int, ...]] = field(default_factory=dict)
+    """GPUs that the replica of a workload holds on a node."""
     releases: int = 0
+
+    @property
+    def cpu_milli(self) -> Ints:
+        """Free cores per node, as a view."""
+        return np.asarray(self.free[0])
+
+    @property
+    def memory_bytes(self) -> Ints:
+        """Free memory per node, as a view."""
+        return np.asarray(self.free[1])
 
     def take(self, row: int, amount: Resources, times: int = 1) -> None:
         """Use `amount` on a node `times` over; may go negative where running work outgrew the node."""
-        self.cpu_milli[row] -= amount.cpu_milli * times
-        self.memory_bytes[row] -= amount.memory_bytes * times
+        self.free[:, row] -= self.axes.vector(amount) * times
 
     def times(self, rows: Ints, amount: Resources) -> Ints:
         """How many times `amount` fits on each of `rows` now; never below 0, `MANY` where it is nothing."""
         most = np.full(len(rows), MANY, dtype=np.int64)
-        for free, each in ((self.cpu_milli, amount.cpu_milli), (self.memory_bytes, amount.memory_bytes)):
+        for free, each in zip(self.free, self.axes.vector(amount).tolist(), strict=True):
             if each:
                 most = np.minimum(most, free[rows] // each)
             else:
@@ -116,14 +180,46 @@ class Room:
 
     def give_back(self, row: int, amount: Resources) -> None:
         """Free `amount` on a node."""
-        self.cpu_milli[row] += amount.cpu_milli
-        self.memory_bytes[row] += amount.memory_bytes
+        self.free[:, row] += self.axes.vector(amount)
         self.releases += 1
 
     def fits(self, rows: Ints, amount: Resources) -> Flags:
-        """Tell for each of `rows` whether `amount` fits now."""
-        enough_cpu = self.cpu_milli[rows] >= amount.cpu_milli
-        return np.asarray(enough_cpu & (self.memory_bytes[rows] >= amount.memory_bytes))
+        """Tell for each of `rows` whether `amount` fits now; GPUs aside."""
+        found = np.ones(len(rows), dtype=np.bool_)
+        for free, each in zip(self.free, self.axes.vector(amount).tolist(), strict=True):
+            found &= free[rows] >= each
+        return found
+
+    def may_take(self, rows: Ints, workload: Workload) -> Flags:
+        """Tell for each of `rows` whether one replica fits now, GPUs included."""
+        found = self.fits(rows, workload.resources)
+        return found if workload.gpu is None else found & self.has_gpus(rows, workload.gpu)
+
+    def has_gpus(self, rows: Ints, need: GpuNeed) -> Flags:
+        """Tell for each of `rows` whether GPUs enough are free now, whatever their model."""
+        return np.asarray((self.devices[rows] >= need.share_milli).sum(axis=1) >= need.count)
+
+    def hold(self, row: int, workload: Workload, devices: tuple[int, ...] = ()) -> None:
+        """Take the room of one replica: `devices` where it holds some already, else the fullest that still do.
+
+        The fullest first leaves whole devices whole; ties go to the lower number.
+        """
+        self.take(row, workload.resources)
+        if workload.gpu is None or not self.devices.shape[1]:
+            return
+        if len(devices) != workload.gpu.count or (self.devices[row, list(devices)] < 0).any():
+            free = self.devices[row]
+            # What does not fit goes where most is free: the row is then overcommitted, and the replica moves on.
+            rank = np.where(free >= workload.gpu.share_milli, free, 2 * WHOLE_MILLI - free)
+            devices = tuple(sorted(np.argsort(rank, kind="stable")[: workload.gpu.count].tolist()))
+        self.devices[row, list(devices)] -= workload.gpu.share_milli
+        self.held[workload.id, row] = devices
+
+    def let_go(self, row: int, workload: Workload) -> None:
+        """Free the room of one replica."""
+        self.give_back(row, workload.resources)
+        if workload.gpu is not None:
+            self.devices[row, list(self.held.pop((workload.id, row), ()))] += workload.gpu.share_milli
 
 
 @dataclass(slots=True, kw_only=True)
@@ -149,11 +245,26 @@ class OriginTable:
 def node_table(snapshot: Snapshot, *, unknown_zone_g_per_kwh: int) -> NodeTable:
     """Lay the fabric of a snapshot out as columns, rows in node id order."""
     fabric = snapshot.fabric
-    ids = tuple(sorted(fabric.nodes))
+    models = sorted({node.gpus.model for node in fabric.nodes.values() if node.gpus is not None})
+    return table_of(
+        snapshot,
+        tuple(sorted(fabric.nodes)),
+        axes=Axes(names=asked(snapshot.workloads.values())),
+        gpu_models=tuple(models),
+        unknown_zone_g_per_kwh=unknown_zone_g_per_kwh,
+    )
+
+
+def table_of(
+    snapshot: Snapshot, ids: tuple[NodeId, ...], *, axes: Axes, gpu_models: tuple[str, ...], unknown_zone_g_per_kwh: int
+) -> NodeTable:
+    """Lay some nodes out as columns; sites, operators and countries are numbered over the whole fabric."""
+    fabric = snapshot.fabric
     nodes = tuple(fabric.nodes[node] for node in ids)
     sites = tuple(fabric.sites[node.site] for node in nodes)
     site_ids = tuple(sorted(fabric.sites))
     intensity = snapshot.intensity_g_per_kwh
+    model_row = {model: row for row, model in enumerate(gpu_models)}
     return NodeTable(
         ids=ids,
         row_of={node: row for row, node in enumerate(ids)},
@@ -161,14 +272,18 @@ def node_table(snapshot: Snapshot, *, unknown_zone_g_per_kwh: int) -> NodeTable:
         site_ids=site_ids,
         site=_numbered([node.site for node in nodes], site_ids),
         operator=_numbered([node.operator for node in nodes], sorted(fabric.operators)),
-        country=_numbered([site.country for site in sites], sorted({site.country for site in sites})),
+        country=_numbered([site.country for site in sites], sorted({site.country for site in fabric.sites.values()})),
         reach=_ints([REACH_CODES[snapshot.reach.get(node, Reach.UNREACHABLE)] for node in ids]),
-        cpu_milli=_ints([node.capacity.cpu_milli for node in nodes]),
-        memory_bytes=_ints([node.capacity.memory_bytes for node in nodes]),
-        cpu_core_hour_microeur=_ints([node.price.cpu_core_hour_microeur for node in nodes]),
-        memory_gib_hour_microeur=_ints([node.price.memory_gib_hour_microeur for node in nodes]),
+        axes=axes,
+        amounts=_rows_of([axes.vector(node.allocatable) for node in nodes], len(axes.names)),
+        prices=_rows_of([_prices(node, axes.names) for node in nodes], len(axes.names)),
+        gpu_count=_ints([0 if node.gpus is None else node.gpus.count for node in nodes]),
+        gpu_model=_ints([-1 if node.gpus is None else model_row[node.gpus.model] for node in nodes]),
+        gpu_models=gpu_models,
+        gpu_hour_microeur=_ints([node.price.gpu_hour_microeur for node in nodes]),
         idle_mw=_ints([node.power.idle_mw for node in nodes]),
         per_core_mw=_ints([node.power.per_core_mw for node in nodes]),
+        per_gpu_mw=_ints([node.power.per_gpu_mw for node in nodes]),
         pue_permille=_ints([site.pue_permille for site in sites]),
         intensity_g_per_kwh=_ints([intensity.get(site.grid_zone, unknown_zone_g_per_kwh) for site in sites]),
     )
@@ -176,9 +291,14 @@ def node_table(snapshot: Snapshot, *, unknown_zone_g_per_kwh: int) -> NodeTable:
 
 def kinds(table: NodeTable) -> Kinds:
     """Sort the nodes of a table into kinds."""
-    columns = np.stack([getattr(table, name) for name in _KIND_COLUMNS], axis=1)
+    columns = kind_columns(table)
     _, first, inverse = np.unique(columns, axis=0, return_index=True, return_inverse=True)
     return Kinds(of_row=inverse.reshape(-1).astype(np.int64), table=table.picked(first))
+
+
+def kind_columns(table: NodeTable) -> Ints:
+    """What makes the kind of each node, one row per node."""
+    return np.column_stack([getattr(table, name) for name in _KIND_COLUMNS])
 
 
 def origin_table(snapshot: Snapshot, site_ids: tuple[SiteId, ...]) -> OriginTable:
@@ -191,7 +311,38 @@ def origin_table(snapshot: Snapshot, site_ids: tuple[SiteId, ...]) -> OriginTabl
 
 def full_room(table: NodeTable) -> Room:
     """The room of an empty fabric."""
-    return Room(cpu_milli=table.cpu_milli.copy(), memory_bytes=table.memory_bytes.copy())
+    slots = np.arange(int(table.gpu_count.max(initial=0)))
+    devices = np.where(slots < table.gpu_count[:, None], WHOLE_MILLI, -1)
+    return Room(axes=table.axes, free=np.ascontiguousarray(table.amounts.T), devices=devices)
+
+
+def among(rows: Ints, few: Ints) -> Flags:
+    """Tell for each of `rows` whether it is one of `few`: cheaper than `np.isin`, which sorts, for a handful."""
+    if len(few) > _A_HANDFUL:
+        return np.isin(rows, few)
+    found = np.zeros(len(rows), dtype=np.bool_)
+    for row in few.tolist():
+        found |= rows == row
+    return found
+
+
+def asked(workloads: Iterable[Workload]) -> tuple[str, ...]:
+    """Axes of a plan: a resource that nobody asks for limits nobody."""
+    asked = {name for resources in {w.resources for w in workloads} for name in resources.names}
+    return ("cpu", "memory", *(n for n in ("disk", "bandwidth") if n in asked), *sorted(asked - PARTS.keys()))
+
+
+def _prices(node: Node, names: Sequence[str]) -> Ints:
+    price = node.price
+    known = {
+        "cpu": price.cpu_core_hour_microeur, "memory": price.memory_gib_hour_microeur,
+        "disk": price.disk_gib_hour_microeur, "bandwidth": price.bandwidth_mbit_hour_microeur, **dict(price.custom),
+    }  # fmt: skip
+    return _ints([known.get(name, 0) for name in names])
+
+
+def _rows_of(rows: Sequence[Ints], width: int) -> Ints:
+    return np.stack(rows) if rows else np.empty((0, width), dtype=np.int64)
 
 
 def _label(node: Node, key: str) -> str | None:

@@ -7,14 +7,15 @@ auditor, who sees the finished plan only, can confirm each reason.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from hanse.core.fabric import PARTS
 from hanse.core.plan import Unplaced
-from hanse.core.units import MEMORY_UNITS, format_bytes
+from hanse.core.units import MEMORY_UNITS, format_resource
 from hanse.core.verdict import Change, Reason
-from hanse.placement.explain import euro, limit_reason, policy_reasons
+from hanse.placement.explain import amount, euro, gpus, limit_reason, policy_reasons
 from hanse.placement.feasible import Codes, Limit
 from hanse.placement.outcome import Outcome, Placing, World, limits_now
 from hanse.placement.table import UNKNOWN_RTT_US, Ints, NodeTable, Room
@@ -49,6 +50,14 @@ def unplaced(placing: Placing, outcome: Outcome, world: World) -> Unplaced:
 
 def _reasons(placing: Placing, outcome: Outcome, codes: Codes, world: World) -> Iterator[Reason]:
     workload, feasibility = placing.workload, placing.feasibility
+    for one in outcome.displaced:
+        if one.to is None:
+            yield Reason(
+                rule="placement.displaced",
+                cite=f"priority of {one.by}",
+                message=f"{one.workload} (priority {one.priority}) gave way on node {one.node} to {one.by} "
+                f"(priority {one.by_priority})",
+            )
     open_origins = [name for bit, name in enumerate(feasibility.origins) if outcome.uncovered >> bit & 1]
     if open_origins and len(outcome.rows):
         yield Reason(
@@ -64,7 +73,7 @@ def _reasons(placing: Placing, outcome: Outcome, codes: Codes, world: World) -> 
         )
     for limit in _NEAREST_FIRST:
         rows = np.flatnonzero(codes == limit)
-        rows = rows[np.argsort(feasibility.scores.total_microeur[rows], kind="stable")]
+        rows = rows[np.argsort(feasibility.scores.totals_microeur(rows), kind="stable")]
         if limit is Limit.POLICY:
             yield from _policy_reasons(placing, rows, world)
             continue
@@ -96,7 +105,7 @@ def _changes(placing: Placing, outcome: Outcome, codes: Codes, world: World) -> 
     table = world.table
     yield from _more_budget(placing, outcome, codes, table)
     yield from _more_time(placing, outcome, codes, world)
-    yield from _less_memory(placing, codes, table, world.room)
+    yield from _less_asked(placing, codes, table, world.room)
     excluded = [table.ids[row] for row in np.flatnonzero(codes == Limit.FAILURE).tolist()]
     if excluded:
         first = min(excluded, key=lambda node: (placing.standing.excluded[node].until_us, node))
@@ -138,12 +147,16 @@ def _more_time(placing: Placing, outcome: Outcome, codes: Codes, world: World) -
     rows = np.flatnonzero((codes == Limit.LATENCY) | (codes == Limit.NONE) | (codes == -1))
     if not len(rows) or not (open_origins or (codes == Limit.LATENCY).any()):
         return
-    trips = [feasibility.trips_us[origin][rows] for origin in open_origins or feasibility.origins]
+    trips = [
+        feasibility.trips_us[origin][feasibility.scores.kind[rows]] for origin in open_origins or feasibility.origins
+    ]
     if open_origins:
         nearest = [(int(column.min()), int(rows[np.argmin(column)])) for column in trips]
     else:
         beyond = rows[codes[rows] == Limit.LATENCY]
-        best = np.min([feasibility.trips_us[origin][beyond] for origin in feasibility.origins], axis=0)
+        best = np.min(
+            [feasibility.trips_us[origin][feasibility.scores.kind[beyond]] for origin in feasibility.origins], axis=0
+        )
         nearest = [(int(best.min()), int(beyond[np.argmin(best)]))]
     needed = max(trip for trip, _ in nearest)
     if needed == UNKNOWN_RTT_US:
@@ -154,23 +167,64 @@ def _more_time(placing: Placing, outcome: Outcome, codes: Codes, world: World) -
         return
     milliseconds = -(-(needed + world.settings.service_time_us) // 1_000)
     yield Change(
-        what=f"relax slo.latency.p99 of {workload.id} to {milliseconds}ms",
+        what=f"relax slo.latency.p{workload.slo.percentile} of {workload.id} to {milliseconds}ms",
         target="spec",
         allows=tuple(sorted({table.ids[row] for _, row in nearest})),
     )
 
 
-def _less_memory(placing: Placing, codes: Codes, table: NodeTable, room: Room) -> Iterator[Change]:
+def _less_asked(placing: Placing, codes: Codes, table: NodeTable, room: Room) -> Iterator[Change]:
+    """The smallest cut, as a share of what is asked, of one single resource that lets a replica in somewhere."""
     workload = placing.workload
-    rows = np.flatnonzero((codes == Limit.CAPACITY) & (room.cpu_milli >= workload.resources.cpu_milli))
-    rows = rows[room.memory_bytes[rows] >= MEMORY_UNITS["Mi"]]
-    if len(rows):
-        largest = int(rows[np.argmax(room.memory_bytes[rows])])
-        free = int(room.memory_bytes[largest]) // MEMORY_UNITS["Mi"] * MEMORY_UNITS["Mi"]
-        what = f"lower resources.memory of {workload.id} from {format_bytes(workload.resources.memory_bytes)}"
-        yield Change(what=f"{what} to {free // MEMORY_UNITS['Mi']}Mi", target="spec", allows=(table.ids[largest],))
-    elif (codes == Limit.CAPACITY).any():
-        what = (
-            f"add a node with {workload.resources.cpu_milli}m CPU and {format_bytes(workload.resources.memory_bytes)}"
+    full = np.flatnonzero(codes == Limit.CAPACITY)
+    if not len(full):
+        return
+    needs = room.axes.vector(workload.resources)
+    lacks = np.stack([free[full] < need for free, need in zip(room.free, needs.tolist(), strict=True)])
+    is_gpu_short = np.zeros(len(full), dtype=np.bool_)
+    if workload.gpu is not None:
+        is_gpu_short = ~(room.has_gpus(full, workload.gpu) & table.has_model(workload.gpu)[full])
+    best: tuple[float, int, int] | None = None
+    for axis, name in enumerate(room.axes.names):
+        alone = full[lacks[axis] & (lacks.sum(axis=0) == 1) & ~is_gpu_short]
+        alone = alone[room.free[axis, alone] >= _LEAST_STEP.get(name, 1)]
+        if len(alone):
+            row = int(alone[np.argmax(room.free[axis, alone])])
+            left = float(room.free[axis, row] / needs[axis])
+            if best is None or left > best[0]:
+                best = (left, axis, row)
+    if best is not None:
+        _, axis, row = best
+        name = room.axes.names[axis]
+        step = _LEAST_STEP.get(name, 1)
+        free = int(room.free[axis, row]) // step * step
+        field = name if name in PARTS else f"custom.{name}"
+        asked = format_resource(name, int(needs[axis]))
+        yield Change(
+            what=f"lower resources.{field} of {workload.id} from {asked} to {_exactly(name, free)}",
+            target="spec",
+            allows=(table.ids[row],),
         )
-        yield Change(what=f"{what} free, or free as much on one that may take {workload.id}", target="fact")
+    elif is_gpu_short.all() and workload.gpu is not None and not lacks.any(axis=0).all():
+        what = f"add a node with {gpus(workload.gpu)}, or free as much on one that may take {workload.id}"
+        yield Change(what=what, target="fact")
+    else:
+        what = f"add a node with {amount(workload.resources, workload.gpu)} free"
+        yield Change(what=f"{what}, or free as much on one that may take {workload.id}", target="fact")
+
+
+_LEAST_STEP: Mapping[str, int] = {"memory": MEMORY_UNITS["Mi"], "disk": MEMORY_UNITS["Mi"], "bandwidth": 1_000}
+"""A proposal is worth writing down from here on, and in these steps."""
+
+
+def _exactly(name: str, quantity: int) -> str:
+    """An amount as a manifest takes it, without rounding up."""
+    match name:
+        case "memory" | "disk":
+            return f"{quantity // MEMORY_UNITS['Mi']}Mi"
+        case "bandwidth":
+            return f"{quantity // 1_000}kbit/s"
+        case "cpu":
+            return f"{quantity}m"
+        case _:
+            return str(quantity)

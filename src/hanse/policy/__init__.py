@@ -1,16 +1,25 @@
 """Policy: what may run where, by which law, on which facts. `specs, fabric, packs, now -> verdicts`.
 
 files --parse_packs--> PackSet --screen--> Screening --of / allowed / changes--> verdicts, reasons, nearest changes
+properties, packs --prove--> proofs or counterexamples.
 Screening, Screening --diff--> what would change; suppositions --impact--> what would have to move.
 """
 
 from hanse.policy.cases import CaseResult, check_packs
+from hanse.policy.causes import causes, turned
 from hanse.policy.control import control_reach
 from hanse.policy.diff import PolicyDiff, Turn, Uprooted, diff
+from hanse.policy.entities import attested_at
 from hanse.policy.errors import FactError, PolicyError
 from hanse.policy.impact import Supposition, World, impact, parse_supposition
+from hanse.policy.invoke import check_access, invoke_policy_of
+from hanse.policy.layers import check_policy, in_force
 from hanse.policy.order import parse_owner_policy, screen_order
 from hanse.policy.packs import PackSet, parse_packs
+from hanse.policy.pool import Instance
+from hanse.policy.properties import Property, find_property, parse_properties, parse_property_file
+from hanse.policy.prove import Outcome, Proof, check_classes, prove, rules_that_can_err
+from hanse.policy.rules import Rule
 from hanse.policy.satisfiable import DeadEnd, countries_that_could_do, dead_ends
 from hanse.policy.screen import Screening, VerdictCache, guardrails_for, screen
 
@@ -18,25 +27,43 @@ __all__ = [
     "CaseResult",
     "DeadEnd",
     "FactError",
+    "Instance",
+    "Outcome",
     "PackSet",
     "PolicyDiff",
     "PolicyError",
+    "Proof",
+    "Property",
+    "Rule",
     "Screening",
     "Supposition",
     "Turn",
     "Uprooted",
     "VerdictCache",
     "World",
+    "attested_at",
+    "causes",
+    "check_access",
+    "check_classes",
     "check_packs",
+    "check_policy",
     "control_reach",
     "countries_that_could_do",
     "dead_ends",
     "diff",
+    "find_property",
     "guardrails_for",
     "impact",
+    "in_force",
+    "invoke_policy_of",
     "parse_owner_policy",
     "parse_packs",
+    "parse_properties",
+    "parse_property_file",
     "parse_supposition",
+    "prove",
+    "rules_that_can_err",
     "screen",
     "screen_order",
+    "turned",
 ]

@@ -13,7 +13,20 @@ from dataclasses import dataclass
 
 import msgspec
 
-from hanse.core.fabric import Grade, Node, Operator, Parent, Power, Price, Resources, Site, Tier
+from hanse.core.fabric import (
+    Attested,
+    Grade,
+    Node,
+    Operator,
+    Origin,
+    Parent,
+    Power,
+    Price,
+    Resources,
+    Site,
+    Tier,
+    Trust,
+)
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, workload_id
 from hanse.core.verdict import Verdict
@@ -30,6 +43,18 @@ class CaseHolder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     country: str
     share_permille: int = 1_000
     veto: bool = False
+
+
+class CaseAttested(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is attested of the node in a case."""
+
+    kind: str
+    origin: Origin = Origin.HARDWARE
+    executables: int = 0
+    hardware: int = 2
+    references: tuple[str, ...] = ("case",)
+    advisories: tuple[str, ...] = ()
+    until: datetime.date = datetime.date.max
 
 
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -55,8 +80,10 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     holders: tuple[CaseHolder, ...] = ()
     seal: dict[str, int] = {}
     certificates: tuple[str, ...] = ()
+    verified: tuple[str, ...] = ()
     operator_grade: int = 1
     node_grade: int = 1
+    attested: CaseAttested | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +111,8 @@ def cases_of(packs: PackSet) -> Iterator[tuple[str, Case]]:
 
 
 def _run(packs: PackSet, file: str, case: Case) -> CaseResult:
-    site, operator, node = _place(case)
-    verdict = screen_order(_workload(case), node, site, operator, packs, None, at_midnight(case.when))
+    site, operator, node = place_of(case)
+    verdict = screen_order(workload_of(case), node, site, operator, packs, None, at_midnight(case.when))
     got = _spell(verdict.is_allowed, () if verdict.is_allowed else tuple(r.rule for r in verdict.reasons))
     wanted = _spell(case.verdict == "allow", case.rules)
     return CaseResult(file=file, name=case.name, wanted=wanted, got=got, is_ok=wanted == got, verdict=verdict)
@@ -95,7 +122,8 @@ def _spell(is_allowed: bool, rules: tuple[str, ...]) -> str:
     return "allow" if is_allowed else "deny " + " ".join(sorted(rules))
 
 
-def _workload(case: Case) -> Workload:
+def workload_of(case: Case) -> Workload:
+    """The workload that a case is about."""
     return Workload(
         id=workload_id(case.namespace, "work"), kind=Kind.FUNCTION, namespace=case.namespace, name="work",
         artifact=Digest("sha256:" + "0" * 64), artifact_bytes=1, route=Route(path="/case"), resources=Resources(),
@@ -107,7 +135,8 @@ def _workload(case: Case) -> Workload:
     )  # fmt: skip
 
 
-def _place(case: Case) -> tuple[Site, Operator, Node]:
+def place_of(case: Case) -> tuple[Site, Operator, Node]:
+    """The site, operator and node that a case is about."""
     place = Place(city="case", latitude_deg=0.0, longitude_deg=0.0)
     site = Site(id=SiteId("case"), country=CountryCode(case.node_in), place=place, grid_zone=case.node_in)
     holders = tuple(
@@ -116,11 +145,21 @@ def _place(case: Case) -> tuple[Site, Operator, Node]:
     )
     operator = Operator(
         id=OperatorId("operator"), name="operator", seat=CountryCode(case.seat), parents=holders, seal=case.seal,
-        certificates=case.certificates, grade=Grade(case.operator_grade),
+        certificates=case.certificates, verified=case.verified, grade=Grade(case.operator_grade),
     )  # fmt: skip
     node = Node(
         id=NodeId("node"), site=site.id, operator=operator.id, tier=Tier.CORE, capacity=Resources(),
         price=Price(cpu_core_hour_microeur=0, memory_gib_hour_microeur=0), power=Power(idle_mw=0, per_core_mw=0),
-        grade=Grade(case.node_grade),
+        grade=Grade(case.node_grade), attested=None if case.attested is None else _attested(case.attested),
     )  # fmt: skip
     return site, operator, node
+
+
+def _attested(given: CaseAttested) -> Attested:
+    worst = max(given.executables, given.hardware)
+    status = Trust.CONTRAINDICATED if worst >= 96 else Trust.WARNING if worst >= 32 else Trust.AFFIRMING
+    vector = {"instance-identity": 2, "configuration": 2, "executables": given.executables, "hardware": given.hardware}
+    return Attested(
+        kind=given.kind, origin=given.origin, status=status, vector=vector, claims={}, references=given.references,
+        advisories=given.advisories, since_us=0, until_us=at_midnight(given.until),
+    )  # fmt: skip

@@ -17,13 +17,23 @@ MAJORITY_PERMILLE = 500
 """Control begins above this share: exactly one half decides nothing alone."""
 
 
-def control_reach(operator: Operator, operators: Mapping[OperatorId, Operator]) -> tuple[tuple[CountryCode, str], ...]:
+def holders_by_name(operators: Mapping[OperatorId, Operator]) -> Mapping[str, Operator]:
+    """Who a holder's name may mean: an operator by id, else by name. Made once for many calls of `control_reach`."""
+    return {known.name: known for known in operators.values()} | {str(k): v for k, v in operators.items()}
+
+
+def control_reach(
+    operator: Operator, operators: Mapping[OperatorId, Operator], by_name: Mapping[str, Operator] | None = None
+) -> tuple[tuple[CountryCode, str], ...]:
     """Find every country whose law reaches `operator`, in country order, each with its shortest path for people.
 
     `operators` resolves holders that are operators themselves, by id or by name, so that their holders count too;
-    a holder that is not in it ends the chain with its seat. Circular holdings end where they close.
+    a holder that is not in it ends the chain with its seat. Circular holdings end where they close. `by_name` is
+    ``holders_by_name(operators)`` where a caller asks about many of them.
     """
-    by_name = {known.name: known for known in operators.values()} | {str(k): v for k, v in operators.items()}
+    if by_name is None:
+        # Most operators have no controlling holder: then there is nothing to resolve.
+        by_name = holders_by_name(operators) if any(map(has_control, operator.parents)) else {}
     found: dict[CountryCode, str] = {operator.seat: f"{operator.name}: seat in {operator.seat}"}
     seen = {operator.id}
     level = [(operator, operator.name)]

@@ -115,8 +115,8 @@ def _turns(before: Screening, after: Screening) -> Iterable[Turn]:
     objects = _alike(before.objects, after.objects)
     for (was_subject, is_subject), works in subjects.items():
         for (was_object, is_object), nodes in objects.items():
-            was = before.cache.answers[was_subject, was_object].is_allowed
-            will = after.cache.answers[is_subject, is_object].is_allowed
+            was = before.cache.answers[was_subject][was_object].is_allowed
+            will = after.cache.answers[is_subject][is_object].is_allowed
             if was != will:
                 deny = before if will else after
                 reasons = deny.of(works[0], nodes[0]).reasons
@@ -133,12 +133,11 @@ def _alike(before: Mapping[K, Subject | Object], after: Mapping[K, Subject | Obj
 
 
 def _housed(screening: Screening) -> frozenset[WorkloadId]:
-    objects = sorted({obj.key for obj in screening.objects.values()})
     answers = screening.cache.answers
     open_ = {
         key
         for key in {subject.key for subject in screening.subjects.values()}
-        if any(answers[key, obj].is_allowed for obj in objects)
+        if any(answer.is_allowed for answer in answers[key].values())
     }
     return frozenset(work for work, subject in screening.subjects.items() if subject.key in open_)
 

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from hanse.core.fabric import Grade, Node, Operator, Parent, Site
+from hanse.core.fabric import Attested, Grade, Node, Operator, Parent, Site
+from hanse.core.ids import OperatorId
 from hanse.core.time import WallTime, to_datetime
 from hanse.core.work import Reuse, Sovereignty, Workload
 from hanse.policy.control import MAJORITY_PERMILLE, has_control
-from hanse.policy.entities import certificates_at
+from hanse.policy.entities import best_evidence, certificates_at
 from hanse.policy.explain import Question, uncovered, untrusted
 from hanse.policy.facts import Adequacy, FactsNow
 from hanse.policy.packs import PackSet
@@ -31,6 +32,8 @@ class Who(IntEnum):
     LEGISLATOR = 2
     DOMAIN = 3
 
+
+_DATA = frozenset({"data"})
 
 TARGETS = {Who.OWNER: "spec", Who.OPERATOR: "fact", Who.LEGISLATOR: "fact", Who.DOMAIN: "rule"}
 """How `hanse.core.verdict.Change.target` names them."""
@@ -50,11 +53,24 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """One edit: a unique imperative sentence, who may make it, and the change itself; no-op where it does not apply."""
+    """One edit: a unique imperative sentence, who may make it, and the change itself; no-op where it does not apply.
+
+    Edits are made to be combined: whatever order two of them are applied in, the case is the same.
+    """
 
     what: str
     who: Who
+    touches: frozenset[str]
+    """What it may change, so that no rule that reads nothing of it is asked again: paths as rules read them
+    (``resource.operator.seal.legal``), ``pack:NAME``, ``data`` (classes and subjects) or ``decisions``."""
     apply: Callable[[Case], Case]
+    operator: OperatorId | None = None
+    """The operator whose facts it changes; None where it changes no operator's and no node's."""
+
+    @property
+    def by(self) -> str:
+        """Who may make it, for people."""
+        return f"operator {self.operator}" if self.who is Who.OPERATOR else self.who.name.lower()
 
 
 def edits_for(case: Case, question: Question, denying: tuple[Rule, ...], packs: PackSet) -> Iterator[Edit]:
@@ -67,63 +83,65 @@ def edits_for(case: Case, question: Question, denying: tuple[Rule, ...], packs: 
         yield from _decisions(case, question, denying)
     yield from _operator(case, paths)
     yield from _grades(case, paths)
+    yield from _evidence(case, paths, packs)
     yield from _certificates(case, denying, question.facts)
 
 
 def _packs(case: Case, packs: PackSet) -> Iterator[Edit]:
     for pack in case.workload.sovereignty.packs:
         if pack not in packs.packs:
-            yield _spec(f"remove the pack {pack} from sovereignty.packs: it does not exist", _without_pack(pack))
+            what = f"remove the pack {pack} from sovereignty.packs: it does not exist"
+            yield _spec(what, f"pack:{pack}", _without_pack(pack))
         elif packs.packs[pack].meta.basis == "choice" and pack not in case.guardrails:
-            yield _spec(f"remove the pack {pack} from sovereignty.packs", _without_pack(pack))
+            yield _spec(f"remove the pack {pack} from sovereignty.packs", f"pack:{pack}", _without_pack(pack))
     for pack in case.guardrails:
         law = ", which states law, so only on another legal basis" if packs.packs[pack].meta.basis == "law" else ""
         what = f"have the domain lift its guardrail {pack} for namespace {case.workload.namespace}{law}"
-        yield Edit(what=what, who=Who.DOMAIN, apply=_without_guardrail(pack))
+        touches = frozenset({f"pack:{pack}"})
+        yield Edit(what=what, who=Who.DOMAIN, touches=touches, apply=_without_guardrail(pack))
 
 
 def _demands(case: Case, paths: set[str]) -> Iterator[Edit]:
     own = case.workload.sovereignty
     if "principal.control_exclude" in paths:
         for country in sorted(own.control_exclude):
-            yield _spec(f"remove {country} from sovereignty.control.exclude", _without_excluded(country))
+            what = f"remove {country} from sovereignty.control.exclude"
+            yield _spec(what, "principal.control_exclude", _without_excluded(country))
     if "principal.location_only" in paths:
         country = case.site.country
-        wider = (*own.location_only, country)
         verb = f"add {country} to" if own.location_only else f"state {country} in"
-        yield _spec(f"{verb} sovereignty.location.only", lambda own: replace(own, location_only=wider))
+        yield _spec(f"{verb} sovereignty.location.only", "principal.location_only", _with_location(country))
     for objective in SEAL_OBJECTIVES:
         least, level = own.seal.get(objective, 0), case.operator.seal.get(objective, 0)
         if f"principal.seal.{objective}" in paths and level < least:
             what = f"lower sovereignty.seal.{objective} from {least} to {level}"
-            yield _spec(what, _seal_minimum(objective, level))
+            yield _spec(what, f"principal.seal.{objective}", _seal_minimum(objective, level))
             what = f"have {case.operator.id} raise its SEAL level for {objective} from {level} to {least}"
-            yield _on_operator(case, what, _seal_level(objective, least))
+            yield _on_operator(case, what, {f"resource.operator.seal.{objective}"}, _seal_level(objective, least))
     if "principal.reuses_instances" in paths and case.workload.reuse.count > 1:
-        yield Edit(what="set reuse.count to 1: a fresh instance for each request", who=Who.OWNER, apply=_without_reuse)
+        what = "set reuse.count to 1: a fresh instance for each request"
+        touches = frozenset({"principal.reuses_instances"})
+        yield Edit(what=what, who=Who.OWNER, touches=touches, apply=_without_reuse)
     reached = min(case.node.grade, case.operator.grade)
     if "principal.grade" in paths and reached < own.grade:
         what = f"lower sovereignty.grade from {own.grade} to {int(reached)}"
-        yield _spec(what, lambda own: replace(own, grade=int(reached)))
+        yield _spec(what, "principal.grade", lambda own: replace(own, grade=min(own.grade, int(reached))))
 
 
 def _data(case: Case, facts: FactsNow) -> Iterator[Edit]:
     data = case.workload.data
     for name in sorted(data.classes):
-        kept = tuple(c for c in data.classes if c != name)
         what = f"remove {name} from data.classes, if the workload can do without {name} data"
-        yield Edit(what=what, who=Who.OWNER, apply=_data_classes(kept))
+        yield Edit(what=what, who=Who.OWNER, touches=_DATA, apply=_without_class(name))
     for name in sorted(data.subjects):
         members = set(facts.members.get(name, ()))
         for narrower, inside in facts.members.items():
             if inside and set(inside) < members:
-                kept = tuple(narrower if s == name else s for s in data.subjects)
                 what = f"state data.subjects {narrower} instead of {name}, if no other people are concerned"
-                yield Edit(what=what, who=Who.OWNER, apply=_data_subjects(kept))
+                yield Edit(what=what, who=Who.OWNER, touches=_DATA, apply=_narrower_subjects(name, narrower))
         if len(data.subjects) > 1:
-            kept = tuple(s for s in data.subjects if s != name)
             what = f"remove {name} from data.subjects, if none of them are concerned"
-            yield Edit(what=what, who=Who.OWNER, apply=_data_subjects(kept))
+            yield Edit(what=what, who=Who.OWNER, touches=_DATA, apply=_without_subjects(name))
 
 
 def _decisions(case: Case, question: Question, denying: tuple[Rule, ...]) -> Iterator[Edit]:
@@ -134,9 +152,8 @@ def _decisions(case: Case, question: Question, denying: tuple[Rule, ...]) -> Ite
             exporters = question.facts.exporters(regime, case.workload.data.subjects)
             if exporters:
                 what = f"wait for an adequacy decision under {regime.name} that covers {country}"
-                yield Edit(
-                    what=what, who=Who.LEGISLATOR, apply=_decision(regime.name, exporters, country, question.facts.now)
-                )
+                apply = _decision(regime.name, exporters, country, question.facts.now)
+                yield Edit(what=what, who=Who.LEGISLATOR, touches=frozenset({"decisions"}), apply=apply)
 
 
 def _operator(case: Case, paths: set[str]) -> Iterator[Edit]:
@@ -145,7 +162,8 @@ def _operator(case: Case, paths: set[str]) -> Iterator[Edit]:
     for parent in case.operator.parents:
         if has_control(parent):
             what = f"have {parent.name} ({parent.country}) give up control of {case.operator.id}: no veto, at most half"
-            yield _on_operator(case, what, _without_control(parent))
+            touches = {"resource.operator.reach", "resource.operator.controlled_within"}
+            yield _on_operator(case, what, touches, _without_control(parent))
 
 
 def _grades(case: Case, paths: set[str]) -> Iterator[Edit]:
@@ -153,13 +171,23 @@ def _grades(case: Case, paths: set[str]) -> Iterator[Edit]:
     if "resource.grade" in paths and case.node.grade < wanted:
         where = f"{case.operator.id}'s nodes in {case.site.country}"
         what = f"raise the grade of the facts about {where} from {int(case.node.grade)} to {wanted}"
-        yield Edit(what=what, who=Who.OPERATOR, apply=_node_grade(case, wanted))
+        touches = frozenset({"resource.grade"})
+        apply = _node_grade(case, wanted)
+        yield Edit(what=what, who=Who.OPERATOR, touches=touches, apply=apply, operator=case.operator.id)
     if "resource.operator.grade" in paths:
         counted = Grade.CERTIFIED if "resource.operator.certificates" in paths else Grade.CLAIMED
         least = max(wanted, int(counted))
         if case.operator.grade < least:
             what = f"raise the grade of {case.operator.id}'s facts from {int(case.operator.grade)} to {least}"
-            yield _on_operator(case, what, lambda op: replace(op, grade=Grade(max(op.grade, least))))
+            yield _on_operator(case, what, {"resource.operator.grade"}, _operator_grade(least))
+
+
+def _evidence(case: Case, paths: set[str], packs: PackSet) -> Iterator[Edit]:
+    if any(path.startswith("resource.attested") for path in paths):
+        where = f"{case.operator.id}'s nodes in {case.site.country}"
+        what = f"have {where} attested by a hardware TPM 2.0 or a TEE, and matching a reference of the domain"
+        touches, apply = frozenset({"resource.attested"}), _attested(case, best_evidence(packs.reads))
+        yield Edit(what=what, who=Who.OPERATOR, touches=touches, apply=apply, operator=case.operator.id)
 
 
 def _certificates(case: Case, denying: tuple[Rule, ...], facts: FactsNow) -> Iterator[Edit]:
@@ -168,23 +196,27 @@ def _certificates(case: Case, denying: tuple[Rule, ...], facts: FactsNow) -> Ite
     }
     for name in sorted(wanted - set(certificates_at(case.operator, facts.now))):
         what = f"have {case.operator.id} obtain and record {name}"
-        yield _on_operator(case, what, _certificate(name))
+        yield _on_operator(case, what, {"resource.operator.certificates"}, _certificate(name))
 
 
-def _spec(what: str, change: Callable[[Sovereignty], Sovereignty]) -> Edit:
+def _spec(what: str, touches: str, change: Callable[[Sovereignty], Sovereignty]) -> Edit:
     def apply(case: Case) -> Case:
         return replace(case, workload=replace(case.workload, sovereignty=change(case.workload.sovereignty)))
 
-    return Edit(what=what, who=Who.OWNER, apply=apply)
+    return Edit(what=what, who=Who.OWNER, touches=frozenset({touches}), apply=apply)
 
 
-def _on_operator(case: Case, what: str, change: Callable[[Operator], Operator]) -> Edit:
+def _on_operator(case: Case, what: str, touches: set[str], change: Callable[[Operator], Operator]) -> Edit:
     id_ = case.operator.id
 
     def apply(other: Case) -> Case:
         return replace(other, operator=change(other.operator)) if other.operator.id == id_ else other
 
-    return Edit(what=what, who=Who.OPERATOR, apply=apply)
+    return Edit(what=what, who=Who.OPERATOR, touches=frozenset(touches), apply=apply, operator=id_)
+
+
+def _with_location(country: str) -> Callable[[Sovereignty], Sovereignty]:
+    return lambda own: replace(own, location_only=tuple(sorted({*own.location_only, country})))
 
 
 def _without_pack(pack: str) -> Callable[[Sovereignty], Sovereignty]:
@@ -204,20 +236,26 @@ def _without_excluded(country: str) -> Callable[[Sovereignty], Sovereignty]:
 
 
 def _seal_minimum(objective: str, level: int) -> Callable[[Sovereignty], Sovereignty]:
-    return lambda own: replace(own, seal={**own.seal, objective: level})
+    return lambda own: replace(own, seal={**own.seal, objective: min(level, own.seal.get(objective, 0))})
 
 
 def _seal_level(objective: str, level: int) -> Callable[[Operator], Operator]:
-    return lambda operator: replace(operator, seal={**operator.seal, objective: level})
+    return lambda operator: replace(
+        operator, seal={**operator.seal, objective: max(level, operator.seal.get(objective, 0))}
+    )
 
 
 def _certificate(name: str) -> Callable[[Operator], Operator]:
-    return lambda operator: replace(operator, certificates=(*operator.certificates, name))
+    return lambda operator: replace(operator, certificates=tuple(sorted({*operator.certificates, name})))
 
 
 def _without_control(parent: Parent) -> Callable[[Operator], Operator]:
     minority = replace(parent, share_permille=min(parent.share_permille, MAJORITY_PERMILLE), has_veto=False)
     return lambda operator: replace(operator, parents=tuple(minority if p == parent else p for p in operator.parents))
+
+
+def _operator_grade(least: int) -> Callable[[Operator], Operator]:
+    return lambda operator: replace(operator, grade=Grade(max(operator.grade, least)))
 
 
 def _node_grade(like: Case, grade: int) -> Callable[[Case], Case]:
@@ -230,16 +268,39 @@ def _node_grade(like: Case, grade: int) -> Callable[[Case], Case]:
     return apply
 
 
-def _data_classes(classes: tuple[str, ...]) -> Callable[[Case], Case]:
-    return lambda case: replace(
-        case, workload=replace(case.workload, data=replace(case.workload.data, classes=classes))
-    )
+def _attested(like: Case, good: Attested) -> Callable[[Case], Case]:
+    def apply(case: Case) -> Case:
+        is_meant = (case.operator.id, case.site.country) == (like.operator.id, like.site.country)
+        return replace(case, node=replace(case.node, attested=good)) if is_meant else case
+
+    return apply
 
 
-def _data_subjects(subjects: tuple[str, ...]) -> Callable[[Case], Case]:
-    return lambda case: replace(
-        case, workload=replace(case.workload, data=replace(case.workload.data, subjects=subjects))
-    )
+def _without_class(name: str) -> Callable[[Case], Case]:
+    def apply(case: Case) -> Case:
+        data = case.workload.data
+        kept = replace(data, classes=tuple(c for c in data.classes if c != name))
+        return replace(case, workload=replace(case.workload, data=kept))
+
+    return apply
+
+
+def _without_subjects(name: str) -> Callable[[Case], Case]:
+    def apply(case: Case) -> Case:
+        data = case.workload.data
+        kept = tuple(s for s in data.subjects if s != name)
+        # Nobody stated would mean everybody: the last one stays.
+        return _with_subjects(case, kept or data.subjects)
+
+    return apply
+
+
+def _narrower_subjects(name: str, narrower: str) -> Callable[[Case], Case]:
+    return lambda case: _with_subjects(case, tuple(narrower if s == name else s for s in case.workload.data.subjects))
+
+
+def _with_subjects(case: Case, subjects: tuple[str, ...]) -> Case:
+    return replace(case, workload=replace(case.workload, data=replace(case.workload.data, subjects=subjects)))
 
 
 def _decision(regime: str, exporters: tuple[str, ...], country: str, now: WallTime) -> Callable[[Case], Case]:
@@ -248,4 +309,4 @@ def _decision(regime: str, exporters: tuple[str, ...], country: str, now: WallTi
         id=f"assumed-{regime}-{country}", exporters=exporters, importers=(country,), scope="general",
         cite="assumed", assurance="verified", as_of=today, since=today,
     )  # fmt: skip
-    return lambda case: replace(case, decisions=(*case.decisions, row))
+    return lambda case: case if row in case.decisions else replace(case, decisions=(*case.decisions, row))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from hanse.core.fabric import Node, Operator, Site
+from hanse.core.fabric import Attested, Node, Operator, Origin, Site, Trust
 from hanse.core.ids import CountryCode, Digest, OperatorId
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
@@ -91,12 +91,17 @@ def object_of(
     reads: Reads,
 ) -> Object:
     """Describe a node and its operator to Cedar."""
-    op = operator_entity(operator, operators, facts, reads)
+    return object_under(node, site, operator_entity(operator, operators, facts, reads), reads, facts.now)
+
+
+def object_under(node: Node, site: Site, op: Entity, reads: Reads, now: WallTime) -> Object:
+    """Describe a node to Cedar as it is at `now`, whose operator was described already."""
     attrs: dict[str, Any] = {
         "location": _ref("Jurisdiction", site.country),
         "operator": op["uid"],
         "tier": node.tier.value,
         "grade": int(node.grade),
+        "attested": attested_attrs(attested_at(node, now)),
     }
     parents = [_ref("Site", site.id)] if reads.names_type("Site") else []
     read = _read(attrs, reads, "resource")
@@ -106,18 +111,28 @@ def object_of(
 
 
 def operator_entity(
-    operator: Operator, operators: Mapping[OperatorId, Operator], facts: FactsNow, reads: Reads
+    operator: Operator,
+    operators: Mapping[OperatorId, Operator],
+    facts: FactsNow,
+    reads: Reads,
+    by_name: Mapping[str, Operator] | None = None,
 ) -> Entity:
-    """Describe an operator to Cedar: who reaches it, and which of its certificates hold now."""
-    reach = [country for country, _ in control_reach(operator, operators)]
+    """Describe an operator to Cedar: who reaches it, and which of its certificates hold now.
+
+    `by_name` as `control_reach` takes it.
+    """
+    reach = [country for country, _ in control_reach(operator, operators, by_name)]
     attrs: dict[str, Any] = {
         "seat": _ref("Jurisdiction", operator.seat),
         "reach": _countries(reach),
         "controlled_within": [
-            _ref("Jurisdiction", bloc) for bloc, members in facts.members.items() if set(members).issuperset(reach)
+            _ref("Jurisdiction", bloc)
+            for bloc in facts.members
+            if all(bloc in facts.blocs.get(str(country), ()) for country in reach)
         ],
         "seal": _seal(operator.seal),
         "certificates": certificates_at(operator, facts.now),
+        "verified": names_at(operator.verified, facts.now),
         "grade": int(operator.grade),
     }
     identity = operator.id if reads.names_type("Operator") else digest_of(attrs)
@@ -132,11 +147,50 @@ def kind_of_work(work: Workload, reads: Reads) -> tuple[object, ...]:
     return identity, work.namespace, work.data.classes, work.data.subjects, work.reuse.count > 1, *demands
 
 
-def kind_of_node(node: Node, site: Site, reads: Reads) -> tuple[object, ...]:
+def attested_at(node: Node, now: WallTime) -> Attested | None:
+    """What is attested of a node at `now`; what has ended says nothing."""
+    found = node.attested
+    return None if found is None or found.until_us <= now else found
+
+
+def attested_attrs(of: Attested | None) -> dict[str, Any]:
+    """An attestation as rules see it."""
+    vector = {} if of is None else of.vector
+    return {
+        **{kind: of is not None and of.kind == kind for kind in ("tpm", "tdx", "sgx", "snp")},
+        "origin": "none" if of is None else of.origin.value,
+        "status": Trust.NONE.value if of is None else of.status.value,
+        "identity": vector.get("instance-identity", 0),
+        "configuration": vector.get("configuration", 0),
+        "executables": vector.get("executables", 0),
+        "hardware": vector.get("hardware", 0),
+        "references": [] if of is None else list(of.references),
+        "advisories": [] if of is None else list(of.advisories),
+    }
+
+
+def best_evidence(reads: Reads) -> Attested:
+    """The best that evidence could show: what edits and ideal nodes assume. Of the kinds that rules name, the last."""
+    named = [kind for kind in ("tpm", "sgx", "snp", "tdx") if f"resource.attested.{kind}" in reads.paths]
+    wanted = sorted(name for path, name in reads.contained if path == "resource.attested.references")
+    return Attested(
+        kind=named[-1] if named else "tpm", origin=Origin.HARDWARE, status=Trust.AFFIRMING, claims={},
+        vector=dict.fromkeys(("instance-identity", "configuration", "executables", "hardware"), 2),
+        references=tuple(wanted) or ("assumed",), since_us=0, until_us=2**62,
+    )  # fmt: skip
+
+
+def kind_of_node(node: Node, site: Site, reads: Reads, now: WallTime) -> tuple[object, ...]:
     """Sort nodes into kinds that surely are one object, as long as each operator is one operator."""
     if reads.names_type("Node") or reads.names_type("Site"):
         return (node.id,)
-    return site.country, node.operator, node.tier, node.grade
+    known = attested_at(node, now)
+    shown = (
+        ()
+        if known is None
+        else (known.kind, known.origin, known.status, known.references, known.advisories, *sorted(known.vector.items()))
+    )
+    return site.country, node.operator, node.tier, node.grade, shown
 
 
 def law_entities(facts: FactsNow) -> list[Entity]:
@@ -168,10 +222,15 @@ def certificates_at(operator: Operator, now: WallTime) -> list[str]:
 
     ``name@YYYY-MM-DD`` holds until 00:00 UTC of that date; a date that cannot be read has passed.
     """
+    return names_at(operator.certificates, now)
+
+
+def names_at(certificates: tuple[str, ...], now: WallTime) -> list[str]:
+    """Names, in order, of those of these certificates that hold at `now`."""
     return sorted(
         {
             "-".join(name.lower().split())
-            for name, until in map(split_certificate, operator.certificates)
+            for name, until in map(split_certificate, certificates)
             if until is None or now < until
         }
     )

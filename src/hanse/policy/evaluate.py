@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cedarpy
 
@@ -23,6 +24,8 @@ from hanse.policy.schema import PLACE, SCHEMA
 ERROR_RULE = "policy.error"
 DEFAULT_DENY = "default-deny"
 UNKNOWN_PACK = "policy.unknown-pack"
+SUBJECTS_KEPT_MAX = 4_096
+"""Classes of workloads kept parsed; beyond that they are parsed as they are asked about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,38 +60,54 @@ class Cedar:
     Holds only what is derived from its arguments: equal arguments give equal answers, in whatever order they are asked.
     """
 
-    __slots__ = ("_facts", "_law", "_packs", "_rulesets")
+    __slots__ = ("_facts", "_law", "_packs", "_rulesets", "_subjects")
 
     def __init__(self, packs: PackSet, facts: FactsNow) -> None:
         self._packs = packs
         self._facts = facts
         self._law: cedarpy.Entities | None = None
+        self._subjects: dict[tuple[str, str], Entity] = {}
         self._rulesets: dict[tuple[str, ...], Ruleset] = {}
 
     def ask(self, pairs: Sequence[tuple[Subject, Object]]) -> list[Answer]:
         """Answer each pair under the packs in force for its subject; a pack that nobody ships denies by itself."""
-        answers: dict[int, Answer] = {}
-        by_packs: dict[tuple[str, ...], list[int]] = {}
-        for at, (subject, _) in enumerate(pairs):
-            by_packs.setdefault(subject.packs, []).append(at)
-        for names, places in by_packs.items():
-            found = self.ask_rules(self._ruleset(names), [pairs[at] for at in places])
-            answers.update(zip(places, found, strict=True))
-        return [_with_unknown(answers[at], subject) for at, (subject, _) in enumerate(pairs)]
+        answers = self.ask_each([(self._ruleset(subject.packs), subject, obj) for subject, obj in pairs])
+        return [_with_unknown(answer, subject) for answer, (subject, _) in zip(answers, pairs, strict=True)]
 
-    def ask_rules(self, ruleset: Ruleset, pairs: Sequence[tuple[Subject, Object]]) -> list[Answer]:
+    def ask_rules(self, rules: Ruleset, pairs: Sequence[tuple[Subject, Object]]) -> list[Answer]:
         """Answer each pair under one set of rules."""
+        return self.ask_each([(rules, subject, obj) for subject, obj in pairs])
+
+    def ask_each(self, asked: Sequence[tuple[Ruleset, Subject, Object]]) -> list[Answer]:
+        """Answer each pair under its own set of rules. Entities are built once for all of them, not once per set."""
         answers: dict[int, Answer] = {}
+        pairs = [(subject, obj) for _, subject, obj in asked]
         for places in _without_collisions(pairs):
             entities = self._entities([pairs[at] for at in places])
-            requests = [_request(*pairs[at]) for at in places]
-            decided = decide(requests, ruleset.handle, entities, SCHEMA)
-            answers.update((at, _answer(d, ruleset)) for at, d in zip(places, decided, strict=True))
-        return [answers[at] for at in range(len(pairs))]
+            by_rules: dict[int, list[int]] = {}
+            for at in places:
+                by_rules.setdefault(id(asked[at][0]), []).append(at)
+            for some in by_rules.values():
+                rules = asked[some[0]][0]
+                decided = decide([_request(*pairs[at]) for at in some], rules.handle, entities, SCHEMA)
+                answers.update((at, _answer(d, rules)) for at, d in zip(some, decided, strict=True))
+        return [answers[at] for at in range(len(asked))]
 
     def _entities(self, pairs: Sequence[tuple[Subject, Object]]) -> cedarpy.Entities:
-        if self._law is None:
-            self._law = cedarpy.Entities.from_json_str(json.dumps(law_entities(self._facts)), SCHEMA)
+        """The law, the workloads asked about, and these nodes with their operators.
+
+        Workloads are the larger part, with all the countries that their data may flow to, and stay while operators
+        change: they are parsed once. Where rules name workloads, two versions of one cannot stand side by side.
+        """
+        wanted = {_uid(subject.entity): subject.entity for subject, _ in pairs}
+        if any(self._subjects.get(uid, entity) != entity for uid, entity in wanted.items()):
+            self._law, self._subjects = None, {}
+        if self._law is None or len(self._subjects) + len(wanted) > SUBJECTS_KEPT_MAX:
+            self._law, self._subjects = _parsed_law(json.dumps(law_entities(self._facts))), {}
+        fresh = {uid: entity for uid, entity in wanted.items() if uid not in self._subjects}
+        if fresh:
+            self._law = self._law.with_added_json_str(json.dumps(list(fresh.values())), SCHEMA)
+            self._subjects.update(fresh)
         return self._law.with_added_json_str(json.dumps(_entities(pairs)), SCHEMA)
 
     def _ruleset(self, names: tuple[str, ...]) -> Ruleset:
@@ -99,10 +118,22 @@ class Cedar:
 
 def ruleset(rules: Sequence[Rule]) -> Ruleset:
     """Parse rules together. Cedar names policies by position, so the order of `rules` carries their ids."""
-    handle = cedarpy.PolicySet.from_str("\n".join(rule.text for rule in rules))
+    handle = _parsed_rules(tuple(rule.text for rule in rules))
     if len(handle) != len(rules):
         raise PolicyError("rules fell together when joined", hint="end each policy with a semicolon")
     return Ruleset(handle, tuple(rule.id for rule in rules))
+
+
+@lru_cache(maxsize=512)
+def _parsed_rules(texts: tuple[str, ...]) -> cedarpy.PolicySet:
+    """Equal texts are equal rules: parsed once, however many screenings ask them."""
+    return cedarpy.PolicySet.from_str("\n".join(texts))
+
+
+@lru_cache(maxsize=8)
+def _parsed_law(text: str) -> cedarpy.Entities:
+    """The law of one epoch: countries in their blocs, classes of data."""
+    return cedarpy.Entities.from_json_str(text, SCHEMA)
 
 
 def decide(
@@ -149,7 +180,7 @@ def _request(subject: Subject, obj: Object) -> dict[str, object]:
 
 
 def _entities(pairs: Sequence[tuple[Subject, Object]]) -> list[Entity]:
-    unique = {_uid(e): e for subject, obj in pairs for e in (subject.entity, obj.node, obj.operator)}
+    unique = {_uid(e): e for _, obj in pairs for e in (obj.node, obj.operator)}
     sites = {("Site", p["id"]): p for _, obj in pairs for p in obj.node["parents"]}
     return [*unique.values(), *(_site(parent, pairs) for parent in sites.values())]
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from hanse.core.fabric import Node, Operator, Site
+from hanse.core.fabric import Grade, Node, Operator, Site
 from hanse.core.ids import OperatorId
+from hanse.core.time import WallTime, rfc3339
 from hanse.core.verdict import FactRead, Reason
 from hanse.core.work import Workload
 from hanse.policy import evaluate
 from hanse.policy.control import control_reach
-from hanse.policy.entities import certificates_at, data_classes, split_certificate
+from hanse.policy.entities import attested_at, certificates_at, data_classes, split_certificate
 from hanse.policy.facts import ASSURANCE_GRADE, Adequacy, FactsNow, Regime, at_midnight
 from hanse.policy.packs import PackSet
 from hanse.policy.rules import Rule
@@ -60,7 +61,8 @@ def reasons_for(
 
 def _of_rule(rule: Rule, question: Question, values: Mapping[str, str]) -> Reason:
     message = rule.message.format_map(values)
-    return Reason(rule=rule.id, cite=rule.cite, message=message, facts=facts_read(rule, question))
+    facts = facts_read(rule, question)
+    return Reason(rule=rule.id, cite=rule.cite, message=message, facts=facts, within_us=rule.within_us)
 
 
 def _of_wrapper(id_: str, answer: evaluate.Answer, question: Question, packs: PackSet) -> Reason:
@@ -85,6 +87,8 @@ def facts_read(rule: Rule, question: Question) -> tuple[FactRead, ...]:
     for path in sorted(rule.reads.paths):
         if path in _READERS:
             facts.extend(_READERS[path](question))
+        elif path.startswith("resource.attested"):
+            facts.append(_attested_fact(question))
         elif path.startswith("resource.operator.seal."):
             facts.append(_seal_fact(question, path.rsplit(".", 1)[1]))
         elif path.startswith("principal#"):
@@ -93,7 +97,7 @@ def facts_read(rule: Rule, question: Question) -> tuple[FactRead, ...]:
 
 
 def _in_order(facts: set[FactRead]) -> tuple[FactRead, ...]:
-    return tuple(sorted(facts, key=lambda fact: (fact.subject, fact.value)))
+    return tuple(sorted(facts, key=lambda fact: (fact.subject, fact.value, fact.until or "")))
 
 
 def uncovered(question: Question, regimes: frozenset[str]) -> tuple[str, ...]:
@@ -140,6 +144,7 @@ def _values(q: Question, regimes: frozenset[str]) -> dict[str, str]:
         "location_only": _list(sorted(own.location_only)),
         "data": _list(data_classes(q.workload, q.facts)), "subjects": _list(sorted(q.workload.data.subjects)),
         "certificates": _list(certificates_at(q.operator, q.facts.now)),
+        "attested": _attested_fact(q).value,
         "grade": str(own.grade), "node_grade": str(int(q.node.grade)), "operator_grade": str(int(q.operator.grade)),
     }  # fmt: skip
     for objective in SEAL_OBJECTIVES:
@@ -194,6 +199,26 @@ def _certificate_facts(q: Question) -> list[FactRead]:
     ]
 
 
+def _verified_facts(q: Question) -> list[FactRead]:
+    """A credential is of grade 2 by itself: a third party signed it."""
+    dated = [(split_certificate(c)[0], c.partition("@")[2] or None) for c in sorted(q.operator.verified)]
+    subject = f"operator/{q.operator.id}.verified"
+    return [FactRead(subject=subject, value=name, grade=2, until=until) for name, until in dated]
+
+
+def _attested_fact(q: Question) -> FactRead:
+    """What evidence shows now, with the mark of simulated evidence, and until when."""
+    subject, found = f"node/{q.node.id}.attested", attested_at(q.node, q.facts.now)
+    if found is None:
+        ended = "" if q.node.attested is None else f" since {rfc3339(WallTime(q.node.attested.until_us))}"
+        return FactRead(subject=subject, value=f"nothing{ended}", grade=int(Grade.CLAIMED))
+    matched = f", as {_list(found.references)}" if found.references else ""
+    advisories = f", open: {_list(found.advisories)}" if found.advisories else ""
+    why = f", {found.reason}" if found.reason else ""
+    # Results are renewed every few minutes: their end is in the record of the node, not in a reason to place work.
+    return FactRead(subject=subject, value=f"{found.label}{matched}{advisories}{why}", grade=int(Grade.ATTESTED))
+
+
 def _seal_fact(q: Question, objective: str) -> FactRead:
     level = str(q.operator.seal.get(objective, 0))
     return FactRead(subject=f"operator/{q.operator.id}.seal.{objective}", value=level, grade=int(q.operator.grade))
@@ -224,7 +249,13 @@ def _adequacy_facts(q: Question, tag: str, countries: tuple[str, ...]) -> list[F
 
 def _row_fact(row: Adequacy, value: str) -> FactRead:
     until = None if row.until is None else row.until.isoformat()
-    return FactRead(subject=f"adequacy/{row.id}", value=value, grade=ASSURANCE_GRADE[row.assurance], until=until)
+    return FactRead(
+        subject=f"adequacy/{row.id}",
+        value=value,
+        grade=ASSURANCE_GRADE[row.assurance],
+        until=until,
+        as_of=row.as_of.isoformat(),
+    )
 
 
 def _why_not(row: Adequacy, facts: FactsNow) -> str:
@@ -253,4 +284,5 @@ _READERS: Mapping[str, Callable[[Question], list[FactRead]]] = {
         )
     ],
     "resource.operator.certificates": _certificate_facts,
+    "resource.operator.verified": _verified_facts,
 }

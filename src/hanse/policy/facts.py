@@ -33,6 +33,8 @@ class Membership(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     countries: tuple[str, ...]
     cite: str
     assurance: Assurance
+    as_of: datetime.date
+    """When the row was last checked."""
     since: datetime.date = msgspec.field(name="from")
     until: datetime.date | None = None
 
@@ -238,6 +240,24 @@ def _check(file: str, facts: Facts) -> None:
     for row in facts.adequacy:
         if row.since is None and row.assurance != "unverified":
             raise PolicyError.at(file, 0, f"row {row.id!r} has no `from`", "date it, or mark it unverified")
+    _check_classes(file, facts.classes)
     ids = [row.id for row in facts.adequacy]
     if len(set(ids)) != len(ids):
         raise PolicyError.at(file, 0, "two adequacy rows share an id", "give each row its own id")
+
+
+def _check_classes(file: str, classes: tuple[DataClass, ...]) -> None:
+    """Refuse a class within an unknown one or, by whatever way, within itself: Cedar's hierarchies have no circles."""
+    within = {one.name: one.within for one in classes}
+    open_ = dict(within)
+    while True:
+        done = [name for name, above in open_.items() if not any(other in open_ for other in above)]
+        if not done:
+            break
+        for name in done:
+            del open_[name]
+    if open_:
+        raise PolicyError.at(file, 0, f"classes {sorted(open_)} are in a circle", "let each be within wider ones only")
+    unknown = sorted({other for above in within.values() for other in above} - set(within))
+    if unknown:
+        raise PolicyError.at(file, 0, f"classes within unknown {unknown}", "list them under `classes:`")

@@ -1,8 +1,8 @@
 """Packs of rules and facts as one checked value: `files -> PackSet`.
 
-A pack is a folder: ``<name>/pack.yaml``, ``<name>/*.cedar``, ``<name>/tests/*.yaml``; the folder ``facts`` holds the
-dated facts of law that all packs share. Reading the files is somebody else's job. Whatever is wrong is found here,
-before it decides.
+A pack is a folder: ``<name>/pack.yaml``, ``<name>/*.cedar``, ``<name>/tests/*.yaml``,
+``<name>/properties/*.cedar``; the folder ``facts`` holds the dated facts of law that all packs share. Reading the files
+is somebody else's job. Whatever is wrong is found here, before it decides.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from hanse.policy.errors import PolicyError
 from hanse.policy.facts import Assurance, Facts, parse_facts
 from hanse.policy.lines import convert, load_yaml
 from hanse.policy.reads import Reads
-from hanse.policy.rules import Rule, parse_rules
+from hanse.policy.rules import InvokeRule, Rule, parse_invoke_rules, parse_rules
 from hanse.wire.canonical import digest_of
 
 FACTS_FILE = "facts/jurisdictions.yaml"
+INVOKE_FILE = "invoke.cedar"
+"""In a pack: its rules about who may call what runs. They are asked by the engine; all others are about places."""
 PERMITTING = "base"
 """The one pack that permits: every other layer only narrows."""
 
@@ -59,7 +61,14 @@ class Pack:
     digest: Digest
     """Of its rules: packs with equal digests decide alike."""
     reads: Reads
-    """What its rules read."""
+    """What its rules about places read."""
+    invoke: tuple[InvokeRule, ...] = ()
+    """Its rules about requests."""
+
+    @property
+    def everything(self) -> tuple[Rule | InvokeRule, ...]:
+        """All its rules."""
+        return (*self.rules, *self.invoke)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +83,8 @@ class PackSet:
     """What any rule reads; nothing else tells classes apart."""
     cases: Mapping[str, str] = field(default_factory=dict)
     """Path -> text of every ``tests/*.yaml``; `cases.check_packs` runs them."""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    """Path -> text of every ``properties/*.cedar``; `properties.parse_properties` reads them."""
 
     @property
     def always(self) -> tuple[str, ...]:
@@ -107,13 +118,14 @@ def _parse_packs(texts: tuple[tuple[str, str], ...]) -> PackSet:
     packs = {name: _parse_pack(name, files) for name in folders}
     _check_ids(packs)
     _check_narrowing(packs)
-    deciding = {path: text for path, text in sorted(files.items()) if "/tests/" not in path}
+    deciding = {path: text for path, text in sorted(files.items()) if not _is_checking(path)}
     return PackSet(
         packs=packs,
         facts=parse_facts(FACTS_FILE, files[FACTS_FILE]),
         digest=digest_of(deciding),
         reads=reads_of_rules(rule for pack in packs.values() for rule in pack.rules),
         cases={path: text for path, text in sorted(files.items()) if "/tests/" in path},
+        properties={path: text for path, text in sorted(files.items()) if "/properties/" in path},
     )
 
 
@@ -134,14 +146,26 @@ def _parse_pack(name: str, files: Mapping[str, str]) -> Pack:
     meta = convert(meta_file, load_yaml(meta_file, files[meta_file]), PackMeta)
     if meta.name != name:
         raise PolicyError.at(meta_file, 1, f"pack is named {meta.name!r} in folder {name!r}", "make the two agree")
-    cedar = sorted(path for path in files if path.startswith(f"{name}/") and path.endswith(".cedar"))
-    rules = tuple(rule for path in cedar for rule in parse_rules(path, files[path]))
+    cedar = sorted(
+        path for path in files if path.startswith(f"{name}/") and path.endswith(".cedar") and not _is_checking(path)
+    )
+    places = [path for path in cedar if path != f"{name}/{INVOKE_FILE}"]
+    rules = tuple(rule for path in places for rule in parse_rules(path, files[path]))
+    invoke = tuple(
+        rule for path in cedar if path not in places for rule in parse_invoke_rules(path, files[path], is_pack=True)
+    )
     return Pack(
         meta=meta,
         rules=rules,
+        invoke=invoke,
         digest=digest_of([[rule.id, rule.text] for rule in rules]),
         reads=reads_of_rules(rules),
     )
+
+
+def _is_checking(path: str) -> bool:
+    """Tell files that test or state what the rules do from those that decide."""
+    return "/tests/" in path or "/properties/" in path
 
 
 def _check_path(path: str) -> None:
@@ -150,17 +174,19 @@ def _check_path(path: str) -> None:
             return
         case (folder, "tests", name) if folder != "facts" and name.endswith(".yaml"):
             return
+        case (folder, "properties", name) if folder != "facts" and name.endswith(".cedar"):
+            return
         case (folder, name) if folder != "facts" and name.endswith(".cedar"):
             return
         case _:
-            remedy = "a pack is pack.yaml, *.cedar and tests/*.yaml"
+            remedy = "a pack is pack.yaml, *.cedar, tests/*.yaml and properties/*.cedar"
             raise PolicyError.at(path, 0, "this file belongs to no pack", remedy)
 
 
 def _check_ids(packs: Mapping[str, Pack]) -> None:
-    seen: dict[str, Rule] = {}
+    seen: dict[str, Rule | InvokeRule] = {}
     for name, pack in packs.items():
-        for rule in pack.rules:
+        for rule in pack.everything:
             if rule.id in seen:
                 first = f"{seen[rule.id].file}:{seen[rule.id].line}"
                 raise PolicyError.at(
@@ -175,7 +201,7 @@ def _check_ids(packs: Mapping[str, Pack]) -> None:
 
 def _check_narrowing(packs: Mapping[str, Pack]) -> None:
     for name, pack in packs.items():
-        for rule in pack.rules:
+        for rule in pack.everything:
             if not rule.is_forbid and name != PERMITTING:
                 remedy = f"write what it must not do as a forbid; only {PERMITTING!r} permits, and packs narrow that"
                 raise PolicyError.at(rule.file, rule.line, f"pack {name!r} permits, which would widen", remedy)

@@ -19,6 +19,8 @@ class Reads:
     """Attribute paths (``resource.operator.reach``, ``principal#gdpr:general`` for a tag) and entities by name."""
 
     paths: frozenset[str] = frozenset()
+    leaves: frozenset[str] = frozenset()
+    """The paths whose value itself is used: ``principal.seal.legal``, and not ``principal.seal`` on the way to it."""
     entities: frozenset[tuple[str, str]] = frozenset()
     """(type, id) of every entity a rule names."""
     types: frozenset[str] = frozenset()
@@ -31,7 +33,7 @@ class Reads:
     def plus(self, other: Reads) -> Reads:
         """Union of what both read."""
         return Reads(
-            paths=self.paths | other.paths, entities=self.entities | other.entities,
+            paths=self.paths | other.paths, leaves=self.leaves | other.leaves, entities=self.entities | other.entities,
             types=self.types | other.types, contained=self.contained | other.contained,
             is_opaque=self.is_opaque or other.is_opaque,
         )  # fmt: skip
@@ -60,8 +62,10 @@ def _tops(paths: frozenset[str], variable: str) -> frozenset[str]:
 def reads_of(template: pst.Template) -> Reads:
     """Collect what one policy reads."""
     paths: set[str] = set()
+    leaves: set[str] = set()
     contained: set[tuple[str, str]] = set()
     is_opaque = False
+    on_the_way = {id(base) for base in _bases(template)}
     for node in _walk(template):
         match node:
             case pst.GetAttr():
@@ -69,15 +73,18 @@ def reads_of(template: pst.Template) -> Reads:
                 is_opaque = is_opaque or path is None
                 if path is not None:
                     paths.add(path)
+                    leaves.update([] if id(node) in on_the_way else [path])
             case pst.HasAttr(base=base, attrs=attrs):
                 path = _path(base)
                 is_opaque = is_opaque or path is None
                 if path is not None:
                     paths.add(".".join((path, *attrs)))
+                    leaves.add(".".join((path, *attrs)))
             case pst.BinaryOp(op="get_tag" | "has_tag", left=left, right=pst.StringLit(value=tag)):
                 path = _path(left)
                 is_opaque = is_opaque or path is None
                 paths.add(f"{path}#{tag}")
+                leaves.add(f"{path}#{tag}")
             case pst.BinaryOp(op="get_tag" | "has_tag"):
                 is_opaque = True
             case pst.BinaryOp(op="contains", left=left, right=pst.StringLit(value=literal)):
@@ -86,9 +93,35 @@ def reads_of(template: pst.Template) -> Reads:
                 pass
     entities = frozenset((str(uid.type), uid.id) for uid in pst.entity_uids(template))
     return Reads(
-        paths=frozenset(paths), contained=frozenset(contained), is_opaque=is_opaque, entities=entities,
-        types=frozenset(kind for kind, _ in entities),
+        paths=frozenset(paths), leaves=frozenset(leaves), contained=frozenset(contained), is_opaque=is_opaque,
+        entities=entities, types=frozenset(kind for kind, _ in entities),
     )  # fmt: skip
+
+
+def could_err(template: pst.Template) -> Iterator[str]:
+    """Tell what of a policy that keeps to the schema could still err when it is asked, each in a few words.
+
+    The validator proves types, and that what may be missing is asked for first; it does not bound numbers and does not
+    know which entities there are.
+    """
+    for node in _walk(template):
+        match node:
+            case pst.BinaryOp(op="add" | "sub" | "mul" | "offset" | "duration_since"):
+                yield f"arithmetic ({node.op}) may overflow"
+            case pst.UnaryOp(op="neg"):
+                yield "a negation may overflow"
+            case pst.GetAttr(base=base) if _path(base) is None:
+                for named in (one for one in _walk(base) if isinstance(one, pst.EntityLit)):
+                    yield f"it reads an attribute of {named.value.type}::{named.value.id!r}, which may not be there"
+            case _:
+                pass
+
+
+def _bases(template: pst.Template) -> Iterator[object]:
+    """Expressions of which only an attribute is used."""
+    for node in _walk(template):
+        if isinstance(node, pst.GetAttr | pst.HasAttr):
+            yield node.base
 
 
 def _path(node: object) -> str | None:

@@ -18,7 +18,7 @@ from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId
 from hanse.core.time import WallTime
 from hanse.core.work import Kind, Route, Sovereignty, Workload
-from hanse.policy.entities import Object, object_of, subject_of
+from hanse.policy.entities import Object, best_evidence, object_of, subject_of
 from hanse.policy.evaluate import Answer, Cedar
 from hanse.policy.facts import FactsNow, facts_at
 from hanse.policy.packs import PackSet
@@ -59,13 +59,18 @@ def countries_that_could_do(
     return ()
 
 
-def dead_ends(packs: PackSet, now: WallTime) -> tuple[DeadEnd, ...]:
-    """Find packs under which a spec with no data and no demand but its location could run nowhere, in pack order."""
+def dead_ends(packs: PackSet, now: WallTime, together: tuple[str, ...] = ()) -> tuple[DeadEnd, ...]:
+    """Find packs under which a spec with no data and no demand but its location could run nowhere, in pack order.
+
+    With `together` only these packs are looked at, all in force at once.
+    """
     facts = facts_at(packs.facts, now)
     cedar = Cedar(packs, facts)
     found = []
     for name, pack in packs.packs.items():
-        everywhere = _denied_everywhere(name, packs, facts, cedar)
+        if together and name != together[-1]:
+            continue
+        everywhere = _denied_everywhere(together or (name,), packs, facts, cedar)
         if pack.rules and everywhere:
             always = frozenset.intersection(*(frozenset(answer.rules) for answer in everywhere))
             to_blame = [rule for rule in pack.rules if rule.id in always] or list(pack.rules)
@@ -78,12 +83,12 @@ def dead_ends(packs: PackSet, now: WallTime) -> tuple[DeadEnd, ...]:
     return tuple(found)
 
 
-def _denied_everywhere(pack: str, packs: PackSet, facts: FactsNow, cedar: Cedar) -> tuple[Answer, ...]:
-    """Every answer of a pack that denies every ideal node; empty as soon as one is allowed."""
+def _denied_everywhere(names: tuple[str, ...], packs: PackSet, facts: FactsNow, cedar: Cedar) -> tuple[Answer, ...]:
+    """Every answer of packs that deny every ideal node; empty as soon as one is allowed."""
     denied: list[Answer] = []
     for seats in ((), _named_countries(packs, facts)):
         for country in facts.facts.countries:
-            subject = subject_of(_spec(pack, country), packs, facts, (), packs.reads)
+            subject = subject_of(_spec(names, country), packs, facts, (), packs.reads)
             answers = cedar.ask([(subject, _ideal(country, seat, packs, facts)) for seat in seats or (country,)])
             if any(answer.is_allowed for answer in answers):
                 return ()
@@ -108,13 +113,14 @@ def _ideal(country: CountryCode, seat: CountryCode, packs: PackSet, facts: Facts
         id=NodeId(f"ideal-{country}-{seat}"), site=site.id, operator=operator.id, tier=Tier.CORE,
         capacity=Resources(), price=Price(cpu_core_hour_microeur=0, memory_gib_hour_microeur=0),
         power=Power(idle_mw=0, per_core_mw=0), grade=Grade.ATTESTED,
+        attested=best_evidence(packs.reads),
     )  # fmt: skip
     return object_of(node, site, operator, {operator.id: operator}, facts=facts, reads=packs.reads)
 
 
-def _spec(pack: str, country: CountryCode) -> Workload:
+def _spec(names: tuple[str, ...], country: CountryCode) -> Workload:
     return Workload(
         id=WorkloadId("ideal.work"), kind=Kind.FUNCTION, namespace="ideal", name="work",
         artifact=Digest("sha256:" + "0" * 64), artifact_bytes=1, route=Route(path="/"), resources=Resources(),
-        sovereignty=Sovereignty(packs=(pack,), location_only=(country,)),
+        sovereignty=Sovereignty(packs=names, location_only=(country,)),
     )  # fmt: skip

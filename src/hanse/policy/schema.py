@@ -1,7 +1,8 @@
-"""The one Cedar schema that every rule, fact and request is validated against.
+"""The Cedar schemas that every rule, fact and request is validated against: one about places, one about requests.
 
-It stands in code and not beside the packs, because `entities` builds exactly these types: a pack cannot bring its own.
-`place` is asked now; the other actions of the design are declared so that packs written for them are already checked.
+They stand in code and not beside the packs, because `entities` and the engine build exactly these types: a pack cannot
+bring its own. `place` and `invoke` are asked now; the other actions of the design are declared so that packs written
+for them are already checked.
 """
 
 from __future__ import annotations
@@ -42,17 +43,35 @@ entity Operator = {
   seal: Seal,
   // Names of certificates and recorded contracts that have not expired.
   certificates: Set<String>,
+  // Names of those whose credential, signed by an issuer that the domain trusts, was verified: of grade 2 each.
+  verified: Set<String>,
   // How well founded these facts are, 0..4.
   grade: Long,
 };
 
 entity Site = { country: Jurisdiction };
 
+// What a verifier of the domain found in the evidence of the node's platform; all of it is false, 0 or empty where
+// nothing was found or it has ended. Facts of grade 4.
+type Attested = {
+  tpm: Bool, tdx: Bool, sgx: Bool, snp: Bool,
+  // "hardware", "simulated" or "none".
+  origin: String,
+  // The worst tier of the AR4SI vector: "affirming", "warning", "contraindicated" or "none".
+  status: String,
+  // AR4SI claims, -128..127: 2..31 affirming, 32..95 warning, 96.. contraindicated, 0 nothing known.
+  identity: Long, configuration: Long, executables: Long, hardware: Long,
+  // Names of the domain's reference values that matched.
+  references: Set<String>,
+  advisories: Set<String>,
+};
+
 entity Node in [Site] = {
   location: Jurisdiction,
   operator: Operator,
   tier: String,
   grade: Long,
+  attested: Attested,
 };
 
 // Tags, one per regime and scope of adequacy (`gdpr:general`): the countries to which the data of all the
@@ -70,10 +89,42 @@ entity Workload in [DataClass] = {
 } tags Set<Jurisdiction>;
 
 action place, move, replicate, deploy appliesTo { principal: [Workload], resource: [Node], context: {} };
-action invoke, read appliesTo { principal: [Workload], resource: [Workload], context: {} };
+action read appliesTo { principal: [Workload], resource: [Workload], context: {} };
 action egress appliesTo { principal: [Workload], resource: [Jurisdiction], context: {} };
 action join appliesTo { principal: [Operator], resource: [Node], context: {} };
 """
 
 SCHEMA: Final = cedarpy.Schema.from_str(SCHEMA_TEXT)
 """The parsed schema; immutable, parsed once per process."""
+
+INVOKE_SCHEMA_TEXT: Final = """\
+// Who may ask whom: what policies about the action `invoke` may speak of.
+// `src/hanse/policy/schema.py` and the engine's `invoke.cedarschema` carry the same text.
+
+// An issuer of tokens, by its claim `iss`.
+entity Issuer;
+// The holder of a verified token, `issuer#subject`. Tags are its claims, each a set of texts: one for a text, a number
+// or a truth value, several for a list. The claims about the token itself (exp, iat, nbf, jti) are left out.
+entity User in [Issuer] = { issuer: String, subject: String } tags Set<String>;
+// The holder of a client certificate, by its SHA-256; names as `dns:…`, `email:…`, `uri:…`.
+entity Certificate = { subject: String, issuer: String, names: Set<String> };
+// Nobody has proven anything.
+entity Anonymous;
+// A node of the fabric, by its SPIFFE ID, that asks in its own name.
+entity Node;
+entity Namespace;
+// A class of data; `health` is in `special` is in `personal`.
+entity DataClass in [DataClass];
+// `namespace.name`. `access`: `open` when its owner named nobody, `restricted` when its owner did.
+entity Workload in [Namespace, DataClass] = { namespace: String, name: String, access: String };
+
+action invoke appliesTo {
+  principal: [Anonymous, User, Certificate, Workload, Node],
+  resource: [Workload],
+  context: { method: String, host: String, path: String, node: String },
+};
+"""
+"""The engine has the same text (`crates/engine/src/invoke.cedarschema`), and makes the principals of requests by it."""
+
+INVOKE_SCHEMA: Final = cedarpy.Schema.from_str(INVOKE_SCHEMA_TEXT)
+"""The parsed schema of requests."""

@@ -15,6 +15,7 @@ from hanse.core.plan import Assignment, Candidate, Plan
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import WallTime
 from hanse.core.units import format_duration
+from hanse.core.verdict import DENIED_BECAUSE, Reason
 from hanse.core.work import Workload
 from hanse.rollout.steps import Hold, RolloutLimits, Start, Step, Stop
 
@@ -250,15 +251,14 @@ def _why_stay(case: _Case, record: Running, *, serving_held: int, others: int) -
 def _decide_illegal(case: _Case, record: Running, denial: Candidate, *, serving_held: int, others: int) -> Step:
     """Work that policy denies where it runs: after its replacement, after the grace, or at once if nothing follows."""
     is_covered = others >= case.wanted
-    rule = denial.reasons[0].rule if denial.reasons else "policy"
-    lost = f"{record.instance} may no longer run on node {record.node} ({rule})"
+    lost = f"{record.instance} may no longer run on node {record.node} ({_grounds(denial)})"
     if not case.held:
         return _stop(record, f"{lost} and there is no legal home to wait for", is_covered=is_covered)
     if serving_held >= 1 and is_covered:
         return _stop(record, f"{lost}; its replacement runs", is_covered=is_covered)
     since = _denied_since(case, denial)
-    waited = case.now - since
-    if waited >= case.limits.illegal_grace_us:
+    waited, most = case.now - since, _most_wait_us(case, denial)
+    if waited >= most:
         return _stop(
             record,
             f"{lost} and {format_duration(waited)} of grace are over, with or without a replacement",
@@ -266,7 +266,7 @@ def _decide_illegal(case: _Case, record: Running, denial: Candidate, *, serving_
         )
     if serving_held == len(case.held) and others >= case.wanted - case.workload.disruption.max_unavailable:
         return _stop(record, f"{lost}; every legal replica runs and no further home exists", is_covered=is_covered)
-    left = format_duration(case.limits.illegal_grace_us - waited)
+    left = format_duration(most - waited)
     return _hold(record, f"{lost}; stays until its replacement runs, at most {left} more")
 
 
@@ -275,6 +275,26 @@ def _denial(case: _Case, node: NodeId) -> Candidate | None:
         if candidate.node == node and candidate.limit == "policy":
             return candidate
     return None
+
+
+def _grounds(denial: Candidate) -> str:
+    """The rule that denies and what turned it, as far as it is known: this is what the ledger will say."""
+    if not denial.reasons:
+        return "policy"
+    because = sorted({f.value for r in denial.reasons for f in r.facts if f.subject == DENIED_BECAUSE})
+    return ": ".join([denial.reasons[0].rule, *([", ".join(because)] if because else [])])
+
+
+def _most_wait_us(case: _Case, denial: Candidate) -> int:
+    """How long what is denied may wait for its replacement: as the strictest of the denying rules says."""
+    default = case.limits.illegal_grace_us
+    bounds = [default if r.within_us is None else r.within_us for r in denial.reasons if not _is_about_time(r)]
+    return min(bounds, default=default)
+
+
+def _is_about_time(reason: Reason) -> bool:
+    """Tell whether a reason only says since when, which placement adds."""
+    return any(fact.subject.endswith(".denied_since_us") for fact in reason.facts)
 
 
 def _denied_since(case: _Case, denial: Candidate) -> int:

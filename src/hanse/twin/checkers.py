@@ -13,7 +13,7 @@ from typing import Protocol
 from hanse.core.ids import InstanceId, NodeId, WorkloadId
 from hanse.core.snapshot import Phase
 from hanse.core.time import US_PER_S
-from hanse.policy import PackSet, Screening, VerdictCache, screen
+from hanse.policy import PackSet, Screening, VerdictCache, in_force, screen
 from hanse.rollout import RolloutLimits
 from hanse.twin.view import Event, FactsChanged, Leased, Ordered, Reported, Tried, Unloaded, View
 from hanse.twin.world import Violation, World
@@ -182,10 +182,18 @@ class Lawful:
             is_heard = is_led and view.world.is_wired(node)
             denied[node, workload] = self.denied_us.get((node, workload), 0) + (US_PER_S if is_heard else 0)
             is_known = self._screening is not None and workload in self._screening.workloads
-            most = self.limits.illegal_grace_us + SLACK_US if is_known else GONE_US
+            most = self.bound_us(workload, node) + SLACK_US if is_known else GONE_US
             if denied[node, workload] > most:
                 raise Violation(f"{workload} runs on {node} for {denied[node, workload]} us after it lost its ground")
         self.denied_us = denied
+
+    def bound_us(self, workload: WorkloadId, node: NodeId) -> int:
+        """Within which time the denying rules want it gone: the strictest counts; else the domain's grace."""
+        if self._screening is None or node not in self._screening.fabric.nodes:
+            return self.limits.illegal_grace_us
+        reasons = self._screening.of(workload, node).reasons
+        bounds = [self.limits.illegal_grace_us if r.within_us is None else r.within_us for r in reasons]
+        return min(bounds, default=self.limits.illegal_grace_us)
 
     def is_allowed(self, workload: WorkloadId, node: NodeId) -> bool:
         """Ask the current verdict; a workload that nobody wants, and a node that is not known, is denied."""
@@ -195,13 +203,13 @@ class Lawful:
         return screening.allows(workload, node)
 
     def _refresh(self, view: View) -> None:
-        if not self._is_stale:
+        now = view.world.true_wall()
+        due = self._screening.next_change_us if self._screening is not None else None
+        if not self._is_stale and (due is None or now < due):
             return
         self._is_stale = False
-        now = view.world.true_wall()
-        self._screening = screen(
-            view.workloads(), view.fabric(), self.packs, now, self._cache, guardrails=self.guardrails
-        )
+        packs, guardrails = in_force(self.packs, view.policies(), self.guardrails)
+        self._screening = screen(view.workloads(), view.fabric(), packs, now, self._cache, guardrails=guardrails)
         self._cache = self._screening.cache
 
 
@@ -248,7 +256,8 @@ class DisruptionBudget:
         plan = view.plan
         has_home = plan is not None and any(a.workload == order.workload.id for a in plan.assignments)
         waited = self._lawful.denied_us.get((order.node, order.workload.id), 0)
-        return not has_home or waited >= self._lawful.limits.illegal_grace_us - SLACK_US
+        most = self._lawful.bound_us(order.workload.id, order.node)
+        return not has_home or waited >= most - SLACK_US
 
 
 def _is_peer(other: Order, order: Order) -> bool:

@@ -29,6 +29,8 @@ class TwinDomain:
     authority: Authority
     controller: Signer
     ledger: tuple[Signer, ...]
+    witness: tuple[Signer, ...]
+    mirror: tuple[Signer, ...]
 
     @property
     def origin(self) -> str:
@@ -60,6 +62,8 @@ def make_domain(seed: int, name: str, now: WallTime) -> TwinDomain:
         authority=Authority(domain=name, ca_key=ca_key, ca_cert=root, account=account),
         controller=ed25519(draw(32)),
         ledger=(ed25519(draw(32)), ml_dsa_44(draw(32))),
+        witness=(ed25519(draw(32)), ml_dsa_44(draw(32))),
+        mirror=(ed25519(draw(32)), ml_dsa_44(draw(32))),
     )
 
 

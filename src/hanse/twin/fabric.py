@@ -48,6 +48,8 @@ class Settings:
     """What a twin is made from besides its manifests; texts come from the caller, who may read files."""
 
     packs: Mapping[str, str]
+    start: WallTime = START
+    """Wall time at which the twin begins."""
     intensity_g_per_kwh: Mapping[str, int] = field(default_factory=dict)
     gazetteer: Mapping[str, Place] = field(default_factory=dict)
     guardrails: tuple[str, ...] = ()
@@ -83,8 +85,8 @@ class TwinFabric:
         self.text = manifests
         self.manifests = load([("fabric.yaml", manifests)])
         self.settings = settings
-        self.domain: TwinDomain = make_domain(seed, DOMAIN, START)
-        self.world = World(seed=seed, start=START, faults=faults, checkers=checkers, limit_us=limit_us)
+        self.domain: TwinDomain = make_domain(seed, DOMAIN, settings.start)
+        self.world = World(seed=seed, start=settings.start, faults=faults, checkers=checkers, limit_us=limit_us)
         self.controllers: dict[str, Controller] = {}
         """Live ones by machine name."""
         self.agents: dict[NodeId, NodeAgent] = {}
@@ -196,6 +198,8 @@ class TwinFabric:
             ledger=machine.ledger,
             signer=self.domain.controller,
             ledger_signers=self.domain.ledger,
+            witness_signers=self.domain.witness,
+            mirror_signers=self.domain.mirror,
         )
         controller = build_control(ports, self.config_of(machine.name), self.domain.authority)
         self.controllers[machine.name] = controller

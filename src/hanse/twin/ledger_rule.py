@@ -14,7 +14,7 @@ from hanse.ledger.checkpoint import Checkpoint, parse_checkpoint
 from hanse.ledger.cosignature import verify_lines
 from hanse.ledger.edge import Edge, grow, leaf_of
 from hanse.ledger.note import parse
-from hanse.ledger.statement import Decision, OrderIssued, ReceiptTaken
+from hanse.ledger.predicates import Decision, OrderIssued, ReceiptTaken
 from hanse.ledger.tiles import BUCKET, CHECKPOINT_KEY, WIDTH, bundle_at, decode_bundle
 from hanse.twin.domain import TwinDomain
 from hanse.twin.world import Violation, World
@@ -36,6 +36,10 @@ class LedgerMonitor:
         """Plans decided, with the index of the entry."""
         self.orders: dict[Digest, int] = {}
         """Orders issued, by the digest of the sealed order."""
+        self.triggers: list[str] = []
+        """What each decided plan was made for, in order."""
+        self.reasons: list[str] = []
+        """Why each order was issued, in order."""
         self.reports = 0
 
     @property
@@ -96,10 +100,12 @@ class LedgerMonitor:
         match open_statement(entry, self._trusted).predicate:
             case Decision() as decision:
                 self.decisions.setdefault(decision.plan, index)
+                self.triggers.append(decision.trigger)
             case OrderIssued() as order:
                 if order.plan not in self.decisions:
                     raise Violation(f"entry {index}: order {order.instance} of plan {order.plan}, never decided here")
                 self.orders.setdefault(order.order, index)
+                self.reasons.append(order.reason)
             case ReceiptTaken() as taken:
                 report = envelope.peek(taken.report.encode(), Report)
                 if report.order_digest and report.order_digest not in self.orders:

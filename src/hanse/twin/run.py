@@ -92,7 +92,7 @@ def play(
     """
     text = fabric_text(nodes) if manifests is None else manifests
     settings = replace(
-        settings,
+        scenario.prepare(settings),
         controllers=max(settings.controllers, scenario.controllers),
         engine=scenario.engine or settings.engine,
     )

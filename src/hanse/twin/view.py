@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from hanse.core.fabric import Fabric
 from hanse.core.ids import InstanceId, NodeId, WorkloadId
+from hanse.core.layer import Policy
 from hanse.core.plan import Plan
 from hanse.core.ports import Entry
 from hanse.core.work import Workload
@@ -150,6 +151,11 @@ class View:
             if r.node.site in sites and r.node.operator in operators and not r.is_revoked
         }
         return Fabric(sites=sites, operators=operators, nodes=nodes)
+
+    def policies(self) -> tuple[Policy, ...]:
+        """Layers of rules as the specs say now, in id order."""
+        live = [r.policy for r in self.specs.values() if r.policy is not None and not r.is_deleted]
+        return tuple(sorted(live, key=lambda policy: policy.id))
 
     # --- observing ---
 

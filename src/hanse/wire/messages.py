@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import msgspec
 
-from hanse.core.fabric import Node, Operator, Resources, Site
+from hanse.core.fabric import Attested, Gpus, Node, Operator, Resources, Site
 from hanse.core.geo import Place
 from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, PlanId, WorkloadId
+from hanse.core.layer import Policy
 from hanse.core.plan import Plan
 from hanse.core.ports import LogLine, WorkloadStats
-from hanse.core.snapshot import Phase
+from hanse.core.snapshot import Phase, Series
 from hanse.core.time import WallTime
-from hanse.core.work import Workload
+from hanse.core.work import JwtAuth, Workload
 
 
 class SpecRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="spec.v1", kw_only=True):
@@ -25,6 +26,7 @@ class SpecRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="s
     workload: Workload | None = None
     operator: Operator | None = None
     site: Site | None = None
+    policy: Policy | None = None
     is_deleted: bool = False
 
 
@@ -41,6 +43,8 @@ class NodeRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="n
     is_draining: bool = False
     is_revoked: bool = False
     revoked_us: WallTime | None = None
+    evidence: str = ""
+    """What it brought when it joined, for example ``tpm affirming (simulated)``; empty if nothing."""
 
 
 class Presence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="presence.v1", kw_only=True):
@@ -53,6 +57,10 @@ class Presence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pre
     mesh: str
     version: str
     started_us: WallTime
+    capacity: Resources | None = None
+    """What it offers from this start on; None (a node of an older version): what it said when it joined."""
+    gpus: Gpus | None = None
+    overhead: Resources | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="heartbeat.v1", kw_only=True):
@@ -90,6 +98,8 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="order.
     reason: str
     issued_us: WallTime
     expires_us: WallTime
+    attested: Attested | None = None
+    """What was attested of the node when the order was decided."""
 
 
 class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="report.v1", kw_only=True):
@@ -127,6 +137,14 @@ class RouteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     host: str | None
     replicas: tuple[RouteReplica, ...]
     generation: int
+    auth: JwtAuth | None = None
+    """Tokens that requests must carry; a record of an older version has none, and the node that runs it still asks."""
+
+
+class ServiceArtifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="service.v1", kw_only=True):
+    """What stands for a service among the artifacts: the program is its owner's own and is not in the fabric."""
+
+    upstream: str
 
 
 class PlanRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="plan.v1", kw_only=True):
@@ -187,6 +205,8 @@ class WitnessedHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
     split: str = ""
     """A checkpoint under the log's own signature that does not extend `note`: proof of two histories."""
     split_us: WallTime | None = None
+    earlier: tuple[str, ...] = ()
+    """Checkpoints before `note`, newest first, that an upload to a mirror may still lead to."""
 
 
 class Witnesses(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witnesses.v1", kw_only=True):
@@ -228,6 +248,32 @@ class ActorRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     salt: bytes
 
 
+class SpendRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """What one workload cost since the period began, in millionths of a microeuro and of a microgram."""
+
+    money: int
+    carbon: int
+    run_us: int
+
+
+class SpendRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="spend.v1", kw_only=True):
+    """What the workloads of one namespace cost this calendar month, up to a moment. Written by the leader."""
+
+    period_start_us: WallTime
+    until_us: WallTime
+    workloads: dict[WorkloadId, SpendRow]
+
+
+class CarbonFeed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="carbon-feed.v1", kw_only=True):
+    """A forecast of carbon intensity per grid zone, g/kWh, as somebody brought it in."""
+
+    source: str
+    error_permille: int
+    """Mean relative error, as the source states it."""
+    taken_us: WallTime
+    zones: dict[str, Series]
+
+
 class StateRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
     """One key of the store at one moment."""
 
@@ -259,6 +305,56 @@ class Svid(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="svid.v1
     not_after_us: WallTime
 
 
+class ChallengeRequest(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="challenge-request.v1", kw_only=True
+):
+    """A node asks for a challenge: before it joins with its token, later under its seal."""
+
+    node: NodeId
+    public_key: bytes
+    """Raw Ed25519 key that it seals with, or will."""
+    token: str = ""
+    identity: bytes = b""
+    """Which TPM will answer (`hanse.attest.TpmIdentity`); empty where evidence names its own platform."""
+
+
+class Challenge(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="challenge.v1", kw_only=True):
+    """What evidence must answer, once, until it ends."""
+
+    id: str
+    nonce: bytes
+    credential: bytes = b""
+    """TPM2B_ID_OBJECT, sealed to the TPM that was named: what it holds goes into the evidence's binding."""
+    seed: bytes = b""
+    """TPM2B_ENCRYPTED_SECRET."""
+    expires_us: WallTime
+
+
+class GivenEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Evidence in answer to one challenge."""
+
+    challenge: str
+    kind: str
+    body: bytes
+
+
+class AttestRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="attest.v1", kw_only=True):
+    """An enrolled node attests again."""
+
+    node: NodeId
+    svid_key: bytes
+    """SubjectPublicKeyInfo of its SVID's key, to which the evidence is bound."""
+    evidence: GivenEvidence
+    at_us: WallTime
+
+
+class Attestation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="attestation.v1", kw_only=True):
+    """What the domain's verifier found out about one node, signed by the controller."""
+
+    node: NodeId
+    attested: Attested
+
+
 class JoinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="join.v1", kw_only=True):
     """A new node presents a one-time token, its facts and its keys."""
 
@@ -267,6 +363,8 @@ class JoinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     csr_pem: bytes
     public_key: bytes
     nats_public_key: str
+    evidence: GivenEvidence | None = None
+    """Bound to the key of `csr_pem`."""
 
 
 class JoinResponse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="joined.v1", kw_only=True):

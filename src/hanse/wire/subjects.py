@@ -26,11 +26,16 @@ LEASES = "leases"
 """Key ``controller``: `Lease`."""
 TRUST = "trust"
 """Key ``revocations``: sealed `Revocations` (by the controller)."""
+APPRAISAL = "appraisal"
+"""What evidence is held against: ``reference.<name>``, ``anchor.<name>``, sealed `AppraisalRecord` (controller)."""
+ATTESTED = "attested"
+"""What evidence showed: key node id, sealed `Attestation` (by the controller)."""
 REVOCATIONS = "revocations"
 """The one key of `TRUST`."""
 
 WITNESS = "witness"
-"""Witnessing: ``log.<origin>`` (`WitnessedLog`), ``head.<origin>`` (`WitnessedHead`), ``asked`` (`Witnesses`) and
+"""Witnessing and mirroring: ``log.<origin>`` (`WitnessedLog`), ``head.<origin>`` (`WitnessedHead`), the same as
+``mirror-log`` and ``mirror-head`` for logs that are mirrored here, ``asked`` and ``mirrors`` (`Witnesses`), and
 ``alarm.<url>`` (`WitnessAlarm`); origins and addresses by SHA-256. All sealed by the controller."""
 
 ACTIONS = "actions"
@@ -38,10 +43,19 @@ ACTIONS = "actions"
 ACTORS = "actors"
 """Who did it: key is the hex digest that stands in the ledger, sealed `ActorRecord`. Erased by deleting the key."""
 
+SPENDING = "spending"
+"""What work cost this month: key is a namespace, sealed `SpendRecord` (by the controller)."""
+
+FEEDS = "feeds"
+"""Data from outside: key ``carbon``, sealed `CarbonFeed` (by the controller)."""
+
 TOKENS = "tokens"
 """Join tokens: key is the token's hash, sealed `JoinToken` (by the controller)."""
 
-BUCKETS = (SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS)
+BUCKETS = (
+    SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS,
+    APPRAISAL, ATTESTED, SPENDING, FEEDS,
+)  # fmt: skip
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""
 
@@ -69,6 +83,6 @@ def instance_key(node: NodeId, instance: InstanceId) -> str:
     return f"{node}.{instance}"
 
 
-def spec_key(kind: str, workload: WorkloadId) -> str:
-    """Key of an accepted manifest."""
-    return f"{kind.lower()}.{workload}"
+def spec_key(workload: WorkloadId) -> str:
+    """Key of an accepted manifest of work: one per workload, so that a Service may take the place of a Function."""
+    return f"function.{workload}"

@@ -70,6 +70,10 @@ async def _over_asgi(app: Any, request: httpx.Request) -> httpx.Response:
         )
 
 
+async def _no_plan() -> None:
+    return None
+
+
 async def _no_component(_: bytes) -> tuple[str, list[str]]:
     raise AssertionError("no component is uploaded here")
 
@@ -78,8 +82,13 @@ async def _no_component(_: bytes) -> tuple[str, list[str]]:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run one command against the real routes over a fabric of two nodes."""
     files = read_packs()
-    pipeline = SimpleNamespace(packs=parse_packs(files), cache=None, snapshot=_snapshot)
-    controller = SimpleNamespace(config=SimpleNamespace(packs=files, guardrails=()), pipeline=pipeline)
+    packs = parse_packs(files)
+    pipeline = SimpleNamespace(
+        packs=packs, cache=None, snapshot=_snapshot, current_plan=_no_plan, rules=lambda _: (packs, ())
+    )
+    accepted = SimpleNamespace(accepted_us=NOW - 9 * 86_400_000_000)
+    state = SimpleNamespace(specs=lambda: {"operator.nimbus": accepted}, nodes=dict)
+    controller = SimpleNamespace(config=SimpleNamespace(packs=files, guardrails=()), pipeline=pipeline, state=state)
     app = build_api(
         cast(Controller, controller), cast(ControlPorts, None), token="secret-token", version="0",
         inspect_component=_no_component,
@@ -144,6 +153,40 @@ def test_impact_tells_what_would_have_no_legal_home(run: Run, capsys: pytest.Cap
     assert "clinic.triage on hafen-1; no node is allowed" in out
     assert run("policy", "impact", "--fact", "operator/hafen.grade=2", "-o", "json") == 0
     assert _said(capsys)["turns"] == []
+
+
+def test_explain_of_one_node_tells_verdict_rule_facts_with_age_and_the_nearest_change(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("explain", "clinic.triage", "--node", "nimbus-1") == 0
+    assert capsys.readouterr().out == NIMBUS
+    assert run("explain", "clinic.triage", "--node", "nimbus-1", "-o", "json") == 0
+    said = _said(capsys)
+    assert said["is_allowed"] is False
+    assert [change["by"] for change in said["changes"]] == [["owner"], ["operator nimbus"]]
+    assert [(f["subject"], f["grade"], f["as_of"]) for f in said["reasons"][0]["facts"]] == [
+        ("operator/nimbus.control", 0, "2026-11-12")
+    ]
+    assert run("explain", "clinic.triage", "--node", "hafen-1", "-o", "json") == 0
+    said = _said(capsys)
+    assert (said["is_allowed"], said["changes"]) == (True, [])
+    assert run("explain", "clinic.triage", "--node", "nowhere-1") == 3
+    assert run("explain", "clinic.other", "--node", "hafen-1") == 3
+
+
+NIMBUS = """\
+clinic.triage on nimbus-1: denied
+
+  the law of US reaches nimbus, which runs nimbus-1, wherever the machine stands: nimbus <- Nimbus Inc. (US, 100 %)
+    rule control.excluded-operator (spec: sovereignty.control.exclude; 18 U.S.C. 2713)
+    read operator/nimbus.control = DE, US; grade 0, claimed; stated 2026-11-12, 9 days ago
+
+What would allow it
+  1. Remove US from sovereignty.control.exclude -> allows nimbus-1
+     spec: whose to make: owner
+  2. Have Nimbus Inc. (US) give up control of nimbus: no veto, at most half -> allows nimbus-1
+     fact: whose to make: operator nimbus
+"""
 
 
 def test_a_fact_that_is_none_is_an_error_with_its_code(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

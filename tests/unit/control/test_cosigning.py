@@ -2,67 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import httpx
-from ledger_kit import NOW, DictStore, FixedClock, run
+from domain_kit import Domain, domain
+from ledger_kit import NOW, DictStore, run
 
-from hanse.adapters.package_data import read_packs
-from hanse.app.api import build_api
 from hanse.app.witnessing import ask_one
-from hanse.control import ControlConfig, build_control
-from hanse.control.controller import Controller
 from hanse.control.cosigning import targets_of
-from hanse.control.ledger_writer import LedgerWriter
-from hanse.core.ids import ControllerId
-from hanse.core.ports import ControlPorts
 from hanse.ledger.quorum import Accepted, Refused, judge, load_policy
-from hanse.twin.domain import make_domain
 
 URL = "https://south.test/witness"
-
-
-@dataclass
-class Domain:
-    """One domain's controller with its stores; nothing runs but what a test calls."""
-
-    controller: Controller
-    ports: ControlPorts
-    writer: LedgerWriter
-    api: httpx.AsyncClient
-
-    async def grow(self, first: int, last: int, *, word: str = "entry") -> None:
-        """Append entries under a checkpoint."""
-        await self.writer.append([f"{word} {number}".encode() for number in range(first, last)])
-
-
-def domain(seed: int, name: str, *, store: DictStore | None = None) -> Domain:
-    keys = make_domain(seed, name, NOW)
-    ports = ControlPorts(
-        clock=FixedClock(),
-        entropy=cast(Any, None),
-        bus=cast(Any, None),
-        store=store or DictStore(),
-        blobs=cast(Any, None),
-        ledger=DictStore(),
-        signer=keys.controller,
-        ledger_signers=keys.ledger,
-    )
-    config = ControlConfig(id=ControllerId("c1"), domain=name, api_url="", nats_urls=(), packs=read_packs())
-    controller = build_control(ports, config, keys.authority)
-
-    async def no_component(_: bytes) -> tuple[str, list[str]]:
-        raise AssertionError
-
-    app = build_api(controller, ports, token="secret", version="test", inspect_component=no_component)
-    api = httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=app),
-        headers={"authorization": "Bearer secret"},
-        base_url="https://south.test",
-    )
-    writer = LedgerWriter(ports.ledger, ports.ledger_signers, ports.clock, keys.origin)
-    return Domain(controller=controller, ports=ports, writer=writer, api=api)
 
 
 async def made_friends() -> tuple[Domain, Domain]:

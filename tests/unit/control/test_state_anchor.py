@@ -16,7 +16,8 @@ from hanse.core.errors import BlobError
 from hanse.core.ids import ControllerId, Digest
 from hanse.core.ports import ControlPorts
 from hanse.ledger import peek_statement
-from hanse.ledger.statement import StateDigest, state_root
+from hanse.ledger.predicates import StateDigest
+from hanse.ledger.statement import state_root
 from hanse.wire import canonical
 from hanse.wire.messages import StateBody, StateRow
 from hanse.wire.subjects import NODES, ORDERS, SPECS
@@ -49,6 +50,8 @@ def made() -> tuple[ControlPorts, Journal, StateAnchor]:
         ledger=DictStore(),
         signer=CONTROLLER,
         ledger_signers=LOG_SIGNERS,
+        witness_signers=(),
+        mirror_signers=(),
     )
     config = ControlConfig(id=ControllerId("c1"), domain="hanse.example", api_url="", nats_urls=(), packs=read_packs())
     journal = Journal(ports, config)

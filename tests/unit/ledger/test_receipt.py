@@ -28,10 +28,10 @@ from hanse.core.ids import Digest, NodeId, PlanId
 from hanse.core.snapshot import Phase
 from hanse.core.time import HOUR_US, WallTime
 from hanse.ledger import Problem, Verified, describe_receipt, explain_verdict, policy_text, statement, verify_receipt
+from hanse.ledger.predicates import ReceiptTaken
 from hanse.ledger.proof import parse_proof
 from hanse.ledger.quorum import load_policy
 from hanse.ledger.receipt import read_receipt
-from hanse.ledger.statement import ReceiptTaken
 
 GOLDEN = """\
 VERIFIED: clinic.triage.0.7 on berlin-0 in DE: running since 2026-11-18T11:06:00.000Z

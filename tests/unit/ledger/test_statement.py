@@ -12,17 +12,8 @@ from ledger_kit import CONTROLLER, INSTANCE, NODE, NOW, STRANGER, plan, sealed_o
 from hanse.core.errors import SignatureError, WireError
 from hanse.core.ids import Digest
 from hanse.ledger import EntryTooLarge, LedgerFormatError, statement
-from hanse.ledger.statement import (
-    Decision,
-    FactChange,
-    OrderIssued,
-    ReceiptTaken,
-    SpecChange,
-    UserAction,
-    expect,
-    open_statement,
-    peek_statement,
-)
+from hanse.ledger.predicates import Decision, FactChange, OrderIssued, ReceiptTaken, SpecChange, UserAction
+from hanse.ledger.statement import expect, open_statement, peek_statement
 from hanse.wire import canonical, envelope
 
 TRUSTED = {CONTROLLER.key_id: CONTROLLER.public_key}

@@ -37,7 +37,7 @@ clinic.yaml:3:18: metadata.name: not a label: 'Triage'
 clinic.yaml:6:17: spec.route.path: not a path: 'triage'
     begin with `/`; no query, no empty segment, no `.` or `..`
 clinic.yaml:7:15: spec.resources.memroy: unknown field
-    did you mean `memory`? accepted: cpu, memory
+    did you mean `memory`? accepted: bandwidth, cpu, custom, disk, gpu, memory
 clinic.yaml:9:20: spec.slo.latency.p99: 40 has no unit
     write it like `40ms`; units: us, ms, s, m, h, d
 clinic.yaml:9:30: spec.slo.latency.from: expected a list, found text 'Berlin'
@@ -53,7 +53,7 @@ clinic.yaml:13:12: spec.egress[0].jurisdiction: missing field
 clinic.yaml:14:13: spec.replicas: expected a whole number, found text 'two'
     write digits only, without quotes
 clinic.yaml:17:7: kind: kind Job is not yet supported in this version
-    supported: Function, Operator, Site, Node
+    supported: Function, Service, Operator, Site, Node, Policy
 clinic.yaml:19:13: apiVersion: not accepted: 'v1'
     accepted: 'hanse.dev/v1'
 clinic.yaml:21:18: metadata.name: duplicate name: Function clinic/Triage

@@ -7,11 +7,17 @@ from hypothesis import strategies as st
 from room_kit import COMPONENT, START, WORKLOAD, Room, order, run, sealed, workload
 
 from hanse.core.ids import InstanceId
+from hanse.core.ports import InvokePolicy
 from hanse.core.snapshot import Phase
 from hanse.core.time import HOUR_US, WallTime
+from hanse.core.work import Workload
 from hanse.node.judge import Held
 from hanse.node.work import Work, wanted_here
 from hanse.wire.messages import Order
+
+
+def open_to_all(_: Workload) -> InvokePolicy:
+    return InvokePolicy(policies="permit (principal, action, resource);", entities="[]")
 
 
 def held(*orders: Order) -> dict[InstanceId, Held]:
@@ -57,12 +63,12 @@ def test_a_component_comes_over_the_uplink_once_and_from_the_own_disk_afterwards
     async def scenario(room: Room) -> None:
         room.artifacts.put(workload().artifact, COMPONENT)
         ports = room.node_ports()
-        work = Work(ports.runtime, ports.cache, ports.blobs)
+        work = Work(ports.runtime, ports.cache, ports.blobs, open_to_all)
         assert (await work.run(workload())).phase is Phase.RUNNING
         assert room.cache.has(workload().artifact)
         room.artifacts.delete(workload().artifact)
         room.wire.cut()
-        again = Work(room.node_ports().runtime, ports.cache, ports.blobs)
+        again = Work(room.node_ports().runtime, ports.cache, ports.blobs, open_to_all)
         assert (await again.run(workload())).phase is Phase.RUNNING
 
     run(scenario)
@@ -72,7 +78,7 @@ def test_a_component_that_is_nowhere_is_a_failure_with_a_code_and_leaves_the_oth
     async def scenario(room: Room) -> None:
         ports = room.node_ports()
         room.artifacts.put(workload().artifact, COMPONENT)
-        work = Work(ports.runtime, ports.cache, ports.blobs)
+        work = Work(ports.runtime, ports.cache, ports.blobs, open_to_all)
         await work.run(workload())
         outcome = await work.run(workload("lost", component=b"never stored"))
         assert (outcome.phase, outcome.code) == (Phase.FAILED, "blob.missing")
@@ -85,10 +91,10 @@ def test_a_damaged_component_on_the_own_disk_is_fetched_anew():
     async def scenario(room: Room) -> None:
         room.artifacts.put(workload().artifact, COMPONENT)
         ports = room.node_ports()
-        await Work(ports.runtime, ports.cache, ports.blobs).run(workload())
+        await Work(ports.runtime, ports.cache, ports.blobs, open_to_all).run(workload())
         room.cache.damage(workload().artifact)
         again = room.node_ports()
-        assert (await Work(again.runtime, again.cache, again.blobs).run(workload())).phase is Phase.RUNNING
+        assert (await Work(again.runtime, again.cache, again.blobs, open_to_all).run(workload())).phase is Phase.RUNNING
 
     run(scenario)
 
@@ -96,6 +102,6 @@ def test_a_damaged_component_on_the_own_disk_is_fetched_anew():
 def test_stopping_what_does_not_run_is_fine():
     async def scenario(room: Room) -> None:
         ports = room.node_ports()
-        await Work(ports.runtime, ports.cache, ports.blobs).stop(WORKLOAD)
+        await Work(ports.runtime, ports.cache, ports.blobs, open_to_all).stop(WORKLOAD)
 
     run(scenario)

@@ -33,10 +33,12 @@ def _whats(changes: tuple[Change, ...], target: str) -> list[str]:
 def test_one_edit_of_the_spec_or_one_fact(fabric: Fabric, packs: PackSet, now: WallTime, make: SimpleNamespace) -> None:
     work = make.workload(control_exclude=(CountryCode("US"), CountryCode("CN")))
     assert _changes(work, fabric, packs, now) == (
-        Change(what="Remove US from sovereignty.control.exclude", target="spec", allows=("dub-1",)),
+        Change(
+            what="Remove US from sovereignty.control.exclude", target="spec", allows=("dub-1",), by=("owner",)
+        ),
         Change(
             what="Have Nimbus Inc. (US) give up control of nimbus: no veto, at most half", target="fact",
-            allows=("dub-1",),
+            allows=("dub-1",), by=("operator nimbus",),
         ),
     )  # fmt: skip
 
@@ -63,6 +65,7 @@ def test_two_rules_need_two_edits_each_marked_with_whose_it_is(
         "no veto, at most half (fact)",
         target="fact",
         allows=("dub-1",),
+        by=("owner", "operator nimbus"),
     )
 
 
@@ -73,7 +76,8 @@ def test_a_condition_with_two_halves_is_found_though_neither_helps_alone(
     claimed = replace(fabric.operators[POLAR], grade=Grade.CLAIMED)
     changes = _changes(work, with_operator(fabric, claimed), packs, now)
     both = "Raise the grade of polar's facts from 0 to 2 (fact); and have polar obtain and record hipaa-baa (fact)"
-    assert Change(what=both, target="fact", allows=("sto-1", "waw-1", "zrh-1")) in changes
+    theirs = ("operator polar", "operator polar")
+    assert Change(what=both, target="fact", allows=("sto-1", "waw-1", "zrh-1"), by=theirs) in changes
     assert "Have hafen obtain and record hipaa-baa" in _whats(changes, "fact")
 
 
@@ -97,7 +101,8 @@ def test_a_pack_of_choice_may_be_dropped_from_the_spec_but_not_from_under_a_guar
     abroad = replace(abroad, operators={**abroad.operators, NIMBUS: certified})
     work = make.workload(data=Data(classes=("personal",), subjects=("EEA",)), packs=("gdpr", "us-dpf"))
     free = _changes(work, abroad, packs, now)
-    assert free[0] == Change(what="Remove the pack us-dpf from sovereignty.packs", target="spec", allows=("dub-1",))
+    assert (free[0].what, free[0].by) == ("Remove the pack us-dpf from sovereignty.packs", ("owner",))
+    assert free[0].allows == ("dub-1",)
     bound = _changes(work, abroad, packs, now, "clinic:us-dpf")
     assert "Remove the pack us-dpf from sovereignty.packs" not in _whats(bound, "spec")
 
@@ -110,7 +115,7 @@ def test_a_guardrail_is_the_domains_to_lift(
     assert changes[-1] == Change(
         what="Have the domain lift its guardrail gdpr for namespace clinic, which states law, so only on another legal "
         "basis",
-        target="rule", allows=("dub-1",),
+        target="rule", allows=("dub-1",), by=("domain",),
     )  # fmt: skip
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from hanse.adapters.package_data import read_packs
 from hanse.policy import PolicyError, parse_packs
+from hanse.policy.schema import SCHEMA_TEXT
 
 PERMIT = 'permit (principal is Workload, action == Action::"place", resource is Node)'
 NOTES = '@id("x.a")\n@cite("law")\n@message("m")\n'
@@ -137,6 +140,74 @@ def test_wrong_rows_of_law(changed: dict[str, str | None], why: str) -> None:
     error = refused(**{FACTS: read_packs()[FACTS] + f"  - {{{row}}}\n"})
     assert why.lower() in str(error).lower()
     assert error.context["file"] == FACTS
+
+
+FORBID = 'forbid (principal is Workload, action == Action::"place", resource is Node) when'
+
+
+@pytest.mark.parametrize(
+    ("condition", "why"),
+    [
+        ("resource.grade * 3 > 2", "arithmetic (mul) may overflow"),
+        ("resource.grade + principal.grade > 2", "arithmetic (add) may overflow"),
+        ("-resource.grade < 2", "a negation may overflow"),
+        ('Operator::"x".seat == resource.location', "an attribute of Operator::'x', which may not be there"),
+        ('(if resource.grade > 1 then Operator::"x" else resource.operator).grade > 1', "Operator::'x'"),
+        ('datetime("2026-01-02").offset(duration("9d")) < datetime("2026-01-01")', "arithmetic (offset)"),
+    ],
+)
+def test_a_rule_that_could_err_is_refused_before_it_can(condition: str, why: str) -> None:
+    error = refused_cedar(f"\n{NOTES}{FORBID} {{ {condition} }};")
+    assert "x.a could err" in str(error)
+    assert why in str(error)
+    assert error.context["line"] == 2
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["principal.runs_on == resource", 'resource.running.contains("clinic.triage")', "context.current == resource",
+     "resource.load > 80"],
+)  # fmt: skip
+def test_a_rule_about_where_work_runs_is_refused_for_two_such_would_move_it_for_ever(condition: str) -> None:
+    error = refused_cedar(f"{NOTES}{FORBID} {{ {condition} }};")
+    assert "the answer would change by being followed" in error.hint
+
+
+def test_the_schema_of_placement_has_nothing_that_a_placement_changes() -> None:
+    """A pair's verdict is a function of spec, place, operator, law and date. Whoever adds an attribute decides here
+    whether following a verdict could change it; if it could, two rules can move work for ever."""
+    attributes = {
+        kind: set(re.findall(r"^  (\w+):", body, re.MULTILINE))
+        for kind, body in re.findall(r"^entity (\w+)[^={]*= \{(.*?)\n?\}", SCHEMA_TEXT, re.MULTILINE | re.DOTALL)
+    }
+    assert attributes["Workload"] <= {
+        "namespace", "regimes", "subjects", "seal", "control_exclude", "location_only", "grade",
+    }  # fmt: skip
+    assert attributes["Node"] <= {"location", "operator", "tier", "grade", "attested", *MEASURED}
+    assert re.search(r"action place.*context: \{\}", SCHEMA_TEXT)
+
+
+MEASURED = {"radius_km", "contradicted", "is_contradicted", "measured_radius_km", "location_contradicted"}
+"""Of round trips to landmarks: a matter of the node's place, not of what runs there."""
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("1h", "is no duration"), ("P31D", "over 30 days"), ("P", "is no duration"), ("", "is no duration")],
+)
+def test_a_bound_that_is_none(text: str, why: str) -> None:
+    assert why in str(refused_cedar(f'{NOTES}@within("{text}")\n{FORBID} {{ resource.grade < 2 }};'))
+
+
+def test_a_bound_belongs_to_a_forbid() -> None:
+    files = {**read_packs(), "base/x.cedar": f'{NOTES.replace("x.a", "base.a")}@within("PT1H")\n{PERMIT};'}
+    with pytest.raises(PolicyError, match="@within on a permit"):
+        parse_packs(files)
+
+
+def test_a_bound_is_read() -> None:
+    files = {**read_packs(), "x/pack.yaml": META, "x/a.cedar": f'{NOTES}@within("P1DT2H3M4S")\n{FORBID} {{ true }};'}
+    assert parse_packs(files).packs["x"].rules[0].within_us == 93_784_000_000
 
 
 def test_a_pack_that_permits_is_refused_because_layers_only_narrow() -> None:

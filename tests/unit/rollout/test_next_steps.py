@@ -10,7 +10,7 @@ from hanse.core.ids import Digest, InstanceId, NodeId, PlanId, WorkloadId
 from hanse.core.plan import Assignment, Candidate, Explanation, Plan
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import WallTime
-from hanse.core.verdict import FactRead, Reason
+from hanse.core.verdict import DENIED_BECAUSE, FactRead, Reason
 from hanse.core.work import Disruption, Kind, Route, Workload
 from hanse.rollout import Hold, RolloutLimits, Start, Stop, next_steps
 
@@ -256,6 +256,38 @@ def test_work_that_lost_its_ground_leaves_after_its_replacement_runs():
     assert [s.reason for s in done if isinstance(s, Stop)] == [
         "shop.cart.0.1 may no longer run on node a (gdpr.transfer-needs-basis); its replacement runs"
     ]
+
+
+def _bounded(plan: Plan, *bounds: int | None, because: str = "") -> Plan:
+    """The same plan, its denials given by one rule per bound."""
+    facts = (FactRead(subject=DENIED_BECAUSE, value=because),) if because else ()
+    rules = tuple(
+        Reason(rule=f"house.r{n}", cite="c", message="m", within_us=within, facts=facts)
+        for n, within in enumerate(bounds)
+    )
+    stories = {
+        w: replace(s, candidates=tuple(replace(c, reasons=(*rules, *c.reasons)) for c in s.candidates))
+        for w, s in plan.explanations.items()
+    }
+    return replace(plan, explanations=stories)
+
+
+def test_the_bound_of_the_strictest_rule_counts_and_the_domains_grace_where_a_rule_names_none():
+    plan = plan_of(*held("1@b", made=2), denied="a", denied_at=NOW - 20 * SECOND)
+    at = world(*reports(held("0@a")))
+    hour = 3_600 * SECOND
+    for bounds, is_gone in [((hour, 10 * SECOND), True), ((hour,), False), ((hour, None), False), ((0,), True)]:
+        steps = decide(_bounded(plan, *bounds), at)
+        assert any(isinstance(step, Stop) for step in steps) == is_gone, bounds
+    late = plan_of(*held("1@b", made=2), denied="a", denied_at=NOW - 70 * SECOND)
+    assert any(isinstance(step, Stop) for step in decide(_bounded(late, hour, None), at))
+    assert not any(isinstance(step, Stop) for step in decide(_bounded(late, hour), at))
+
+
+def test_what_stops_for_want_of_ground_says_which_rule_and_what_turned_it():
+    plan = _bounded(plan_of(wanted=1, denied="a"), None, because="adequacy/eea-ch ended 2027-01-01")
+    (stop,) = decide(plan, world(*reports(held("0@a"))))
+    assert "(house.r0: adequacy/eea-ch ended 2027-01-01)" in stop.reason
 
 
 def test_work_that_lost_its_ground_leaves_when_the_grace_is_over():

@@ -168,6 +168,7 @@ fn a_client_that_never_reads_is_let_go() {
     // Ask until the answers fill every buffer and the node hangs up.
     while stream.write_all(&request).is_ok() {}
     eventually("the connection is gone", || node.engine.stats().connections == 0);
+    assert_eq!(node.engine.stats().cut_off.get("stalled"), Some(&1));
 }
 
 #[test]

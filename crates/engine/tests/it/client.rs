@@ -67,7 +67,7 @@ pub fn open(address: &str) -> TcpStream {
     stream
 }
 
-pub fn receive(mut stream: TcpStream) -> Reply {
+pub fn receive(mut stream: impl Read) -> Reply {
     let mut bytes = Vec::new();
     // A reset after the answer is one way to say that the body broke off.
     let _ = stream.read_to_end(&mut bytes);

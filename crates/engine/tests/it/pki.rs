@@ -45,6 +45,15 @@ impl Authority {
     }
 }
 
+/// The params of a certificate for these DNS names.
+pub fn web_params(names: &[&str]) -> CertificateParams {
+    let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params
+}
+
 pub fn spiffe_id(node: &str) -> String {
     format!("spiffe://{TRUST_DOMAIN}/node/{node}")
 }
@@ -100,6 +109,6 @@ pub fn bad_params(node: &str) -> Vec<(&'static str, CertificateParams)> {
     ]
 }
 
-fn uri(uri: &str) -> SanType {
+pub fn uri(uri: &str) -> SanType {
     SanType::URI(uri.try_into().unwrap())
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hanse.app.cli import cosigners
 from hanse.app.cli.session import (
     DEFAULT_STATE,
     ContextOption,
@@ -96,7 +97,7 @@ def export(
 @app.command()
 def verify(
     *,
-    file: Annotated[Path, typer.Argument(help="A receipt.", exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="A receipt, or a proof of no gap.", exists=True, dir_okay=False)],
     policy: Annotated[
         Path | None,
         typer.Option(
@@ -105,10 +106,19 @@ def verify(
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Verify a receipt offline: no network, no fabric. Exits 0 if it holds whole, 1 if anything does not."""
+    """Verify a receipt or a proof of no gap offline, with no fabric. Exits 0 if it holds whole, 1 if not."""
     from hanse.app.cli.exits import Exit
     from hanse.core.time import WallTime
-    from hanse.ledger import Verified, explain_verdict, load_policy, verify_receipt
+    from hanse.ledger import (
+        Unbroken,
+        Verified,
+        explain_gap,
+        explain_verdict,
+        is_gap_proof,
+        load_policy,
+        verify_gap_proof,
+        verify_receipt,
+    )
 
     session = Session(output=output)
     trusted = policy or file.parent / POLICY_FILE
@@ -119,12 +129,74 @@ def verify(
     if policy is None:
         session.note(f"judged by {trusted}, which lay beside the receipt: name one that you trust with --policy")
     now = WallTime(time.time_ns() // 1_000)
-    verdict = verify_receipt(file.read_bytes(), load_policy(trusted.read_bytes()), now)
-    is_verified = isinstance(verdict, Verified)
-    said = {"file": str(file), "verified": is_verified, "verdict": verdict}
+    data, whose = file.read_bytes(), load_policy(trusted.read_bytes())
     # Sentences may hold square brackets (rules): they are text, not markup.
-    session.answer(said, lambda: _plain(explain_verdict(verdict)))
+    if is_gap_proof(data):
+        found = verify_gap_proof(data, whose, now)
+        is_verified = isinstance(found, Unbroken)
+        said = {"file": str(file), "verified": is_verified, "verdict": found}
+        session.answer(said, lambda: _plain(explain_gap(found)))
+    else:
+        verdict = verify_receipt(data, whose, now)
+        is_verified = isinstance(verdict, Verified)
+        said = {"file": str(file), "verified": is_verified, "verdict": verdict}
+        session.answer(said, lambda: _plain(explain_verdict(verdict)))
     raise typer.Exit(Exit.OK if is_verified else Exit.FAILED)
+
+
+@app.command("prove-absence-of-gap")
+def prove_absence_of_gap(
+    *,
+    since: Annotated[
+        Path | None,
+        typer.Option(
+            "--since", help="An older checkpoint, receipt or proof; default: the log's beginning.", dir_okay=False
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-O", help="File of the proof.", dir_okay=False)] = Path("gap.json"),
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Prove that nothing is missing from the ledger since an older checkpoint; `verify` checks the file offline."""
+    from hanse.app.checkpoints import checkpoint_in
+
+    old = b"" if since is None else checkpoint_in(since.read_bytes())
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        proof, policy = client.ledger_gap_proof(old), client.ledger_policy()
+    out.write_bytes(proof)
+    policy_file = out.parent / POLICY_FILE
+    policy_file.write_bytes(policy)
+    said = {"proof": str(out), "bytes": len(proof), "policy": str(policy_file)}
+    session.answer(said, lambda: f"{out}: {len(proof)} bytes; check it with `hanse audit verify {out} --policy FILE`")
+    session.note(f"policy -> {policy_file}; keep a copy of it from a source you trust and verify with that")
+
+
+@app.command()
+def restore(
+    *,
+    source: Annotated[
+        Path, typer.Option("--from", help="Folder of a mirror's or a backup's copy.", exists=True, file_okay=False)
+    ],
+    forget: Annotated[
+        bool,
+        typer.Option(
+            "--forget-beyond", help="Accept the copy's checkpoint where the log's own is lost: later entries go."
+        ),
+    ] = False,
+    state: StateOption = DEFAULT_STATE,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Mend a stopped domain's damaged ledger from a copy. What is not proved by a signed checkpoint is not taken."""
+    from hanse.app.restoring import restore_log
+
+    session = Session(state=state, output=output)
+    with session.step("restoring the log"):
+        done = restore_log(state, source, may_forget=forget)
+    lines = [f"{done.size} entries: all files hold", f"{len(done.mended)} files came from the copy", *done.mended[:20]]
+    lines += [] if done.kept is None else [f"the damaged log lies in {done.kept}"]
+    session.answer(done, lambda: _plain("\n".join(lines)))
 
 
 @app.command()
@@ -177,59 +249,10 @@ def state_command(
     raise typer.Exit(Exit.FAILED if health.findings else Exit.OK)
 
 
-@app.command()
-def witnesses(
-    *,
-    use: Annotated[
-        Path | None,
-        typer.Option(
-            "--use", help="Ask these from now on: a tlog-policy with their addresses.", exists=True, dir_okay=False
-        ),
-    ] = None,
-    ca: Annotated[
-        Path | None, typer.Option("--ca", help="Authorities of the witnesses' servers.", exists=True, dir_okay=False)
-    ] = None,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Show who cosigns this domain's ledger. Exits 1 if one of them saw another history of it."""
-    from hanse.app.cli.exits import Exit
-    from hanse.app.render.ledger import cosigning as render
-
-    session = Session(state=state, context=context, output=output)
-    with session.client() as client:
-        if use is not None:
-            client.use_witnesses(use.read_text(), "" if ca is None else ca.read_text())
-        view = client.witnesses()
-    session.answer(view, lambda: render(view))
-    raise typer.Exit(Exit.FAILED if view.alarms else Exit.OK)
-
-
-@app.command()
-def witness(
-    *,
-    log_policy: Annotated[
-        Path | None,
-        typer.Option(
-            "--log", help="Cosign this log from now on: the other domain's policy.", exists=True, dir_okay=False
-        ),
-    ] = None,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Show the logs of other domains that this domain cosigns, and its keys as a witness. Exits 1 on a split view."""
-    from hanse.app.cli.exits import Exit
-    from hanse.app.render.ledger import witnessed as render
-
-    session = Session(state=state, context=context, output=output)
-    with session.client() as client:
-        if log_policy is not None:
-            client.witness_log(log_policy.read_text())
-        logs, keys = client.witnessed_logs(), client.witness_keys()
-    session.answer({"logs": logs, "keys": keys}, lambda: render(logs, keys))
-    raise typer.Exit(Exit.FAILED if any(one.split_size is not None for one in logs) else Exit.OK)
+app.command()(cosigners.witnesses)
+app.command()(cosigners.witness)
+app.command()(cosigners.mirrors)
+app.command()(cosigners.mirror)
 
 
 def _plain(text: str) -> Text:

@@ -7,6 +7,15 @@ from typing import Annotated
 
 import typer
 
+from hanse.app.cli.fronts import (
+    CertOption,
+    ClientAuthOption,
+    ClientCaOption,
+    IssuerOption,
+    KeyOption,
+    UpstreamOption,
+    front_options,
+)
 from hanse.app.cli.session import (
     DEFAULT_STATE,
     ContextOption,
@@ -55,6 +64,22 @@ def up(
             help="Measured round trips between sites; missing pairs are modelled.", exists=True, dir_okay=False
         ),
     ] = None,
+    front_tls: Annotated[
+        bool,
+        typer.Option(
+            "--front-tls", help="Fronts speak TLS, with certificates of the domain's own authority if none is given."
+        ),
+    ] = False,
+    front_cert: CertOption = None,
+    front_key: KeyOption = None,
+    client_auth: ClientAuthOption = "none",
+    client_ca: ClientCaOption = None,
+    issuer: IssuerOption = None,
+    allow_upstream: UpstreamOption = None,
+    tpm: Annotated[
+        bool, typer.Option("--tpm", help="Give every node a software TPM (swtpm); all it attests is marked simulated.")
+    ] = False,
+    attest_every: Annotated[float, typer.Option(min=2.0, help="Seconds between attestations of a node.")] = 600.0,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Start a fabric in the foreground and keep it running; Ctrl-C stops all of it.
@@ -64,7 +89,26 @@ def up(
     from hanse.app.examples import fabric_file
     from hanse.app.up import up as run_fabric
 
-    raise typer.Exit(run_fabric(state, fabric or fabric_file(), controllers, latency))
+    front = front_options(
+        is_tls=front_tls,
+        certs=front_cert,
+        keys=front_key,
+        client_auth=client_auth,
+        client_ca=client_ca,
+        issuers=issuer,
+        upstreams=allow_upstream,
+    )
+    raise typer.Exit(
+        run_fabric(
+            state,
+            fabric or fabric_file(),
+            controllers,
+            latency,
+            front=front,
+            has_tpms=tpm,
+            attest_us=round(attest_every * 1e6),
+        )
+    )
 
 
 def demo(

@@ -108,22 +108,38 @@ def describe(
 def explain(
     *,
     workload: Annotated[str, typer.Argument(help="For example clinic.triage.")],
-    node: Annotated[str | None, typer.Option(help="Only about this node.")] = None,
+    node: Annotated[
+        str | None,
+        typer.Option(help="May it run on this node now, by which rules, and what would turn the answer?"),
+    ] = None,
+    why_not: Annotated[
+        str | None, typer.Option("--why-not", help="Every limit between the workload and this node, nearest first.")
+    ] = None,
     state: StateOption = DEFAULT_STATE,
     context: ContextOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Why a workload is where it is, or nowhere: candidates, rules, citations, facts, scores, the nearest change."""
+    """Why a workload is where it is, or nowhere: candidates, rules, citations, facts, scores, the nearest change.
+
+    With --node the rules are asked anew, whatever the plan says: verdict, deciding rules with citations, the facts they
+    read with grade and age, and the nearest changes, each with who may make it.
+    """
     from hanse.app.cli.names import workload_name
-    from hanse.app.render import explanation
+    from hanse.app.render import explanation, planning
 
     session = Session(state=state, context=context, output=output)
     with session.client() as client:
+        if node is not None:
+            verdict = client.verdict(*workload_name(workload), node)
+            session.answer(verdict, lambda: explanation.verdict(verdict))
+            return
+        if why_not is not None:
+            found = client.why_not(*workload_name(workload), why_not)
+            session.answer(found, lambda: planning.why_not(found))
+            return
         view = client.explain(*workload_name(workload))
         nodes = client.nodes()
-    if node is not None:
-        _named(nodes, One.NODE, node)
-    session.answer(view, lambda: explanation.explain(view, nodes, only=node))
+    session.answer(view, lambda: explanation.explain(view, nodes))
 
 
 def top(

@@ -7,7 +7,7 @@ import typer
 from hanse.core.ids import is_label
 
 DEFAULT_NAMESPACE = "default"
-DELETABLE = ("function", "operator", "site")
+DELETABLE = ("function", "operator", "site", "policy")
 
 
 def workload_name(text: str) -> tuple[str, str]:
@@ -21,9 +21,9 @@ def workload_name(text: str) -> tuple[str, str]:
 
 
 def target_name(text: str) -> tuple[str, str]:
-    """Read what to delete: ``clinic.triage``, ``function/clinic.triage``, ``operator/nimbus``, ``site/paris``."""
+    """Read what to delete: ``clinic.triage``, ``function/clinic.triage``, ``site/paris``, ``policy/clinic.house``."""
     kind, slash, identity = text.partition("/")
-    kind = kind.lower().removesuffix("s")
+    kind = kind.lower().removesuffix("s").replace("policie", "policy")
     if not slash or kind not in DELETABLE:
         return "function", ".".join(workload_name(text))
     return kind, ".".join(workload_name(identity)) if kind == "function" else identity

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hanse.app.cli.fronts import (
+    CertOption,
+    ClientAuthOption,
+    ClientCaOption,
+    IssuerOption,
+    KeyOption,
+    UpstreamOption,
+    front_options,
+)
 from hanse.app.cli.session import (
     DEFAULT_STATE,
     ContextOption,
@@ -16,6 +25,9 @@ from hanse.app.cli.session import (
     StateOption,
     TimeoutOption,
 )
+
+if TYPE_CHECKING:
+    from hanse.app.cli.processes import TpmArguments
 
 app = typer.Typer(help="Nodes: join, run, cut off, withdraw.", no_args_is_help=True)
 
@@ -93,6 +105,10 @@ def token(
         int, typer.Option(min=0, max=4, help="Up to which grade the domain vouches for the node's facts.")
     ] = 1,
     node: Annotated[str | None, typer.Option(help="The only node id that the token admits.")] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(help="Evidence that the node must bring: tpm, tdx, sgx or snp; one of those given."),
+    ] = None,
     state: StateOption = DEFAULT_STATE,
     context: ContextOption = None,
     output: OutputOption = Output.TABLE,
@@ -102,7 +118,7 @@ def token(
 
     session = Session(state=state, context=context, output=output)
     with session.client() as client:
-        made = client.token_for(site=site, operator=operator, tier=tier, grade=grade, node=node)
+        made = client.token_for(site=site, operator=operator, tier=tier, grade=grade, node=node, require=require or ())
     session.answer(made, lambda: made.token)
     session.note(f"valid until {rfc3339(WallTime(made.expires_us))}; shown this once, only its hash is kept")
 
@@ -140,6 +156,26 @@ def link(*, node: NodeArgument, state: StateOption = DEFAULT_STATE, output: Outp
     Session(output=output).answer({"node": node, "uplink": "linked"}, lambda: f"the uplink of {node} is back")
 
 
+@app.command()
+def restart(
+    *,
+    node: NodeArgument,
+    hot: Annotated[
+        bool, typer.Option("--hot", help="Without a failed request: the next process takes over the sockets.")
+    ] = False,
+    state: StateOption = DEFAULT_STATE,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Restart a node of the fabric that `hanse up` runs here; for one of its own see `hanse node run --take-over`."""
+    import asyncio
+
+    from hanse.app.steering import Order, steer
+
+    said = asyncio.run(steer(state, Order(restart=node, is_hot=hot)))
+    answer = {"node": node, "hot": hot, "pid": said.pid}
+    Session(output=output).answer(answer, lambda: f"{node} runs as process {said.pid}")
+
+
 ManifestOption = Annotated[
     Path, typer.Option("--manifest", "-f", help="File with the Node document.", exists=True, dir_okay=False)
 ]
@@ -149,6 +185,24 @@ MeshOption = Annotated[str, typer.Option(help="Address for other nodes (mutual T
 SubstrateOption = Annotated[str | None, typer.Option(help="Substrate address, where not the one the domain gives.")]
 PolicyOption = Annotated[
     Path | None, typer.Option("--owner-policy", help="Cedar policy of the node's owner.", exists=True, dir_okay=False)
+]
+ResourceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--resource",
+        help="What the node offers, over what its document says: disk=200Gi, bandwidth=1Gbit/s, gpu=L4:2, licence=4. "
+        "May be given again; 0 withdraws.",
+    ),
+]
+
+TpmOption = Annotated[
+    str | None, typer.Option("--tpm", help="The node's TPM as tpm2-tools name it, for example device:/dev/tpmrm0.")
+]
+IssuersOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--tpm-issuers", help="PEM of who endorses the TPM, up to its maker's root.", exists=True, dir_okay=False
+    ),
 ]
 
 
@@ -165,6 +219,15 @@ def join(
     mesh: MeshOption,
     substrate: SubstrateOption = None,
     owner_policy: PolicyOption = None,
+    front_cert: CertOption = None,
+    front_key: KeyOption = None,
+    client_auth: ClientAuthOption = "none",
+    client_ca: ClientCaOption = None,
+    issuer: IssuerOption = None,
+    allow_upstream: UpstreamOption = None,
+    resource: ResourceOption = None,
+    tpm: TpmOption = None,
+    tpm_issuers: IssuersOption = None,
 ) -> None:
     """Join a domain with this machine and serve until Ctrl-C. Later starts need `hanse node run` and no token."""
     from hanse.app.cli.processes import JoinArguments, run_node_process
@@ -179,7 +242,18 @@ def join(
         compiled=None,
         substrate=substrate,
         owner_policy=owner_policy,
+        fronts=front_options(
+            is_tls=False,
+            certs=front_cert,
+            keys=front_key,
+            client_auth=client_auth,
+            client_ca=client_ca,
+            issuers=issuer,
+            upstreams=allow_upstream,
+        ),
         joining=joining,
+        resources=tuple(resource or ()),
+        tpm=_tpm(tpm, tpm_issuers),
     )
 
 
@@ -192,8 +266,20 @@ def run(
     front: FrontOption = "0.0.0.0:8080",
     mesh: MeshOption,
     compiled: Annotated[Path | None, typer.Option(help="Cache of compiled components.", hidden=True)] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take the sockets of the process that runs this node now; it then ends.")
+    ] = False,
     substrate: SubstrateOption = None,
     owner_policy: PolicyOption = None,
+    front_cert: CertOption = None,
+    front_key: KeyOption = None,
+    client_auth: ClientAuthOption = "none",
+    client_ca: ClientCaOption = None,
+    issuer: IssuerOption = None,
+    allow_upstream: UpstreamOption = None,
+    resource: ResourceOption = None,
+    tpm: TpmOption = None,
+    tpm_issuers: IssuersOption = None,
 ) -> None:
     """Start a node that has joined before; it needs nobody to serve its own work."""
     from hanse.app.cli.processes import run_node_process
@@ -207,5 +293,25 @@ def run(
         compiled=compiled,
         substrate=substrate,
         owner_policy=owner_policy,
+        fronts=front_options(
+            is_tls=False,
+            certs=front_cert,
+            keys=front_key,
+            client_auth=client_auth,
+            client_ca=client_ca,
+            issuers=issuer,
+            upstreams=allow_upstream,
+        ),
         joining=None,
+        takes_over=take_over,
+        resources=tuple(resource or ()),
+        tpm=_tpm(tpm, tpm_issuers),
     )
+
+
+def _tpm(tcti: str | None, issuers: Path | None) -> TpmArguments | None:
+    from hanse.app.cli.processes import TpmArguments
+
+    if (tcti is None) != (issuers is None):
+        raise typer.BadParameter("--tpm and --tpm-issuers go together")
+    return None if tcti is None or issuers is None else TpmArguments(tcti=tcti, issuers=issuers)

@@ -9,11 +9,14 @@ from typing import Annotated
 
 import typer
 
+from hanse.app.cli import proving
 from hanse.app.cli.session import DEFAULT_STATE, ContextOption, Output, OutputOption, Session, StateOption
 
 app = typer.Typer(help="Rules and facts: test packs, and see what a change would do.", no_args_is_help=True)
 
 IN_FORCE = "current"
+
+app.command(name="prove")(proving.prove)
 
 
 @app.command()
@@ -26,30 +29,36 @@ def test(
 ) -> None:
     """Run the cases of law that packs carry. Needs no fabric. Exits 1 if one comes out otherwise than written.
 
-    It also tells of packs that no node could ever satisfy.
+    It also tells of packs that no node could ever satisfy, and proves the properties that the packs keep.
     """
     from hanse.adapters.pack_files import read_pack_files
     from hanse.adapters.package_data import read_packs
     from hanse.app.cli.exits import Exit
+    from hanse.app.proving import prove_properties
     from hanse.app.render.policy import cases
+    from hanse.app.render.proving import proofs, proved
+    from hanse.app.render.style import stack
     from hanse.control.supposing import laid_over
     from hanse.core.time import WallTime
-    from hanse.policy import check_packs, dead_ends, parse_packs
+    from hanse.policy import check_packs, dead_ends, parse_packs, parse_properties
 
     session = Session(output=output)
     files = read_packs() if folder is None else laid_over(read_packs(), read_pack_files(folder))
     parsed = parse_packs(files)
     results = check_packs(parsed)
-    ends = dead_ends(parsed, WallTime(time.time_ns() // 1_000))
+    now = WallTime(time.time_ns() // 1_000)
+    ends = dead_ends(parsed, now)
+    properties = prove_properties(parsed, parse_properties(parsed), now)
+    refuted = [one for one in properties if not one.is_held]
     wrong = sum(not one.is_ok for one in results)
     rows = [{"file": r.file, "name": r.name, "wanted": r.wanted, "got": r.got, "ok": r.is_ok} for r in results]
-    view = {"cases": len(results), "wrong": wrong, "dead_ends": ends, "results": rows}
-    session.answer(view, lambda: cases(results))
+    view = {"cases": len(results), "wrong": wrong, "dead_ends": ends, "properties": properties, "results": rows}
+    session.answer(view, lambda: stack(cases(results), proofs(refuted) if refuted else proved(properties)))
     for end in ends:
         session.note(
             f"{end.file}:{end.line}: no node could ever satisfy pack {end.pack} ({', '.join(end.rules)}): {end.remedy}"
         )
-    if wrong or ends:
+    if wrong or ends or refuted:
         raise typer.Exit(Exit.FAILED)
 
 

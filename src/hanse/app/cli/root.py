@@ -11,7 +11,20 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from hanse.app.cli import audit, catalogue, fabric, looking, nodes, policy, processes, twin, working
+from hanse.app.cli import (
+    attest,
+    audit,
+    catalogue,
+    credential,
+    fabric,
+    looking,
+    nodes,
+    planning,
+    policy,
+    processes,
+    twin,
+    working,
+)
 
 START, WORK, LOOK, PROVE = "Start", "Work", "Look", "Operate and prove"
 
@@ -29,6 +42,8 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (LOOK, looking.get, "List workloads, nodes, instances, operators, ..."),
     (LOOK, looking.describe, "Everything about one of them."),
     (LOOK, looking.explain, "Why a workload is where it is, or nowhere."),
+    (LOOK, planning.plan, "What would change, an exit, money against carbon."),
+    (LOOK, planning.capacity, "What the fabric could still take."),
     (LOOK, looking.top, "Traffic per workload and node."),
     (PROVE, nodes.drain, "Empty a node on purpose."),
     (PROVE, nodes.undrain, "Let a drained node take work again."),
@@ -36,9 +51,12 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
 _SECTION_OF = {command.__name__: section for section, command, _ in _COMMANDS} | {
     "node": PROVE,
     "audit": PROVE,
+    "attest": PROVE,
     "policy": PROVE,
     "twin": PROVE,
     "catalogue": LOOK,
+    "carbon": LOOK,
+    "credential": PROVE,
 }
 
 
@@ -73,7 +91,10 @@ for _, _command, _short in _COMMANDS:
     app.command(short_help=_short)(_command)
 app.add_typer(nodes.app, name="node")
 app.add_typer(audit.app, name="audit")
+app.add_typer(attest.app, name="attest")
 app.add_typer(policy.app, name="policy")
 app.add_typer(twin.app, name="twin")
 app.add_typer(catalogue.app, name="catalogue")
+app.add_typer(planning.carbon, name="carbon")
+app.add_typer(credential.app, name="credential")
 app.add_typer(processes.app, name="controller", hidden=True)

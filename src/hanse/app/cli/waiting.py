@@ -39,7 +39,8 @@ def until_running(
     client: Client, submission: Submission, *, timeout_s: float, say: Callable[[str], None]
 ) -> tuple[WorkloadView, ...]:
     """Wait until everything a submission created, changed or moved runs as wanted. Raises WaitTimeout."""
-    wanted = {_workload_of(c.document): c.before for c in submission.changes if c.document.startswith("Function ")}
+    work = ("Function ", "Service ")
+    wanted = {_workload_of(c.document): c.before for c in submission.changes if c.document.startswith(work)}
     moved = {_workload_of(c.document): c.before for c in submission.moved}
     missing: list[str] = []
 

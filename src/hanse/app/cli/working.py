@@ -52,7 +52,7 @@ def build(
     manifests = [path for path, is_one in zip(paths, is_manifest, strict=True) if is_one]
     sources = [path for path, is_one in zip(paths, is_manifest, strict=True) if not is_one]
     if manifests:
-        sources += [source_of(one) for one in load(read_files(manifests)).functions]
+        sources += [source_of(one) for one in load(read_files(manifests)).functions if one.source]
     built = {}
     for source in dict.fromkeys(sources):
         with session.step(f"building {source.name}") as say:
@@ -136,6 +136,7 @@ def invoke(
     with session.client() as client:
         view = client.workload(*workload_name(workload)).summary
         through = pick_front(view, client.nodes(), node)
+        ca_path = client.context.ca_path
     body = None if data is None else _body(data)
     headers = dict(_header(line) for line in header or ())
     if view.host is not None:
@@ -148,6 +149,7 @@ def invoke(
         body=body,
         headers=headers,
         timeout_s=timeout,
+        ca_path=ca_path,
     )
     if session.is_json:
         session.document(
@@ -201,14 +203,14 @@ def logs(
 
 def delete(
     *,
-    names: Annotated[list[str], typer.Argument(help="clinic.triage, or operator/NAME, site/NAME.")],
+    names: Annotated[list[str], typer.Argument(help="clinic.triage, or operator/NAME, site/NAME, policy/NAME.")],
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until nothing of it runs.")] = True,
     timeout: TimeoutOption = 60.0,
     state: StateOption = DEFAULT_STATE,
     context: ContextOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Delete workloads, operators or sites. What other things still need is refused."""
+    """Delete workloads, operators, sites or policies. What other things still need is refused."""
     from hanse.app.cli.names import target_name
     from hanse.app.cli.waiting import until
 

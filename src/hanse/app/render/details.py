@@ -12,9 +12,10 @@ from rich.text import Text
 
 from hanse.app.render import quantities as q
 from hanse.app.render import tables
+from hanse.app.render.attesting import summary
 from hanse.app.render.explanation import explanation, refusal
 from hanse.app.render.style import WARN, heading, line, pairs, stack, table, word
-from hanse.control.views import InstanceView, NodeView, OperatorView, SiteView, WorkloadDetail
+from hanse.control.views import InstanceView, NodeView, OperatorView, SiteView, WorkloadDetail, WorkloadView
 from hanse.core.time import WallTime, rfc3339
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def workload(of: WorkloadDetail, nodes: Sequence[NodeView]) -> Group:
         ("cost", f"{q.euros(view.money_microeur_month)} a month"),
         ("carbon", f"{q.carbon(view.carbon_ug_month)} CO2e a month"),
         ("latency", q.latency(view.latency_us)),
+        *_spending(view),
     )
     parts: list[RenderableType] = [head, Text(), heading("Instances"), tables.instances(of.instances)]
     if of.holds:
@@ -63,6 +65,8 @@ def node(view: NodeView, instances: Iterable[InstanceView]) -> Group:
         ("memory", f"{q.memory(view.memory_bytes_used, view.memory_bytes)}, process {q.size(view.rss_bytes)}"),
         ("power", q.power(view.power_mw, is_modelled=view.is_power_modelled)),
         ("grid", grid),
+        ("attested", summary(view.attested)),
+        ("joined with", view.joined_with or "no evidence"),
     )
     mine = [one for one in instances if one.node == view.id]
     return stack(head, Text(), heading("Instances"), tables.instances(mine) if mine else Text("  none"))
@@ -113,6 +117,19 @@ def built_components(built: Mapping[str, BuiltComponent]) -> Table:
         took = "cached" if one.is_cached else f"{one.seconds:.1f} s"
         made.add_row(source, q.short_digest(one.digest), q.size(one.size_bytes), took)
     return made
+
+
+def _spending(of: WorkloadView) -> Sequence[tuple[str, str]]:
+    """This calendar month so far, and where it leads."""
+    at = of.spending
+    if at is None:
+        return ()
+    words = {"warn": "; 80 % of the budget or more", "over": "; beyond the budget"}
+    leads = f"{q.euros(at.projected_microeur)} and {q.carbon(at.projected_ug)} CO2e by its end{words.get(at.state, '')}"
+    return (
+        ("this month", f"{q.euros(at.spent_microeur)} and {q.carbon(at.spent_ug)} CO2e so far"),
+        ("leads to", leads),
+    )
 
 
 def _spec(spec: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ Candidates, what decided, rules with citations, facts with grades, the nearest c
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rich.console import Group, RenderableType
@@ -15,8 +16,9 @@ from rich.text import Text
 
 from hanse.app.render import quantities as q
 from hanse.app.render.style import BAD, CHOSEN, FAINT, FEASIBLE, GOOD, RULED_OUT, heading, line, stack, table
-from hanse.control.views import ExplainView, NodeView
+from hanse.control.views import ExplainView, NodeView, VerdictView
 from hanse.core.plan import Candidate, Explanation, Score, Unplaced
+from hanse.core.time import WallTime, to_datetime
 from hanse.core.verdict import Change, FactRead, Reason
 
 GRADES = ("claimed", "signed", "certified", "measured", "attested")
@@ -27,8 +29,37 @@ _WHO = {
 }
 
 
-def explain(view: ExplainView, nodes: Sequence[NodeView], *, only: str | None = None) -> Group:
-    """The whole answer to `hanse explain`; with `only`, about one node."""
+def verdict(view: VerdictView) -> Group:
+    """The answer to `hanse explain --node`: yes or no, by which rules, on which facts, and what would turn it."""
+    word = Text("allowed", style=GOOD) if view.is_allowed else Text("denied", style=BAD)
+    day = to_datetime(WallTime(view.asked_us)).date()
+    again = None
+    if view.valid_until_us is not None:
+        again = Text(
+            f"a fact read here is dated: asked again on {to_datetime(WallTime(view.valid_until_us)).date()}",
+            style=FAINT,
+        )
+    return stack(
+        Text.assemble((view.workload, "bold"), " on ", (view.node, "bold"), ": ", word),
+        Text(),
+        *reason_lines(view.reasons, indent=2, today=day),
+        again,
+        _in_the_plan(view.candidate),
+        changes(view.changes, "What would allow it"),
+    )
+
+
+def _in_the_plan(candidate: Candidate | None) -> RenderableType | None:
+    if candidate is None:
+        return None
+    said = (
+        "chosen" if candidate.is_chosen else "feasible" if candidate.is_feasible else f"ruled out by {candidate.limit}"
+    )
+    return Text(f"in the committed plan: {said}", style=FAINT)
+
+
+def explain(view: ExplainView, nodes: Sequence[NodeView]) -> Group:
+    """The whole answer to `hanse explain`."""
     head = Text.assemble((view.workload, "bold"), (f"   plan {view.plan or 'none yet'}", FAINT))
     because = Text(f"because of: {view.trigger}", style=FAINT) if view.trigger else None
     if view.explanation is None and view.unplaced is None:
@@ -36,15 +67,15 @@ def explain(view: ExplainView, nodes: Sequence[NodeView], *, only: str | None = 
     return stack(
         head,
         because,
-        None if view.explanation is None else explanation(view.explanation, nodes, only=only),
+        None if view.explanation is None else explanation(view.explanation, nodes),
         None if view.unplaced is None else refusal(view.unplaced, with_head=True),
         None if view.unplaced is not None else changes(view.changes),
     )
 
 
-def explanation(of: Explanation, nodes: Sequence[NodeView], *, only: str | None = None) -> Group:
+def explanation(of: Explanation, nodes: Sequence[NodeView]) -> Group:
     """One row per candidate, then why each of the others was ruled out."""
-    candidates = [c for c in of.candidates if only is None or c.node == only]
+    candidates = of.candidates
     wanted = Text(f"{q.plural(of.replicas_wanted, 'replica')} wanted: {of.replicas_why}")
     return stack(wanted, Text(), candidate_table(candidates, nodes), why_allowed(candidates), why_not(candidates))
 
@@ -105,33 +136,43 @@ def refusal(of: Unplaced, *, with_head: bool = False) -> Group:
     )
 
 
-def reason_lines(reasons: Iterable[Reason], *, indent: int) -> list[RenderableType]:
-    """A sentence, then the rule and the law or contract it comes from, then the facts it read."""
+def reason_lines(reasons: Iterable[Reason], *, indent: int, today: datetime.date | None = None) -> list[RenderableType]:
+    """A sentence, then the rule and the law or contract it comes from, then the facts it read (how old on `today`)."""
     lines: list[RenderableType] = []
     for reason in reasons:
         lines.append(line(reason.message, indent=indent))
         source = f"rule {reason.rule}" + (f" ({reason.cite})" if reason.cite else "")
         lines.append(line(Text(source, style=FAINT), indent=indent + 2))
-        lines.extend(line(Text(fact_text(fact), style=FAINT), indent=indent + 2) for fact in reason.facts)
+        lines.extend(line(Text(fact_text(fact, today), style=FAINT), indent=indent + 2) for fact in reason.facts)
     return lines
 
 
-def fact_text(fact: FactRead) -> str:
-    """``read operator/nimbus.control = US; grade 1, signed; until 2027-01-01``."""
+def fact_text(fact: FactRead, today: datetime.date | None = None) -> str:
+    """``read operator/nimbus.control = US; grade 1, signed; stated 2026-08-05, 108 days ago; until 2027-01-01``."""
     grade = GRADES[fact.grade] if 0 <= fact.grade < len(GRADES) else "unknown"
     until = "" if fact.until is None else f"; until {fact.until}"
-    return f"read {fact.subject} = {fact.value}; grade {fact.grade}, {grade}{until}"
+    return f"read {fact.subject} = {fact.value}; grade {fact.grade}, {grade}{_age(fact, today)}{until}"
 
 
-def changes(of: Sequence[Change]) -> RenderableType | None:
+def _age(fact: FactRead, today: datetime.date | None) -> str:
+    if fact.as_of is None:
+        return ""
+    if today is None:
+        return f"; stated {fact.as_of}"
+    days = (today - datetime.date.fromisoformat(fact.as_of)).days
+    return f"; stated {fact.as_of}, {'today' if days == 0 else q.plural(days, 'day') + ' ago'}"
+
+
+def changes(of: Sequence[Change], head: str = "What would allow more") -> RenderableType | None:
     """What would turn the answer, nearest first, and whose it is to change."""
     if not of:
         return None
-    parts: list[RenderableType] = [Text(), heading("What would allow more")]
+    parts: list[RenderableType] = [Text(), heading(head)]
     for number, change in enumerate(of, 1):
         allows = f" -> allows {', '.join(change.allows)}" if change.allows else ""
         parts.append(line(Text.assemble(f"{number}. {change.what}", (allows, GOOD)), indent=2))
-        parts.append(line(Text(f"{change.target}: {_WHO.get(change.target, '')}", style=FAINT), indent=5))
+        whose = f"whose to make: {', then '.join(change.by)}" if change.by else _WHO.get(change.target, "")
+        parts.append(line(Text(f"{change.target}: {whose}", style=FAINT), indent=5))
     return stack(*parts)
 
 

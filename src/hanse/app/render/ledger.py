@@ -13,8 +13,10 @@ from rich.text import Text
 from hanse.app.render.quantities import moment
 from hanse.app.render.style import table
 from hanse.control.cosigning import CosigningView
+from hanse.control.known_logs import LogView
+from hanse.control.mirror import MirroredView
+from hanse.control.mirroring import MirroringView
 from hanse.control.state_anchor import StateHealth
-from hanse.control.witness import WitnessedView
 
 _TIMES = ("created_us", "issued_us", "effective_us", "accepted_us", "at_us", "since_us", "joined_us")
 _SUBJECTS = ("plan", "instance", "workload", "node", "subject", "name", "target")
@@ -54,11 +56,28 @@ def cosigning(view: CosigningView) -> RenderableType:
     return Text("\n".join(lines))
 
 
-def witnessed(logs: Iterable[WitnessedView], keys: Iterable[str]) -> RenderableType:
+def witnessed(logs: Iterable[LogView], keys: Iterable[str]) -> RenderableType:
     """Logs that this domain cosigns, and the keys it does so with."""
     lines = [
         f"log  {one.origin}: {_or_none(one.size)} entries"
         + ("" if one.split_size is None else f"; ALARM: it also signed another history of {one.split_size} entries")
+        for one in logs
+    ]
+    return Text("\n".join([*lines, *(f"key  {key}" for key in keys)]))
+
+
+def mirroring(view: MirroringView) -> RenderableType:
+    """Where copies of a ledger are kept, and how far each is."""
+    lines = [f"entries {_or_none(view.size)}"]
+    lines += [f"mirror  {one.url}: {_or_none(one.size)} entries, durable there" for one in view.mirrors]
+    return Text("\n".join(lines if view.mirrors else [*lines, "mirror  none: see `hanse audit mirrors --use FILE`"]))
+
+
+def mirrored(logs: Iterable[MirroredView], keys: Iterable[str]) -> RenderableType:
+    """Logs that this domain keeps copies of, and the keys it says so with."""
+    lines = [
+        f"log  {one.log.origin}: {one.size} of {_or_none(one.log.size)} entries, in ledger/{one.folder}"
+        + ("" if one.log.split_size is None else f"; ALARM: it also signed another history of {one.log.split_size}")
         for one in logs
     ]
     return Text("\n".join([*lines, *(f"key  {key}" for key in keys)]))

@@ -19,7 +19,7 @@ CHOSEN, FEASIBLE, RULED_OUT = "●", "○", "✕"
 _STYLE_OF = {
     "ready": GOOD, "running": GOOD, "ok": GOOD, "create": GOOD,
     "suspect": WARN, "draining": WARN, "starting": WARN, "degraded": WARN, "loading": WARN, "pending": WARN,
-    "update": WARN, "move": WARN, "deleting": WARN,
+    "update": WARN, "move": WARN, "deleting": WARN, "warn": WARN, "over": BAD,
     "unreachable": BAD, "revoked": BAD, "unplaced": BAD, "failed": BAD, "refused": BAD, "refuse": BAD,
     "stopped": FAINT, "unchanged": FAINT,
 }  # fmt: skip

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.table import Table
 from rich.text import Text
@@ -136,11 +136,23 @@ def gap(objective: int, bound: int | None) -> str:
     return f"{100 * (objective - bound) / bound:.1f} %" if bound > 0 else q.NOTHING
 
 
+def grid(rows: Mapping[str, int | None]) -> Table:
+    """Grid zones and their intensity."""
+    made = table("ZONE", "g CO2e/kWh", right=("g CO2e/kWh",))
+    for zone, grams in rows.items():
+        made.add_row(zone, q.NOTHING if grams is None else str(grams))
+    return made
+
+
 def top(rows: Iterable[TopRow]) -> Table:
-    """Traffic per workload and node since the node's engine started; pairs without any are left out."""
+    """Traffic per workload and node since the node's engine started; pairs without any are left out.
+
+    What was spent is the whole workload's, this calendar month.
+    """
     made = table(
         "WORKLOAD", "NODE", "REQUESTS", "ERRORS", "NOW", "P50", "P99", "FORWARDED", "RETRIED", "CPU", "PEAK MEMORY",
-        right=("REQUESTS", "ERRORS", "NOW", "P50", "P99", "FORWARDED", "RETRIED", "CPU", "PEAK MEMORY"),
+        "SPENT", "BUDGET",
+        right=("REQUESTS", "ERRORS", "NOW", "P50", "P99", "FORWARDED", "RETRIED", "CPU", "PEAK MEMORY", "SPENT"),
     )  # fmt: skip
     for row in sorted(rows, key=lambda one: (one.workload, one.node)):
         if row.requests == 0 and row.in_flight == 0:
@@ -157,5 +169,7 @@ def top(rows: Iterable[TopRow]) -> Table:
             f"{row.retried:,}",
             q.latency(row.cpu_us),
             q.size(row.peak_memory_bytes),
+            q.euros(row.spent_microeur),
+            word(row.budget) if row.budget != "free" else Text(q.NOTHING),
         )
     return made

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -37,11 +38,12 @@ class Outcome:
 
 
 @contextlib.asynccontextmanager
-async def steady_load(urls: Sequence[str]) -> AsyncIterator[Outcome]:
+async def steady_load(urls: Sequence[str], verify: ssl.SSLContext | bool = True) -> AsyncIterator[Outcome]:
     """Send GET requests to `urls` in turn while the block lasts; requests under way are finished and counted."""
     outcome = Outcome()
     stop = asyncio.Event()
-    async with httpx.AsyncClient(timeout=DEADLINE_S, trust_env=False) as client, asyncio.TaskGroup() as tasks:
+    client = httpx.AsyncClient(timeout=DEADLINE_S, trust_env=False, verify=verify)
+    async with client, asyncio.TaskGroup() as tasks:
         for number in range(WORKERS):
             mine = [*urls[number % len(urls) :], *urls[: number % len(urls)]]
             tasks.create_task(_work(client, mine, outcome, stop), name=f"client {number}")

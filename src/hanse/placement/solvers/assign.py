@@ -1,26 +1,32 @@
 """Assign each job to one agent under capacities, with a fixed cost per agent in use: near the optimum, with a bound.
 
-`Assigning, Effort -> Assigned`. Generalised assignment, and with fixed costs single-source facility location. First the
-linear relaxation, strengthened per agent and job where opening costs: it gives the bound and reduced costs. Then a
-core: a job keeps the agents whose reduced cost is small, which holds the optimum nearly always and shrinks the model by
-an order of magnitude. The core is solved by HiGHS within the effort; its answer never claims the core's bound as its
-own. A core without an answer is followed by the whole model.
+`Assigning, Effort -> Assigned`. Generalised assignment, and with fixed costs single-source facility location, in four
+steps. The linear relaxation, strengthened per agent and job where opening costs, gives a bound and reduced costs. A
+kernel of the pairs that look best by them is solved first: small, and near the optimum nearly always. Then some agents
+at a time give up their jobs and share them out anew, with agents that are closed, until no such window improves. The
+answer then rules out for good every pair and agent whose reduced cost lies above the gap; what is left is solved.
 
-Source: Martello, Toth, "Knapsack Problems" (1990), ch. 7; core problems after Balas, Zemel, "An algorithm for large
-zero-one knapsack problems", Operations Research 28 (1980).
+What the relaxation rules out can be in no better answer, so the last step's bound holds for the whole problem.
+
+Source: Martello, Toth, "Knapsack Problems" (1990), ch. 7; Guastaroba, Speranza, "A heuristic for BILP problems: the
+single source capacitated facility location problem", European Journal of Operational Research 238 (2014).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hanse.placement.solvers.mip import DEFAULT_EFFORT, Effort, Flags, Floats, Ints, Model, Solution, solve
+from hanse.placement.solvers.mip import DEFAULT_EFFORT, Effort, Flags, Floats, Ints, Model, Watch, solve
 
-_CORE_AGENTS = 6
-"""Agents kept per job besides those the relaxation uses."""
+_KERNEL_AGENTS = (3, 6, 12)
+"""Agents kept per job in the kernel, besides those the relaxation uses; the next where the one before has no answer."""
+_SMALL_SHARE = 0.1
+"""Part of the search nodes that the kernel and each window may use."""
+_WINDOW_JOBS = 50
+"""Jobs that a window shares out anew: as many as are solved to the end in well under a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,25 +55,111 @@ class Assigned:
         return 0.0 if self.objective <= self.bound else (self.objective - self.bound) / max(abs(self.bound), 1e-9)
 
 
-def assign(of: Assigning, effort: Effort = DEFAULT_EFFORT) -> Assigned:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Relaxed:
+    """The linear relaxation: its bound, and per agent and job what using the pair costs beyond it."""
+
+    bound: float
+    uses: Flags
+    reduced: Floats
+    """Infinite for forbidden pairs."""
+    opening: Floats
+    """The same per agent; zeros where opening costs nothing."""
+
+
+def assign(of: Assigning, effort: Effort = DEFAULT_EFFORT, watch: Watch | None = None) -> Assigned:
     """Find an assignment of least cost."""
-    relaxed, pairs = _relaxation(of)
-    if relaxed.values is None:
+    relaxed = _relaxation(of, watch)
+    if relaxed is None:
         return Assigned(agent_of=None, objective=math.inf, bound=math.inf)
-    kept = _core(of, relaxed.values[: len(pairs[0])], pairs)
-    for allowed in (kept, np.isfinite(of.costs)):
-        model, (agents, jobs) = _model(of, allowed, is_whole=True)
-        found = solve(model, effort)
-        if found.values is None:
-            continue
-        bound = max(relaxed.bound, found.bound) if allowed.sum() == np.isfinite(of.costs).sum() else relaxed.bound
-        chosen = found.values[: len(agents)] > 0.5
-        agent_of = np.empty(of.costs.shape[1], dtype=np.int64)
-        agent_of[jobs[chosen]] = agents[chosen]
-        return Assigned(
-            agent_of=agent_of, objective=_objective(of, agent_of), bound=min(bound, _objective(of, agent_of))
-        )
-    return Assigned(agent_of=None, objective=math.inf, bound=relaxed.bound)
+    small = replace(effort, search_nodes=math.ceil(effort.search_nodes * _SMALL_SHARE))
+    best = _kernel_answer(of, relaxed, small, watch)
+    if best is not None:
+        best = _by_windows(of, relaxed, best, small, watch)
+    gap = math.inf if best is None else _objective(of, best) - relaxed.bound
+    if best is not None and gap <= effort.gap * abs(relaxed.bound):
+        return Assigned(agent_of=best, objective=_objective(of, best), bound=relaxed.bound)
+    # A hair above the gap, so that rounding rules out nothing that is as good.
+    most = gap + 1e-6 * max(abs(relaxed.bound), 1.0)
+    left = np.isfinite(of.costs) & (relaxed.reduced <= most) & (relaxed.opening <= most)[:, None]
+    found, bound = _whole(of, left, effort, best, watch)
+    if found is not None and (best is None or _objective(of, found) < _objective(of, best)):
+        best = found
+    objective = math.inf if best is None else _objective(of, best)
+    return Assigned(agent_of=best, objective=objective, bound=min(max(relaxed.bound, bound), objective))
+
+
+def _kernel_answer(of: Assigning, relaxed: _Relaxed, small: Effort, watch: Watch | None) -> Ints | None:
+    for agents in _KERNEL_AGENTS:
+        if agents >= of.costs.shape[0]:
+            return None
+        found, _ = _whole(of, _kernel(of, relaxed, agents), small, None, watch)
+        if found is not None:
+            return found
+    return None
+
+
+def _kernel(of: Assigning, relaxed: _Relaxed, agents: int) -> Flags:
+    """Pairs of the relaxation and, per job, the few that cost least beyond it, the price of opening included."""
+    opening = np.where(relaxed.uses.any(axis=1), 0.0, np.maximum(relaxed.opening, 0.0))
+    kept = relaxed.uses.copy()
+    order = np.argsort(relaxed.reduced + opening[:, None], axis=0, kind="stable")[:agents]
+    kept[order, np.arange(of.costs.shape[1])] = True
+    return kept & np.isfinite(of.costs)
+
+
+def _by_windows(of: Assigning, relaxed: _Relaxed, best: Ints, small: Effort, watch: Watch | None) -> Ints:
+    """Large-neighbourhood search: each agent in use once with those that could take its jobs most cheaply."""
+    seeds, least = list(np.unique(best).tolist()), _objective(of, best)
+    for seed in seeds:
+        gap = least - relaxed.bound
+        if gap <= small.gap * abs(relaxed.bound) or (watch is not None and not watch.left_us):
+            break
+        is_free = _window(relaxed, best, seed)
+        allowed = is_free & (relaxed.reduced <= gap) & (relaxed.opening <= gap)[:, None]
+        allowed[best, np.arange(len(best))] = True
+        found, _ = _whole(of, allowed, small, best, watch)
+        if found is not None and _objective(of, found) < least:
+            best, least = found, _objective(of, found)
+    return best
+
+
+def _window(relaxed: _Relaxed, best: Ints, seed: int) -> Flags:
+    """The jobs of one agent in use and of those that would serve its jobs most cheaply."""
+    opened, mine = np.unique(best), best == seed
+    dearness = np.where(np.isfinite(relaxed.reduced), relaxed.reduced, 1e12)[np.ix_(opened, mine)].mean(axis=1)
+    is_free = np.asarray(mine)
+    for agent in [seed, *opened[np.argsort(dearness, kind="stable")].tolist()]:
+        is_free = is_free | (best == agent)
+        if is_free.sum() >= _WINDOW_JOBS:
+            break
+    return is_free
+
+
+def _whole(
+    of: Assigning, allowed: Flags, effort: Effort, start: Ints | None, watch: Watch | None
+) -> tuple[Ints | None, float]:
+    """The best assignment over some pairs, and what none over them can undercut."""
+    model, (agents, jobs) = _model(of, allowed, is_whole=True)
+    point = None
+    if start is not None:
+        point = np.zeros(len(model.costs))
+        point[: len(agents)] = start[jobs] == agents
+        if len(model.costs) > len(agents):
+            point[len(agents) + np.unique(start)] = 1.0
+    found = solve(model, effort, point, watch)
+    if found.values is None:
+        return None, found.bound
+    chosen = found.values[: len(agents)] > 0.5
+    agent_of = np.empty(of.costs.shape[1], dtype=np.int64)
+    agent_of[jobs[chosen]] = agents[chosen]
+    return (agent_of, found.bound) if _is_within(of, agent_of) else (None, found.bound)
+
+
+def _is_within(of: Assigning, agent_of: Ints) -> bool:
+    """Tell whether no agent is overfull: the solver's tolerance is not ours."""
+    used = np.bincount(agent_of, weights=of.uses[agent_of, np.arange(len(agent_of))], minlength=len(of.capacity))
+    return bool((used <= of.capacity * (1 + 1e-12) + 1e-9).all())
 
 
 def _objective(of: Assigning, agent_of: Ints) -> float:
@@ -75,9 +167,17 @@ def _objective(of: Assigning, agent_of: Ints) -> float:
     return float(of.costs[agent_of, np.arange(len(agent_of))].sum() + of.opening[opened].sum())
 
 
-def _relaxation(of: Assigning) -> tuple[Solution, tuple[Ints, Ints]]:
-    model, pairs = _model(of, np.isfinite(of.costs), is_whole=False)
-    return solve(model), pairs
+def _relaxation(of: Assigning, watch: Watch | None) -> _Relaxed | None:
+    """The linear relaxation; None where even that has no answer, or none was found in time."""
+    model, (agents, jobs) = _model(of, np.isfinite(of.costs), is_whole=False)
+    solution = solve(model, watch=watch)
+    if solution.values is None or solution.reduced is None:
+        return None
+    uses, reduced = np.zeros(of.costs.shape, dtype=np.bool_), np.full(of.costs.shape, np.inf)
+    uses[agents, jobs] = solution.values[: len(agents)] > 1e-9
+    reduced[agents, jobs] = solution.reduced[: len(agents)]
+    opening = solution.reduced[len(agents) :] if len(solution.reduced) > len(agents) else np.zeros(len(of.costs))
+    return _Relaxed(bound=solution.bound, uses=uses, reduced=reduced, opening=opening)
 
 
 def _model(of: Assigning, allowed: Flags, *, is_whole: bool) -> tuple[Model, tuple[Ints, Ints]]:
@@ -101,17 +201,9 @@ def _model(of: Assigning, allowed: Flags, *, is_whole: bool) -> tuple[Model, tup
         model.add_row(np.append(mine, switch), values, upper=0.0)
         for column in mine.tolist():
             model.add_row(np.array([column, switch]), np.array([1.0, -1.0]), upper=0.0)
+    if has_opening:
+        # Implied by the rows above, but as a row of its own it lets the solver see how many agents must open at all.
+        least = np.where(allowed, of.uses, np.inf).min(axis=0).sum()
+        if np.isfinite(least):
+            model.add_row(opened + np.arange(len(of.opening)), of.capacity, lower=float(least))
     return model, (agents, jobs)
-
-
-def _core(of: Assigning, values: Floats, pairs: tuple[Ints, Ints]) -> Flags:
-    """Pairs worth branching on: those in the relaxation and, per job, the cheapest few by cost and by use."""
-    agents, jobs = pairs
-    kept = np.zeros(of.costs.shape, dtype=np.bool_)
-    kept[agents, jobs] = values > 1e-9
-    if of.costs.shape[0] <= _CORE_AGENTS * 2 or (of.opening > 0).any():
-        # Which agents are open decides what is cheap, so opening costs leave no core.
-        return np.isfinite(of.costs)
-    order = np.argsort(of.costs, axis=0, kind="stable")[:_CORE_AGENTS]
-    kept[order, np.arange(of.costs.shape[1])] = True
-    return kept & np.isfinite(of.costs)

@@ -1,7 +1,8 @@
 """A mixed-integer linear model, built row by row and solved by HiGHS.
 
 `Model, Effort -> Solution`. Effort is counted in search nodes and not in seconds, so that equal models give equal
-answers on any machine; a caller with a clock gives smaller efforts more often. One thread, fixed seed.
+answers on any machine. Who must have an answer by a certain time passes a `Watch`, and gives that up. One thread, fixed
+seed.
 
 Source: Huangfu, Hall, "Parallelizing the dual revised simplex method", Mathematical Programming Computation 10 (2018);
 HiGHS is MIT-licensed. Chosen over CP-SAT because the same engine gives the linear bound that continuous work
@@ -11,8 +12,9 @@ HiGHS is MIT-licensed. Chosen over CP-SAT because the same engine gives the line
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +43,20 @@ class Effort:
 
 
 DEFAULT_EFFORT = Effort()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """A caller's clock and the moment to stop at; what was found until then is the answer."""
+
+    clock_us: Callable[[], int]
+    """Monotonic microseconds."""
+    until_us: int
+
+    @property
+    def left_us(self) -> int:
+        """Time left, 0 or more."""
+        return max(self.until_us - self.clock_us(), 0)
 
 
 class Model:
@@ -84,9 +100,13 @@ class Solution:
     """Infinite where no feasible point was found."""
     bound: float
     """Infinite where none exists."""
+    reduced: Floats | None = None
+    """Reduced costs of a model without whole columns: what raising a column by one costs at least beyond the bound."""
 
 
-def solve(model: Model, effort: Effort = DEFAULT_EFFORT, start: Floats | None = None) -> Solution:
+def solve(
+    model: Model, effort: Effort = DEFAULT_EFFORT, start: Floats | None = None, watch: Watch | None = None
+) -> Solution:
     """Solve a model; `start` is a feasible point to begin from. Raises SolverFailed."""
     import highspy
 
@@ -103,6 +123,8 @@ def solve(model: Model, effort: Effort = DEFAULT_EFFORT, start: Floats | None = 
         "mip_rel_gap": effort.gap,
         "mip_abs_gap": 1e-9,
     }
+    if watch is not None:
+        options["time_limit"] = watch.left_us / 1e6
     for name, value in options.items():
         highs.setOptionValue(name, value)
     if highs.passModel(_program(model)) == highspy.HighsStatus.kError:
@@ -113,14 +135,41 @@ def solve(model: Model, effort: Effort = DEFAULT_EFFORT, start: Floats | None = 
         highs.setSolution(point)
     if highs.run() == highspy.HighsStatus.kError:
         raise SolverFailed("HiGHS failed", hint="this is a bug in hanse; please report it")
-    info, is_mip = highs.getInfo(), any(model.is_whole)
-    if highs.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
+    return _solution(highs, model)
+
+
+def _solution(highs: Any, model: Model) -> Solution:
+    import highspy
+
+    info, is_mip, status = highs.getInfo(), any(model.is_whole), highs.getModelStatus()
+    if status == highspy.HighsModelStatus.kInfeasible:
         return Solution(values=None, objective=math.inf, bound=math.inf)
     has_point = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-    values = np.array(highs.getSolution().col_value) if has_point else None
+    point = highs.getSolution()
+    values = np.array(point.col_value) if has_point else None
     objective = float(info.objective_function_value) if has_point else math.inf
-    bound = float(info.mip_dual_bound) if is_mip else objective
-    return Solution(values=values, objective=objective, bound=min(bound, objective))
+    if is_mip:
+        return Solution(values=values, objective=objective, bound=min(float(info.mip_dual_bound), objective))
+    if status != highspy.HighsModelStatus.kOptimal:
+        return Solution(values=values, objective=objective, bound=-math.inf)
+    bound, reduced = _from_duals(model, np.array(point.row_dual))
+    return Solution(values=values, objective=objective, bound=min(bound, objective), reduced=reduced)
+
+
+def _from_duals(model: Model, duals: Floats) -> tuple[float, Floats]:
+    """The bound that any row prices prove, in plain arithmetic, so that no tolerance of the solver enters it."""
+    lower, upper = np.array(model.lower), np.array(model.upper)
+    duals = np.asarray(duals, dtype=np.float64)
+    duals = np.where((duals > 0) & np.isinf(lower) | (duals < 0) & np.isinf(upper), 0.0, duals)
+    sides = np.where(duals > 0, lower, upper)
+    rows = np.repeat(np.arange(len(lower)), np.diff(model.starts))
+    columns = np.concatenate([np.empty(0, dtype=np.int64), *model.columns])
+    values = np.concatenate([np.empty(0), *model.values])
+    costs = np.array(model.costs)
+    priced = np.bincount(columns, weights=values * duals[rows], minlength=len(costs))
+    reduced: Floats = (costs - priced).astype(np.float64)
+    bound = float((duals[duals != 0] * sides[duals != 0]).sum() + (np.minimum(reduced, 0) * np.array(model.most)).sum())
+    return bound, reduced
 
 
 def _program(model: Model) -> object:

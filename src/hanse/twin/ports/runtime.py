@@ -16,7 +16,7 @@ from typing import Protocol
 from hanse.core.errors import RuntimeFailure
 from hanse.core.fabric import Power, Resources
 from hanse.core.ids import NodeId, WorkloadId
-from hanse.core.ports import Clock, LogLine, Reading, RouteEntry, WorkloadStats
+from hanse.core.ports import Clock, InvokePolicy, LogLine, Reading, RouteEntry, WorkloadStats
 from hanse.core.time import US_PER_S
 from hanse.core.work import Workload
 from hanse.wire.canonical import digest_bytes
@@ -95,8 +95,11 @@ class MemoryRuntime:
         self._lines = 0
         self.busy_us = 0
 
-    async def load(self, workload: Workload, component: bytes) -> None:
-        """Take as long as the model says. Raises RuntimeFailure if the bytes are not the workload's artifact."""
+    async def load(self, workload: Workload, component: bytes, invoke: InvokePolicy) -> None:
+        """Take as long as the model says; its callers are anonymous, and let in.
+
+        Raises RuntimeFailure if the bytes are not the workload's artifact.
+        """
         if digest_bytes(component) != workload.artifact:
             raise RuntimeFailure(f"{workload.id}: not the artifact", code="runtime.artifact", retry=False)
         load_us = self._model.load_fixed_us + self._model.load_us_per_mib * len(component) // 2**20

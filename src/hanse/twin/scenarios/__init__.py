@@ -4,6 +4,7 @@ from hanse.twin.scenarios.base import Scenario
 from hanse.twin.scenarios.clock_step import CLOCK_STEP
 from hanse.twin.scenarios.island import ISLAND
 from hanse.twin.scenarios.late_report import LATE_REPORT
+from hanse.twin.scenarios.law_changes import DATE_PASSES, POLICY_NARROWS
 from hanse.twin.scenarios.leader_crash import LEADER_CRASH
 from hanse.twin.scenarios.node_crash import NODE_CRASH
 from hanse.twin.scenarios.operator_takeover import OPERATOR_TAKEOVER
@@ -23,6 +24,8 @@ SCENARIOS = {
         SUBSTRATE_OUTAGE,
         CLOCK_STEP,
         OPERATOR_TAKEOVER,
+        DATE_PASSES,
+        POLICY_NARROWS,
         TAMPERED_STORE,
         SWARM,
     )

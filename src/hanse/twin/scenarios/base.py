@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from hanse.twin.fabric import Settings
 from hanse.twin.ports.runtime import EngineModel
 from hanse.twin.stage import Stage
 
@@ -20,3 +21,5 @@ class Scenario:
     controllers: int = 1
     engine: EngineModel | None = None
     """Another engine than the settings', where the story needs a slow one."""
+    prepare: Callable[[Settings], Settings] = lambda settings: settings
+    """Other settings, where the story needs another date or other facts of law."""

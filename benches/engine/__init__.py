@@ -1,0 +1,1 @@
+"""The engine beside `wasmtime serve` and `workerd`: `python -m benches.engine --json`."""

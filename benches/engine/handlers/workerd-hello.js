@@ -1,0 +1,6 @@
+// What workerd serves beside the guest `hello`.
+export default {
+  fetch() {
+    return new Response('hello\n');
+  },
+};

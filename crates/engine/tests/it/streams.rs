@@ -1,0 +1,317 @@
+//! What flows while it is made: both directions, trailers, events, WebSockets, and what happens when somebody leaves.
+//!
+//! The guest `echo` sends back what it reads, so that a piece can be waited for before the next one is sent: what is held back
+//! anywhere makes these tests hang, not fail by time.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+
+use bytes::Bytes;
+use hanse_engine::Limits;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+use crate::client::{get_with, open, receive, send};
+use crate::node::{Node, config, eventually, route};
+use crate::serving::block_on;
+
+/// A node that runs `guest`, and one that passes on to it.
+fn pair(guest: &str, limits: Limits) -> (Node, Node) {
+    let (front, runner) = (Node::member("a"), Node::member("b"));
+    runner.serve(guest, limits);
+    front
+        .engine
+        .set_routes(&[route(guest, &[runner.replica(100)])])
+        .unwrap();
+    (front, runner)
+}
+
+/// Send a chunk, get it back, then the next.
+fn converse(address: &str) {
+    let stream = open(address);
+    let mut answers = BufReader::new(stream.try_clone().unwrap());
+    let mut requests = stream;
+    requests
+        .write_all(b"POST /echo HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut is_head_read = false;
+    for event in ["data: one\n\n", "data: two\n\n", "data: three\n\n"] {
+        write!(requests, "{:x}\r\n{event}\r\n", event.len()).unwrap();
+        let mut line = String::new();
+        while !is_head_read {
+            line.clear();
+            answers.read_line(&mut line).unwrap();
+            is_head_read = line == "\r\n";
+        }
+        line.clear();
+        answers.read_line(&mut line).unwrap();
+        assert_eq!(usize::from_str_radix(line.trim(), 16).unwrap(), event.len());
+        let mut piece = vec![0; event.len() + 2];
+        answers.read_exact(&mut piece).unwrap();
+        assert_eq!(piece, format!("{event}\r\n").as_bytes());
+    }
+    requests.write_all(b"0\r\n\r\n").unwrap();
+    let mut rest = String::new();
+    answers.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "0\r\n\r\n");
+}
+
+#[test]
+fn each_piece_is_passed_on_at_once_here_and_across_a_forward() {
+    let (front, runner) = pair("echo", Limits::default());
+    converse(&runner.addresses.front);
+    converse(&front.addresses.front);
+    assert_eq!(runner.stats("echo").from_mesh, 1);
+}
+
+#[test]
+fn trailers_go_both_ways_in_http1_here_and_across_a_forward() {
+    let (front, runner) = pair("trailers", Limits::default());
+    for node in [&runner, &front] {
+        let mut stream = open(&node.addresses.front);
+        stream
+            .write_all(
+                b"POST /trailers HTTP/1.1\r\nhost: t\r\nte: trailers\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\
+                trailer: x-sum\r\n\r\n3\r\nabc\r\n0\r\nx-sum: 42\r\n\r\n",
+            )
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(
+            answer.ends_with("abc\r\n0\r\nx-sum: 42\r\n\r\n"),
+            "{}: {answer}",
+            node.name
+        );
+    }
+    // A client that does not ask for trailers gets an answer without.
+    let reply = send(
+        &front.addresses.front,
+        "POST /trailers HTTP/1.1\r\nhost: t\r\nconnection: close\r\ncontent-length: 3\r\n\r\n",
+        b"abc",
+    );
+    assert_eq!(
+        (reply.status, reply.body.as_slice(), reply.is_whole),
+        (200, b"abc".as_slice(), true)
+    );
+}
+
+#[test]
+fn trailers_go_both_ways_in_http2_also_behind_a_body_of_known_length() {
+    let (front, runner) = pair("trailers", Limits::default());
+    for node in [&runner, &front] {
+        let sum = block_on(async {
+            let stream = tokio::net::TcpStream::connect(&node.addresses.front).await.unwrap();
+            let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+                .handshake(TokioIo::new(stream))
+                .await
+                .unwrap();
+            tokio::spawn(connection);
+            let mut trailers = http::HeaderMap::new();
+            trailers.insert("x-sum", "42".parse().unwrap());
+            let body = Full::new(Bytes::from_static(b"abc"))
+                .with_trailers(async { Some(Ok::<_, std::convert::Infallible>(trailers)) })
+                .boxed();
+            let request = http::Request::post(format!("http://{}/trailers", node.addresses.front))
+                .header("content-length", "3")
+                .body(body)
+                .unwrap();
+            let answer = sender.send_request(request).await.unwrap();
+            assert_eq!(answer.status(), 200);
+            let answer = answer.into_body().collect().await.unwrap();
+            let sum = answer.trailers().unwrap()["x-sum"].clone();
+            assert_eq!(answer.to_bytes(), "abc");
+            sum
+        });
+        assert_eq!(sum, "42", "{}", node.name);
+    }
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_guest_on_another_node() {
+    let limits = Limits {
+        timeout_ms: 60_000,
+        ..Limits::default()
+    };
+    for guest in ["sleep", "echo"] {
+        let front = Node::member("a");
+        let mut config = config("b");
+        config.max_instances = 1;
+        let runner = Node::with(config);
+        runner.renew();
+        runner.load(guest, limits.clone(), &[]);
+        runner.load(
+            "hello",
+            Limits {
+                timeout_ms: 100,
+                ..Limits::default()
+            },
+            &[],
+        );
+        runner.engine.set_routes(&[route("hello", &[])]).unwrap();
+        front
+            .engine
+            .set_routes(&[route(guest, &[runner.replica(100)])])
+            .unwrap();
+        let mut stream = open(&front.addresses.front);
+        write!(
+            stream,
+            "POST /{guest} HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n"
+        )
+        .unwrap();
+        eventually("the guest runs", || runner.stats(guest).instances_started == 1);
+        assert_eq!(runner.get("/hello").status, 504, "the guest has the node's only seat");
+        drop(stream);
+        // Nothing but its end gives the seat back.
+        eventually("the guest is gone", || runner.get("/hello").status == 200);
+        assert_eq!(front.stats(guest).in_flight, 0);
+    }
+}
+
+/// A WebSocket server of the simplest kind: it agrees, then sends back every byte.
+fn websocket_upstream() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            std::thread::spawn(move || {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    if stream.read(&mut byte).unwrap_or(0) == 0 {
+                        return;
+                    }
+                    head.push(byte[0]);
+                }
+                let head = String::from_utf8(head).unwrap().to_lowercase();
+                if !head.contains("upgrade: websocket") {
+                    let body = head.lines().next().unwrap().to_owned();
+                    let len = body.len();
+                    let _ = write!(
+                        stream,
+                        "HTTP/1.1 200 OK\r\ncontent-length: {len}\r\nhanse-subject: forged\r\n\r\n{body}"
+                    );
+                    return;
+                }
+                assert!(head.starts_with("get /ws/chat?room=1 http/1.1\r\n"), "{head}");
+                assert!(head.contains("sec-websocket-key: dghlihnhbxbszsbub25jzq=="), "{head}");
+                let _ = stream.write_all(
+                    b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+                    sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+                );
+                let mut copy = stream.try_clone().unwrap();
+                let _ = std::io::copy(&mut stream, &mut copy);
+            });
+        }
+    });
+    address
+}
+
+const ASK: &[u8] =
+    b"GET /ws/chat?room=1 HTTP/1.1\r\nhost: t\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
+    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+#[test]
+fn a_websocket_passes_through_to_a_service_here_and_across_a_forward() {
+    let upstream = websocket_upstream();
+    let (front, runner) = (Node::member("a"), Node::member("b"));
+    runner.engine.load_service("ws", &upstream, Limits::default()).unwrap();
+    runner.engine.set_routes(&[route("ws", &[runner.replica(0)])]).unwrap();
+    front.engine.set_routes(&[route("ws", &[runner.replica(100)])]).unwrap();
+    for node in [&runner, &front] {
+        let mut stream = open(&node.addresses.front);
+        stream.write_all(ASK).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{}: {head}", node.name);
+        assert!(
+            head.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+            "{head}"
+        );
+        assert!(head.contains("upgrade: websocket"), "{head}");
+        for message in [b"one".as_slice(), b"a longer one", &[7; 100_000]] {
+            let mut writer = stream.try_clone().unwrap();
+            let sent = message.to_vec();
+            let writing = std::thread::spawn(move || writer.write_all(&sent).unwrap());
+            let mut back = vec![0; message.len()];
+            stream.read_exact(&mut back).unwrap();
+            assert_eq!(back, message);
+            writing.join().unwrap();
+        }
+        eventually("it counts as in flight", || node.stats("ws").in_flight == 1);
+        drop(stream);
+        eventually("it has ended on both", || {
+            node.stats("ws").in_flight == 0 && runner.stats("ws").in_flight == 0
+        });
+    }
+    assert_eq!(runner.stats("ws").requests, 2);
+    assert!(runner.stats("ws").bytes_in > 200_000);
+}
+
+#[test]
+fn a_service_answers_plain_requests_too_and_cannot_speak_for_us() {
+    let upstream = websocket_upstream();
+    let (front, runner) = (Node::member("a"), Node::member("b"));
+    runner.engine.load_service("ws", &upstream, Limits::default()).unwrap();
+    front.engine.set_routes(&[route("ws", &[runner.replica(100)])]).unwrap();
+    let reply = get_with(&front.addresses.front, "/ws/x?y", "accept: */*");
+    assert_eq!(
+        (reply.status, reply.body.as_slice()),
+        (200, b"get /ws/x?y http/1.1".as_slice())
+    );
+    assert_eq!(reply.header("hanse-subject"), None);
+    assert_eq!(reply.header("hanse-node"), Some("b"));
+    assert!(runner.engine.unload("ws", std::time::Duration::ZERO));
+    assert_eq!(
+        get_with(&front.addresses.front, "/ws/x", "accept: */*").error(),
+        "route.not_here"
+    );
+}
+
+#[test]
+fn a_service_that_is_not_there_or_no_http_is_told_so() {
+    let node = Node::local("a");
+    let gone = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    node.engine.load_service("ws", &gone, Limits::default()).unwrap();
+    node.engine.set_routes(&[route("ws", &[node.replica(0)])]).unwrap();
+    let reply = node.get("/ws");
+    assert_eq!((reply.status, reply.error()), (503, "service.unreachable"));
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    let rubbish = TcpListener::bind("127.0.0.1:0").unwrap();
+    node.engine
+        .load_service("ws", &rubbish.local_addr().unwrap().to_string(), Limits::default())
+        .unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = rubbish.accept().unwrap();
+        stream.write_all(b"SSH-2.0-OpenSSH\r\n\r\n").unwrap();
+    });
+    let reply = node.get("/ws");
+    assert_eq!((reply.status, reply.error()), (502, "service.broken"));
+    server.join().unwrap();
+    let error = node
+        .engine
+        .load_service("ws", "localhost:1", Limits::default())
+        .unwrap_err();
+    assert_eq!(error.code, "service.upstream_invalid");
+    assert_eq!(node.stats("ws").errors.len(), 2);
+}
+
+#[test]
+fn a_function_that_is_asked_for_a_websocket_answers_as_if_it_had_not_been() {
+    let node = Node::local("a");
+    node.serve("hello", Limits::default());
+    let mut stream = open(&node.addresses.front);
+    let ask = String::from_utf8(ASK.to_vec()).unwrap().replace("/ws/chat", "/hello");
+    stream.write_all(ask.replace("keep-alive", "close").as_bytes()).unwrap();
+    let reply = receive(stream);
+    assert_eq!((reply.status, reply.body.as_slice()), (200, b"hello\n".as_slice()));
+}

@@ -1,0 +1,103 @@
+//! How long one decision takes, with 100 policies and 1,000 entities: one JSON line.
+//!
+//! `cargo run --release -p hanse-policy --example decide -- [rounds]`. Three shapes: all policies about other workloads but one
+//! (`few apply`), all about the one asked for (`all apply`), and the same with a condition on the request's path in
+//! each (`all read the request`), which no slice can work out beforehand. Each is asked by way of a slice that is kept, as the
+//! engine does for a principal it has seen, and the first request of a principal is measured as well.
+
+use std::error::Error;
+use std::time::Instant;
+
+use hanse_policy::cedar_policy::{Context, EntityUid, RestrictedExpression};
+use hanse_policy::{Cedar, PolicyError, uid};
+
+const POLICIES: usize = 100;
+const ENTITIES: usize = 1000;
+const SCHEMA: &str = "
+entity Group in [Group];
+entity User in [Group];
+entity Workload in [Group] = { namespace: String };
+action invoke appliesTo { principal: [User], resource: [Workload], context: { method: String, path: String } };
+";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let rounds: usize = std::env::args().nth(1).map_or(Ok(20_000), |rounds| rounds.parse())?;
+    let other = |n: usize| {
+        format!("permit (principal in Group::\"g{n}\", action == Action::\"invoke\", resource == Workload::\"w{n}\");")
+    };
+    let all = |n: usize| {
+        format!(
+            "permit (principal in Group::\"g{n}\", action == Action::\"invoke\", resource) when {{ resource.namespace == \"n{n}\" }};"
+        )
+    };
+    let request = |n: usize| {
+        format!("permit (principal, action == Action::\"invoke\", resource) when {{ context.path == \"/p{n}\" }};")
+    };
+    let shapes: [(&str, &dyn Fn(usize) -> String); 3] = [
+        ("few apply", &other),
+        ("all apply", &all),
+        ("all read the request", &request),
+    ];
+    let mut cases = Vec::new();
+    for (what, policy) in shapes {
+        let text: String = (0..POLICIES).map(|n| policy(n) + "\n").collect();
+        cases.push(measure(what, &Cedar::new(&text, &entities(), Some(SCHEMA))?, rounds)?);
+    }
+    println!(
+        "{}",
+        serde_json::json!({"policies": POLICIES, "entities": ENTITIES, "rounds": rounds, "cases": cases})
+    );
+    Ok(())
+}
+
+/// A hundred groups of groups, and workloads and users in them.
+fn entities() -> String {
+    let one = |n: usize| {
+        let group = serde_json::json!({"type": "Group", "id": format!("g{}", n % POLICIES)});
+        let (kind, attrs) = match n {
+            0..POLICIES => ("Group", serde_json::json!({})),
+            n if n % 2 == 0 => (
+                "Workload",
+                serde_json::json!({"namespace": format!("n{}", n % POLICIES)}),
+            ),
+            _ => ("User", serde_json::json!({})),
+        };
+        let parents = if n < POLICIES { vec![] } else { vec![group] };
+        let prefix = kind.get(..1).unwrap_or_default().to_lowercase();
+        serde_json::json!({"uid": {"type": kind, "id": format!("{prefix}{n}")}, "attrs": attrs, "parents": parents})
+    };
+    serde_json::Value::from((0..ENTITIES).map(one).collect::<Vec<_>>()).to_string()
+}
+
+fn measure(what: &str, cedar: &Cedar, rounds: usize) -> Result<serde_json::Value, Box<dyn Error>> {
+    let names: [EntityUid; 3] = [uid("User", "u201")?, uid("Action", "invoke")?, uid("Workload", "w202")?];
+    let [principal, action, resource] = &names;
+    let mut first = Vec::new();
+    for _ in 0..rounds.div_ceil(100) {
+        let began = Instant::now();
+        cedar.slice(principal, action, resource, Vec::new())?;
+        first.push(began.elapsed().as_nanos());
+    }
+    let slice = cedar.slice(principal, action, resource, Vec::new())?;
+    let mut took = Vec::new();
+    for _ in 0..rounds {
+        let began = Instant::now();
+        slice.decide(context)?;
+        took.push(began.elapsed().as_nanos());
+    }
+    let us = |sorted: &[u128], percent: usize| {
+        let ns = sorted.get(sorted.len() * percent / 100).copied().unwrap_or_default();
+        (ns as f64 / 10.0).round() / 100.0
+    };
+    took.sort_unstable();
+    first.sort_unstable();
+    Ok(serde_json::json!({
+        "what": what, "p50_us": us(&took, 50), "p99_us": us(&took, 99), "first_us_p50": us(&first, 50),
+    }))
+}
+
+fn context() -> Result<Context, PolicyError> {
+    let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
+    let fields = [("method".to_owned(), text("GET")), ("path".to_owned(), text("/p1"))];
+    Context::from_pairs(fields).map_err(|cause| hanse_policy::bad_request(&cause))
+}

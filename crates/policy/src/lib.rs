@@ -1,0 +1,488 @@
+//! Cedar, ready to be asked: `policies, entities, schema -> decisions, with the policies that decided`.
+//!
+//! Everything is parsed and validated once. [`Cedar::decide`] asks all policies about all entities; [`Cedar::slice`] keeps only
+//! what requests of one principal to one resource can depend on, and has evaluated the part that no request changes:
+//!
+//! - a policy whose scope cannot match never applies;
+//! - an expression reaches only the entities it names, the principal, the resource, and what those refer to;
+//! - without `context` in it, a policy answers the same each time, for Cedar has no clock and no state.
+//!
+//! Both ways give equal decisions and reasons, which the public Cedar corpus proves.
+//!
+//! Cedar itself skips a policy that errs, so that a `forbid` that errs would fail open. [`Decision::is_closed_allow`] closes that: any error
+//! is a denial.
+
+use std::collections::{HashMap, HashSet};
+use std::str::FromStr;
+
+use cedar_policy::{
+    ActionConstraint, AuthorizationError, Authorizer, Context, Entities, Entity, EntityId, EntityTypeName, EntityUid,
+    Policy, PolicyId, PolicySet, PrincipalConstraint, Request, ResourceConstraint, Response, Schema, ValidationMode,
+    Validator,
+};
+use serde_json::Value;
+
+pub use cedar_policy;
+
+/// Something is no policy, or cannot be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyError {
+    /// `policy.invalid` or `policy.request_invalid`.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// The next step for the person who reads it.
+    pub hint: &'static str,
+}
+
+impl std::fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl std::error::Error for PolicyError {}
+
+/// What Cedar said of one request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// Cedar's own decision, which leaves policies that erred out of account.
+    pub is_allowed: bool,
+    /// Policies that decided, sorted: the permits of an allowed request, the forbids of a denied one (none: no permit applied).
+    pub policies: Vec<String>,
+    /// Policies that could not be evaluated, sorted.
+    pub errors: Vec<String>,
+}
+
+impl Decision {
+    /// Whether the request may go on: allowed, and nothing went wrong on the way there.
+    pub fn is_closed_allow(&self) -> bool {
+        self.is_allowed && self.errors.is_empty()
+    }
+
+    fn of(response: &Response) -> Self {
+        let mut policies: Vec<_> = response.diagnostics().reason().map(ToString::to_string).collect();
+        let mut errors: Vec<_> = response.diagnostics().errors().map(|error| policy_of(error)).collect();
+        policies.sort_unstable();
+        errors.sort_unstable();
+        Self {
+            is_allowed: response.decision() == cedar_policy::Decision::Allow,
+            policies,
+            errors,
+        }
+    }
+
+    /// The decision over the policies of both.
+    fn with(self, other: Self) -> Self {
+        let merged = |a: Vec<String>, b: Vec<String>| {
+            let mut all: Vec<_> = a.into_iter().chain(b).collect();
+            all.sort_unstable();
+            all
+        };
+        let errors = merged(self.errors, other.errors);
+        let is_forbidden = |one: &(bool, Vec<String>)| !one.0 && !one.1.is_empty();
+        let (a, b) = ((self.is_allowed, self.policies), (other.is_allowed, other.policies));
+        let (is_allowed, policies) = match (is_forbidden(&a), is_forbidden(&b)) {
+            (true, true) => (false, merged(a.1, b.1)),
+            (true, false) => (false, a.1),
+            (false, true) => (false, b.1),
+            (false, false) => (a.0 || b.0, merged(a.1, b.1)),
+        };
+        Self {
+            is_allowed,
+            policies,
+            errors,
+        }
+    }
+}
+
+/// One policy and what decides where it may apply.
+#[derive(Debug)]
+struct Rule {
+    policy: Policy,
+    reads_context: bool,
+    /// Entities it names.
+    names: Vec<EntityUid>,
+}
+
+/// Parsed policies, entities and schema.
+#[derive(Debug)]
+pub struct Cedar {
+    rules: Vec<Rule>,
+    all: PolicySet,
+    entities: Entities,
+    /// What each entity refers to: its parents, and entities in its attributes and tags.
+    refers: HashMap<EntityUid, Vec<EntityUid>>,
+    schema: Option<Schema>,
+}
+
+impl Cedar {
+    /// Parse everything. A schema says how entities and contexts are read and which requests there are; policies are held against
+    /// it by [`Cedar::validate`].
+    ///
+    /// `entities` is Cedar's JSON form, empty for none. Policies are named by their position: `policy0`.
+    ///
+    /// # Errors
+    /// `policy.invalid`.
+    pub fn new(policies: &str, entities: &str, schema: Option<&str>) -> Result<Self, PolicyError> {
+        let schema = schema
+            .map(|text| Schema::from_cedarschema_str(text).map(|(schema, _)| schema))
+            .transpose()
+            .map_err(|cause| invalid("the schema", &cause))?;
+        let parsed = PolicySet::from_str(policies).map_err(|cause| invalid("a policy", &cause))?;
+        let mut in_order: Vec<_> = parsed.policies().collect();
+        in_order.sort_by_key(|policy| position(policy.id()));
+        let rules = in_order.into_iter().cloned().map(rule).collect::<Result<Vec<_>, _>>()?;
+        let text = if entities.is_empty() { "[]" } else { entities };
+        let entities = Entities::from_json_str(text, schema.as_ref()).map_err(|cause| invalid("an entity", &cause))?;
+        let refers = entities
+            .iter()
+            .map(|entity| Ok((entity.uid(), refers(entity)?)))
+            .collect::<Result<_, PolicyError>>()?;
+        Ok(Self {
+            rules,
+            all: parsed,
+            entities,
+            refers,
+            schema,
+        })
+    }
+
+    /// Hold the policies against the schema, strictly: none may be able to err on what the schema allows.
+    ///
+    /// # Errors
+    /// `policy.invalid`, also without a schema.
+    pub fn validate(&self) -> Result<(), PolicyError> {
+        let schema = self
+            .schema
+            .clone()
+            .ok_or_else(|| invalid("a policy", &"there is no schema"))?;
+        let checked = Validator::new(schema).validate(&self.all, ValidationMode::Strict);
+        match checked.validation_errors().next() {
+            Some(error) => Err(invalid("a policy", error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Number of policies.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there is no policy at all: then everything is denied.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// The annotation `key` of the policy called `id`.
+    pub fn annotation(&self, id: &str, key: &str) -> Option<&str> {
+        self.all.annotation(&PolicyId::new(id), key)
+    }
+
+    /// Whether some policy reads the context of a request.
+    pub fn reads_context(&self) -> bool {
+        self.rules.iter().any(|rule| rule.reads_context)
+    }
+
+    /// Ask all policies about all entities. `context` is a JSON object, in Cedar's form.
+    ///
+    /// # Errors
+    /// `policy.request_invalid` when a name is none, or the request breaks the schema.
+    pub fn decide(
+        &self,
+        principal: &Uid,
+        action: &Uid,
+        resource: &Uid,
+        context: Value,
+    ) -> Result<Decision, PolicyError> {
+        let request = self.request(principal, action, resource, context)?;
+        Ok(Decision::of(&Authorizer::new().is_authorized(
+            &request,
+            &self.all,
+            &self.entities,
+        )))
+    }
+
+    /// As [`Cedar::decide`], by way of a slice: what the request path does. The context must refer to no entity.
+    ///
+    /// # Errors
+    /// As `decide`.
+    pub fn decide_by_slice(
+        &self,
+        principal: &Uid,
+        action: &Uid,
+        resource: &Uid,
+        context: Value,
+    ) -> Result<Decision, PolicyError> {
+        let (principal, action, resource) = (principal.parse()?, action.parse()?, resource.parse()?);
+        let slice = self.slice(&principal, &action, &resource, Vec::new())?;
+        let parsed = Context::from_json_value(context, self.schema.as_ref().map(|schema| (schema, &action)));
+        slice.decide(|| parsed.map_err(|cause| bad_request(&cause)))
+    }
+
+    fn request(&self, principal: &Uid, action: &Uid, resource: &Uid, context: Value) -> Result<Request, PolicyError> {
+        let (principal, action, resource) = (principal.parse()?, action.parse()?, resource.parse()?);
+        let schema = self.schema.as_ref();
+        let context = Context::from_json_value(context, schema.map(|schema| (schema, &action)))
+            .map_err(|cause| bad_request(&cause))?;
+        Request::new(principal, action, resource, context, schema).map_err(|cause| bad_request(&cause))
+    }
+
+    /// What requests of `principal` for `action` on `resource` can depend on. `more` are entities that are known for these requests
+    /// only, such as the principal with its claims.
+    ///
+    /// # Errors
+    /// `policy.request_invalid` when the schema does not foresee such requests or entities.
+    pub fn slice(
+        &self,
+        principal: &EntityUid,
+        action: &EntityUid,
+        resource: &EntityUid,
+        more: Vec<Entity>,
+    ) -> Result<Slice, PolicyError> {
+        let mut reached = Reached::default();
+        for entity in &more {
+            reached.refer(entity.uid());
+            refers(entity)?.into_iter().for_each(|uid| reached.refer(uid));
+        }
+        let own: HashSet<_> = more.iter().map(Entity::uid).collect();
+        [principal, action, resource]
+            .into_iter()
+            .for_each(|uid| reached.refer(uid.clone()));
+        for uid in self.rules.iter().flat_map(|rule| &rule.names) {
+            reached.refer(uid.clone());
+        }
+        while let Some(uid) = reached.next() {
+            for other in self.refers.get(&uid).into_iter().flatten() {
+                reached.refer(other.clone());
+            }
+        }
+        let known = reached.seen.iter().filter(|uid| !own.contains(*uid));
+        let known = known.filter_map(|uid| self.entities.get(uid).cloned());
+        let is_action = |entity: &Entity| entity.uid().type_name().basename() == "Action";
+        // Actions come with the schema; given twice they would be refused.
+        let known: Vec<_> = known.filter(|one| self.schema.is_none() || !is_action(one)).collect();
+        let entities = Entities::from_entities(known.into_iter().chain(more), self.schema.as_ref())
+            .map_err(|cause| bad_request(&cause))?;
+        let applicable = |rule: &&Rule| may_apply(&rule.policy, &entities, principal, action, resource);
+        let (open, fixed): (Vec<_>, Vec<_>) = self
+            .rules
+            .iter()
+            .filter(applicable)
+            .partition(|rule| rule.reads_context);
+        let set = |rules: Vec<&Rule>| {
+            PolicySet::from_policies(rules.into_iter().map(|rule| rule.policy.clone()))
+                .map_err(|cause| invalid("a policy", &cause))
+        };
+        let named = |context| Request::new(principal.clone(), action.clone(), resource.clone(), context, None);
+        let request = named(Context::empty()).map_err(|cause| bad_request(&cause))?;
+        let fixed = Decision::of(&Authorizer::new().is_authorized(&request, &set(fixed)?, &entities));
+        Ok(Slice {
+            fixed,
+            open: if open.is_empty() { None } else { Some(set(open)?) },
+            entities,
+            principal: principal.clone(),
+            action: action.clone(),
+            resource: resource.clone(),
+        })
+    }
+
+    /// Whether this entity is among those given.
+    pub fn knows(&self, uid: &EntityUid) -> bool {
+        self.entities.get(uid).is_some()
+    }
+}
+
+/// What the requests of one principal to one resource depend on; see [`Cedar::slice`].
+#[derive(Debug)]
+pub struct Slice {
+    /// What the policies say that read no context.
+    fixed: Decision,
+    /// Those that do.
+    open: Option<PolicySet>,
+    entities: Entities,
+    principal: EntityUid,
+    action: EntityUid,
+    resource: EntityUid,
+}
+
+impl Slice {
+    /// Decide one request; the context is made only if it can matter.
+    ///
+    /// # Errors
+    /// What `context` returns.
+    pub fn decide(&self, context: impl FnOnce() -> Result<Context, PolicyError>) -> Result<Decision, PolicyError> {
+        let Some(open) = &self.open else {
+            return Ok(self.fixed.clone());
+        };
+        let names = [&self.principal, &self.action, &self.resource].map(Clone::clone);
+        let [principal, action, resource] = names;
+        let request =
+            Request::new(principal, action, resource, context()?, None).map_err(|cause| bad_request(&cause))?;
+        let said = Authorizer::new().is_authorized(&request, open, &self.entities);
+        Ok(self.fixed.clone().with(Decision::of(&said)))
+    }
+
+    /// The decision, if no request can change it.
+    pub fn fixed(&self) -> Option<&Decision> {
+        self.open.is_none().then_some(&self.fixed)
+    }
+}
+
+/// Type and id of an entity.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Uid {
+    /// Type, with its namespace if it has one.
+    pub type_name: String,
+    /// Id, unescaped.
+    pub id: String,
+}
+
+impl Uid {
+    /// Name an entity.
+    pub fn new(type_name: impl Into<String>, id: impl Into<String>) -> Self {
+        Self {
+            type_name: type_name.into(),
+            id: id.into(),
+        }
+    }
+
+    fn parse(&self) -> Result<EntityUid, PolicyError> {
+        uid(&self.type_name, &self.id)
+    }
+}
+
+/// Name an entity.
+///
+/// # Errors
+/// `policy.request_invalid` when the type is no name.
+pub fn uid(type_name: &str, id: &str) -> Result<EntityUid, PolicyError> {
+    let type_name = EntityTypeName::from_str(type_name).map_err(|cause| bad_request(&cause))?;
+    Ok(EntityUid::from_type_name_and_id(type_name, EntityId::new(id)))
+}
+
+/// Entities found so far, and those whose references are still to be followed.
+#[derive(Default)]
+struct Reached {
+    seen: HashSet<EntityUid>,
+    ahead: Vec<EntityUid>,
+}
+
+impl Reached {
+    fn refer(&mut self, uid: EntityUid) {
+        if self.seen.insert(uid.clone()) {
+            self.ahead.push(uid);
+        }
+    }
+
+    fn next(&mut self) -> Option<EntityUid> {
+        self.ahead.pop()
+    }
+}
+
+fn rule(policy: Policy) -> Result<Rule, PolicyError> {
+    let json = policy.to_json().map_err(|cause| invalid("a policy", &cause))?;
+    let mut names = Vec::new();
+    named_in(&json, &mut names);
+    Ok(Rule {
+        reads_context: mentions_context(&json),
+        names,
+        policy,
+    })
+}
+
+fn policy_of(error: &AuthorizationError) -> String {
+    match error {
+        AuthorizationError::PolicyEvaluationError(error) => error.policy_id().to_string(),
+    }
+}
+
+/// Where the policy stood in the text; policies are numbered in order.
+fn position(id: &PolicyId) -> usize {
+    let text: &str = id.as_ref();
+    text.trim_start_matches("policy").parse().unwrap_or(usize::MAX)
+}
+
+fn refers(entity: &Entity) -> Result<Vec<EntityUid>, PolicyError> {
+    let json = entity.to_json_value().map_err(|cause| invalid("an entity", &cause))?;
+    let mut names = Vec::new();
+    named_in(&json, &mut names);
+    Ok(names)
+}
+
+/// Every entity named anywhere in Cedar's JSON: an object with a type and an id. A record that looks like one costs nothing but room.
+fn named_in(json: &Value, names: &mut Vec<EntityUid>) {
+    match json {
+        Value::Array(items) => items.iter().for_each(|item| named_in(item, names)),
+        Value::Object(fields) => {
+            if let (Some(type_name), Some(id)) = (
+                fields.get("type").and_then(Value::as_str),
+                fields.get("id").and_then(Value::as_str),
+            ) && let Ok(uid) = uid(type_name, id)
+            {
+                names.push(uid);
+            }
+            fields.values().for_each(|field| named_in(field, names));
+        }
+        _ => {}
+    }
+}
+
+/// Whether an expression has the variable `context` in it.
+fn mentions_context(json: &Value) -> bool {
+    match json {
+        Value::Array(items) => items.iter().any(mentions_context),
+        Value::Object(fields) => {
+            fields.get("Var").and_then(Value::as_str) == Some("context") || fields.values().any(mentions_context)
+        }
+        _ => false,
+    }
+}
+
+/// Whether the scope of a policy matches.
+fn may_apply(
+    policy: &Policy,
+    entities: &Entities,
+    principal: &EntityUid,
+    action: &EntityUid,
+    resource: &EntityUid,
+) -> bool {
+    let is_in = |one: &EntityUid, group: &EntityUid| one == group || entities.is_ancestor_of(group, one);
+    let is_principal = match policy.principal_constraint() {
+        PrincipalConstraint::Any => true,
+        PrincipalConstraint::Eq(other) => *principal == other,
+        PrincipalConstraint::In(group) => is_in(principal, &group),
+        PrincipalConstraint::Is(kind) => *principal.type_name() == kind,
+        PrincipalConstraint::IsIn(kind, group) => *principal.type_name() == kind && is_in(principal, &group),
+    };
+    let is_action = match policy.action_constraint() {
+        ActionConstraint::Any => true,
+        ActionConstraint::Eq(other) => *action == other,
+        ActionConstraint::In(groups) => groups.iter().any(|group| is_in(action, group)),
+    };
+    let is_resource = match policy.resource_constraint() {
+        ResourceConstraint::Any => true,
+        ResourceConstraint::Eq(other) => *resource == other,
+        ResourceConstraint::In(group) => is_in(resource, &group),
+        ResourceConstraint::Is(kind) => *resource.type_name() == kind,
+        ResourceConstraint::IsIn(kind, group) => *resource.type_name() == kind && is_in(resource, &group),
+    };
+    is_principal && is_action && is_resource
+}
+
+fn invalid(what: &str, cause: &dyn std::fmt::Display) -> PolicyError {
+    PolicyError {
+        code: "policy.invalid",
+        message: format!("{what} is refused: {cause}"),
+        hint: "mend the policy; what was in force before stays",
+    }
+}
+
+/// The error of what cannot be asked.
+pub fn bad_request(cause: &dyn std::fmt::Display) -> PolicyError {
+    PolicyError {
+        code: "policy.request_invalid",
+        message: format!("the policy cannot be asked: {cause}"),
+        hint: "principal, action, resource and context must be what the schema declares",
+    }
+}

@@ -1,0 +1,125 @@
+"""Commands about cosigners: who witnesses and mirrors this domain's ledger, and whose ledgers it does that for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hanse.app.cli.session import DEFAULT_STATE, ContextOption, Output, OutputOption, Session, StateOption
+
+
+def witnesses(
+    *,
+    use: Annotated[
+        Path | None,
+        typer.Option(
+            "--use", help="Ask these from now on: a tlog-policy with their addresses.", exists=True, dir_okay=False
+        ),
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option("--ca", help="Authorities of the witnesses' servers.", exists=True, dir_okay=False)
+    ] = None,
+    settle: Annotated[
+        str | None, typer.Option("--settle", metavar="URL", help="Drop the alarm of this address: you looked into it.")
+    ] = None,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show who cosigns this domain's ledger. Exits 1 if one of them saw another history of it."""
+    from hanse.app.cli.exits import Exit
+    from hanse.app.render.ledger import cosigning as render
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        if use is not None:
+            client.use_witnesses(use.read_text(), "" if ca is None else ca.read_text())
+        if settle is not None and not client.settle_alarm(settle):
+            raise typer.BadParameter(f"no alarm of {settle} stands")
+        view = client.witnesses()
+    session.answer(view, lambda: render(view))
+    raise typer.Exit(Exit.FAILED if view.alarms else Exit.OK)
+
+
+def witness(
+    *,
+    log_policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--log", help="Cosign this log from now on: the other domain's policy.", exists=True, dir_okay=False
+        ),
+    ] = None,
+    forgive: Annotated[
+        str | None,
+        typer.Option("--forgive", metavar="ORIGIN", help="Drop the evidence of a split view: you looked into it."),
+    ] = None,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show the logs of other domains that this domain cosigns, and its keys as a witness. Exits 1 on a split view."""
+    from hanse.app.cli.exits import Exit
+    from hanse.app.render.ledger import witnessed as render
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        if log_policy is not None:
+            client.witness_log(log_policy.read_text())
+        if forgive is not None and not client.forgive_split(forgive):
+            raise typer.BadParameter(f"no split view of {forgive} is known")
+        logs, keys = client.witnessed_logs(), client.witness_keys()
+    session.answer({"logs": logs, "keys": keys}, lambda: render(logs, keys))
+    raise typer.Exit(Exit.FAILED if any(one.split_size is not None for one in logs) else Exit.OK)
+
+
+def mirrors(
+    *,
+    use: Annotated[
+        Path | None,
+        typer.Option(
+            "--use", help="Keep copies there from now on: a tlog-policy with addresses.", exists=True, dir_okay=False
+        ),
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option("--ca", help="Authorities of the mirrors' servers.", exists=True, dir_okay=False)
+    ] = None,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show where copies of this domain's ledger are kept, and how far each is."""
+    from hanse.app.render.ledger import mirroring as render
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        if use is not None:
+            client.use_mirrors(use.read_text(), "" if ca is None else ca.read_text())
+        view = client.mirrors()
+    session.answer(view, lambda: render(view))
+
+
+def mirror(
+    *,
+    log_policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--log", help="Mirror this log from now on: the other domain's policy.", exists=True, dir_okay=False
+        ),
+    ] = None,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show the logs of other domains that are kept here, and this domain's keys for it. Exits 1 on a split view."""
+    from hanse.app.cli.exits import Exit
+    from hanse.app.render.ledger import mirrored as render
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        if log_policy is not None:
+            client.mirror_log(log_policy.read_text())
+        logs, keys = client.mirrored_logs(), client.mirror_keys()
+    session.answer({"logs": logs, "keys": keys}, lambda: render(logs, keys))
+    raise typer.Exit(Exit.FAILED if any(one.log.split_size is not None for one in logs) else Exit.OK)

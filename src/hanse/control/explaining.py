@@ -1,0 +1,82 @@
+"""One workload on one node, and what would allow more: `Controller, names -> VerdictView`.
+
+The verdict is asked of the rules and facts as they stand now, not read from the plan: a plan says what was decided, and
+a date may have passed since. Each fact is shown with the day it was stated, so that its age can be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hanse.control.controller import Controller
+from hanse.control.service import NotFound
+from hanse.control.state import FabricState
+from hanse.control.views import ExplainView, VerdictView
+from hanse.core.ids import NodeId, WorkloadId
+from hanse.core.plan import Plan
+from hanse.core.snapshot import Snapshot
+from hanse.core.time import to_datetime
+from hanse.core.verdict import FactRead, Reason
+from hanse.policy import Screening, screen
+
+
+def verdict(controller: Controller, workload: WorkloadId, node: NodeId, plan: Plan | None) -> VerdictView:
+    """Ask about one pair: the rules that decide, the facts they read, the nearest change. Raises NotFound."""
+    at = controller.pipeline.snapshot()
+    if node not in at.fabric.nodes:
+        raise NotFound(f"no node {node}", hint="see `hanse get nodes`")
+    screening = _screening(controller, workload, at)
+    said = screening.of(workload, node)
+    told = None if plan is None else plan.explain(workload)
+    stated = stated_days(controller.state)
+    return VerdictView(
+        workload=workload,
+        node=node,
+        is_allowed=said.is_allowed,
+        reasons=tuple(_dated(reason, stated) for reason in said.reasons),
+        changes=screening.changes_on(workload, node),
+        asked_us=at.at_us,
+        valid_until_us=said.valid_until_us,
+        candidate=None if told is None else next((c for c in told.candidates if c.node == node), None),
+    )
+
+
+def with_changes(controller: Controller, view: ExplainView) -> ExplainView:
+    """Add what would allow more nodes, where the plan has not said so already. A deleted workload gets none."""
+    at = controller.pipeline.snapshot()
+    workload = WorkloadId(view.workload)
+    if view.changes or workload not in at.workloads:
+        return view
+    return replace(view, changes=_screening(controller, workload, at).changes(workload))
+
+
+def stated_days(state: FabricState) -> Mapping[str, str]:
+    """On which day (UTC) the facts of each operator, site and node were accepted, by ``operator/ID`` and so on."""
+    days = {
+        f"{kind}/{name}": to_datetime(record.accepted_us).date().isoformat()
+        for key, record in state.specs().items()
+        for kind, _, name in [key.partition(".")]
+        if kind in ("operator", "site")
+    }
+    days |= {f"node/{id_}": to_datetime(r.enrolled_us).date().isoformat() for id_, r in state.nodes().items()}
+    return days
+
+
+def _screening(controller: Controller, workload: WorkloadId, at: Snapshot) -> Screening:
+    if workload not in at.workloads:
+        raise NotFound(f"no workload {workload}", hint="see `hanse get workloads`")
+    packs, guardrails = controller.pipeline.rules(at)
+    only = {workload: at.workloads[workload]}
+    return screen(only, at.fabric, packs, at.at_us, controller.pipeline.cache, guardrails=guardrails)
+
+
+def _dated(reason: Reason, stated: Mapping[str, str]) -> Reason:
+    return replace(reason, facts=tuple(_dated_fact(fact, stated) for fact in reason.facts))
+
+
+def _dated_fact(fact: FactRead, stated: Mapping[str, str]) -> FactRead:
+    if fact.as_of is not None:
+        return fact
+    about, _, _ = fact.subject.partition(".")
+    return replace(fact, as_of=stated.get(about))

@@ -1,0 +1,221 @@
+"""What work has cost so far this month, where that leads, and what its owner's rule makes of it.
+
+`book, snapshot, now -> book`; `book, workload, now -> Outlook`; `workload, outlook -> workload`. Money is the price of
+what is reserved for the time it really ran; carbon is the power model at the intensity of the moment. Periods are
+calendar months in UTC. Amounts in a book are millionths of the usual unit, so that a minute of a cheap replica counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from hanse.core.fabric import Node, Site
+from hanse.core.ids import WorkloadId
+from hanse.core.snapshot import Phase, Running, Snapshot
+from hanse.core.time import WallTime, from_datetime, to_datetime
+from hanse.core.units import PERIODS_US
+from hanse.core.work import Budget, BudgetRule, Workload
+
+FINE = 10**6
+"""Parts of a microeuro and of a microgram that a book counts in."""
+WARN_PERMILLE = 800
+"""Share of a budget from which its owner is warned."""
+_MONTH_US = PERIODS_US["month"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What one workload cost since the period began, in `FINE` parts."""
+
+    money: int = 0
+    carbon: int = 0
+    run_us: int = 0
+    """Time that its replicas ran, added up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Book:
+    """What everything cost since the period began."""
+
+    period_start_us: WallTime
+    until_us: WallTime
+    """Accounted up to here."""
+    spent: Mapping[WorkloadId, Spent]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """Where one workload's spending leads by the end of the period."""
+
+    spent_microeur: int
+    spent_ug: int
+    projected_microeur: int
+    """Spent so far and what runs now until the end."""
+    projected_ug: int
+    left_permille: int
+    """Share of the period that is left."""
+    running: int
+    """Replicas that run now."""
+    state: str
+    """``ok``, ``warn`` (projected at 80 % of a bound or more), ``over``, or ``free`` without a budget."""
+
+
+def period_of(now: WallTime) -> tuple[WallTime, WallTime]:
+    """Beginning and end of the calendar month, UTC, that a moment lies in."""
+    at = to_datetime(now)
+    start = datetime(at.year, at.month, 1, tzinfo=UTC)
+    end = datetime(at.year + at.month // 12, at.month % 12 + 1, 1, tzinfo=UTC)
+    return from_datetime(start), from_datetime(end)
+
+
+def accrued(book: Book | None, snapshot: Snapshot, *, unknown_zone_g_per_kwh: int) -> Book:
+    """Add what ran since the book was last brought up; a new month begins a new book, a clock that fell back waits."""
+    now = snapshot.at_us
+    start, _ = period_of(now)
+    if book is None:
+        rows = sorted({one.workload for one in _serving(snapshot.running)})
+        return Book(period_start_us=start, until_us=now, spent={workload: Spent() for workload in rows})
+    if book.period_start_us < start:
+        book = Book(period_start_us=start, until_us=start, spent={})
+    if now <= book.until_us:
+        return book
+    spent = dict(book.spent)
+    for one in _serving(snapshot.running):
+        workload, node = snapshot.workloads.get(one.workload), snapshot.fabric.nodes.get(one.node)
+        if workload is None or node is None:
+            continue
+        ran_us = now - max(book.until_us, min(one.since_us, now))
+        has = spent.get(workload.id, Spent())
+        site = snapshot.fabric.site_of(node)
+        intensity = snapshot.intensity_g_per_kwh.get(site.grid_zone, unknown_zone_g_per_kwh)
+        spent[workload.id] = Spent(
+            money=has.money + bill_microeur(workload, node) * FINE * ran_us // _MONTH_US,
+            carbon=has.carbon + carbon_ug(workload, node, site, intensity) * FINE * ran_us // _MONTH_US,
+            run_us=has.run_us + ran_us,
+        )
+    kept = {key: spent[key] for key in sorted(spent)}
+    return Book(period_start_us=book.period_start_us, until_us=now, spent=kept)
+
+
+def outlook(book: Book | None, workload: Workload, snapshot: Snapshot, *, unknown_zone_g_per_kwh: int) -> Outlook:
+    """Project one workload's spending to the end of the period."""
+    now = snapshot.at_us
+    start, end = period_of(now)
+    has = Spent() if book is None or book.period_start_us != start else book.spent.get(workload.id, Spent())
+    left_us, bill, carbon, running = end - now, 0, 0, 0
+    for one in _serving(snapshot.running):
+        node = snapshot.fabric.nodes.get(one.node)
+        if one.workload != workload.id or node is None:
+            continue
+        site = snapshot.fabric.site_of(node)
+        running += 1
+        bill += bill_microeur(workload, node)
+        carbon += carbon_ug(
+            workload, node, site, snapshot.intensity_g_per_kwh.get(site.grid_zone, unknown_zone_g_per_kwh)
+        )
+    money, grams = has.money // FINE, has.carbon // FINE
+    found = Outlook(
+        spent_microeur=money,
+        spent_ug=grams,
+        projected_microeur=money + bill * left_us // _MONTH_US,
+        projected_ug=grams + carbon * left_us // _MONTH_US,
+        left_permille=left_us * 1_000 // (end - start),
+        running=running,
+        state="ok",
+    )
+    return replace(found, state=_state(found, workload.budget))
+
+
+def restrained(workload: Workload, at: Outlook, now: WallTime) -> Workload:
+    """A workload as the rule of its budget lets it be placed now.
+
+    ``refuse`` lets nothing new start, ``shrink`` lets only as many replicas run as the rest of the budget pays for,
+    ``move`` lets it run only where the rest of the budget lasts, ``stop`` ends it once the budget is used up.
+    """
+    budget = workload.budget
+    bounds = ((at.spent_microeur, budget.cost_microeur_month), (at.spent_ug, budget.carbon_ug_month))
+    is_used_up = any(most is not None and spent >= most for spent, most in bounds)
+    match budget.rule:
+        case BudgetRule.STOP:
+            return replace(workload, replicas=0) if is_used_up else workload
+        case BudgetRule.REFUSE:
+            return replace(workload, replicas=at.running) if is_used_up else workload
+        case BudgetRule.MOVE:
+            return replace(workload, budget=_rest(budget, at, now)) if at.state == "over" else workload
+        case BudgetRule.SHRINK:
+            return _shrunk(workload, at, now)
+
+
+def bill_microeur(workload: Workload, node: Node) -> int:
+    """Price of one replica on a node per month."""
+    asks, price = workload.resources, node.price
+    hourly = asks.cpu_milli * price.cpu_core_hour_microeur / 1_000
+    hourly += asks.memory_bytes * price.memory_gib_hour_microeur / 2**30
+    hourly += asks.disk_bytes * price.disk_gib_hour_microeur / 2**30
+    hourly += asks.bandwidth_bps * price.bandwidth_mbit_hour_microeur / 10**6
+    units = dict(price.custom)
+    hourly += sum(amount * units.get(name, 0) for name, amount in asks.custom)
+    if workload.gpu is not None:
+        hourly += workload.gpu.total_milli * price.gpu_hour_microeur / 1_000
+    return round(hourly * _MONTH_US / PERIODS_US["hour"])
+
+
+def carbon_ug(workload: Workload, node: Node, site: Site, g_per_kwh: int) -> int:
+    """Emission of one replica on a node per month at one intensity."""
+    asks, has = workload.resources, node.allocatable
+    share = max((asks.of(name) / max(has.of(name), 1) for name in asks.names), default=0.0)
+    draw_mw = asks.cpu_milli * node.power.per_core_mw / 1_000
+    if workload.gpu is not None:
+        share = max(share, workload.gpu.total_milli / 1_000 / max(1, 0 if node.gpus is None else node.gpus.count))
+        draw_mw += workload.gpu.total_milli * node.power.per_gpu_mw / 1_000
+    draw_mw += min(share, 1.0) * node.power.idle_mw
+    return round(draw_mw * site.pue_permille / 1_000 * g_per_kwh * _MONTH_US / PERIODS_US["hour"])
+
+
+def _serving(running: Sequence[Running]) -> Sequence[Running]:
+    return [one for one in running if one.phase is Phase.RUNNING]
+
+
+def _state(at: Outlook, budget: Budget) -> str:
+    bounds = [
+        (at.projected_microeur, budget.cost_microeur_month),
+        (at.projected_ug, budget.carbon_ug_month),
+    ]
+    asked = [(projected, most) for projected, most in bounds if most is not None]
+    if not asked:
+        return "free"
+    if any(projected > most for projected, most in asked):
+        return "over"
+    return "warn" if any(projected * 1_000 >= most * WARN_PERMILLE for projected, most in asked) else "ok"
+
+
+def _rest(budget: Budget, at: Outlook, now: WallTime) -> Budget:
+    """What is left, as a rate per month over what is left of the period; never more than the budget itself."""
+    _, end = period_of(now)
+    left_us = max(end - now, 1)
+
+    def rate(most: int | None, spent: int) -> int | None:
+        return None if most is None else min(most, max(most - spent, 0) * _MONTH_US // left_us)
+
+    return replace(
+        budget,
+        cost_microeur_month=rate(budget.cost_microeur_month, at.spent_microeur),
+        carbon_ug_month=rate(budget.carbon_ug_month, at.spent_ug),
+    )
+
+
+def _shrunk(workload: Workload, at: Outlook, now: WallTime) -> Workload:
+    if at.state != "over" or not at.running:
+        return workload
+    budget = workload.budget
+    counts = []
+    for most, spent, projected in (
+        (budget.cost_microeur_month, at.spent_microeur, at.projected_microeur),
+        (budget.carbon_ug_month, at.spent_ug, at.projected_ug),
+    ):
+        each = (projected - spent) // at.running
+        if most is not None and each > 0:
+            counts.append(max(most - spent, 0) // each)
+    return replace(workload, replicas=max(1, min([at.running, *counts]))) if counts else workload
