@@ -31,21 +31,17 @@ from hanse.core.work import (
     Sovereignty,
     Workload,
 )
+from hanse.manifest.fabric_models import CapacityModel, OverheadModel
 from hanse.manifest.models import (
-    AccessModel,
-    CapacityModel,
     FunctionManifest,
-    JwkModel,
-    JwtModel,
     NodeManifest,
     OperatorManifest,
-    OverheadModel,
     PolicyManifest,
-    ResourcesModel,
     ServiceManifest,
     SiteManifest,
 )
 from hanse.manifest.problems import ManifestError, ManifestProblem, nearest
+from hanse.manifest.work_models import AccessModel, JwkModel, JwtModel, ResourcesModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
