@@ -164,7 +164,7 @@ mod tests {
                 .collect(),
             ..Route::new("w", "/")
         };
-        let table = Table::new(&[route], "here", 1, &peers, &Registry::default(), &Table::default()).unwrap();
+        let table = Table::new(&[route], "here", 1, &peers, &Registry::default(), &Auth::default(), &Table::default()).unwrap();
         Fixture { table, _peers: peers }
     }
 
