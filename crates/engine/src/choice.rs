@@ -140,6 +140,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::jwt::Auth;
     use crate::peer::Peers;
     use crate::router::{Replica, Route, Table};
     use crate::stats::Registry;
@@ -164,7 +165,16 @@ mod tests {
                 .collect(),
             ..Route::new("w", "/")
         };
-        let table = Table::new(&[route], "here", 1, &peers, &Registry::default(), &Auth::default(), &Table::default()).unwrap();
+        let table = Table::new(
+            &[route],
+            "here",
+            1,
+            &peers,
+            &Registry::default(),
+            &Auth::default(),
+            &Table::default(),
+        )
+        .unwrap();
         Fixture { table, _peers: peers }
     }
 
