@@ -45,8 +45,11 @@ pub(crate) struct Gate {
     resource: EntityUid,
     node: String,
     told: Bounded,
-    slices: RwLock<HashMap<Who, (Arc<Principal>, Arc<Slice>)>>,
+    slices: RwLock<HashMap<Who, Known>>,
 }
+
+/// A principal as it was when it asked last, and what its requests depend on.
+type Known = (Arc<Principal>, Arc<Slice>);
 
 /// What tells principals apart, but for what their tokens claim.
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -62,7 +62,7 @@ impl Decision {
 
     fn of(response: &Response) -> Self {
         let mut policies: Vec<_> = response.diagnostics().reason().map(ToString::to_string).collect();
-        let mut errors: Vec<_> = response.diagnostics().errors().map(|error| policy_of(error)).collect();
+        let mut errors: Vec<_> = response.diagnostics().errors().map(policy_of).collect();
         policies.sort_unstable();
         errors.sort_unstable();
         Self {
@@ -125,10 +125,13 @@ impl Cedar {
     /// # Errors
     /// `policy.invalid`.
     pub fn new(policies: &str, entities: &str, schema: Option<&str>) -> Result<Self, PolicyError> {
-        let schema = schema
-            .map(|text| Schema::from_cedarschema_str(text).map(|(schema, _)| schema))
-            .transpose()
-            .map_err(|cause| invalid("the schema", &cause))?;
+        let schema = match schema {
+            Some(text) => {
+                let (read, _) = Schema::from_cedarschema_str(text).map_err(|cause| invalid("the schema", &cause))?;
+                Some(read)
+            }
+            None => None,
+        };
         let parsed = PolicySet::from_str(policies).map_err(|cause| invalid("a policy", &cause))?;
         let mut in_order: Vec<_> = parsed.policies().collect();
         in_order.sort_by_key(|policy| position(policy.id()));
@@ -274,8 +277,14 @@ impl Cedar {
             PolicySet::from_policies(rules.into_iter().map(|rule| rule.policy.clone()))
                 .map_err(|cause| invalid("a policy", &cause))
         };
-        let named = |context| Request::new(principal.clone(), action.clone(), resource.clone(), context, None);
-        let request = named(Context::empty()).map_err(|cause| bad_request(&cause))?;
+        let request = Request::new(
+            principal.clone(),
+            action.clone(),
+            resource.clone(),
+            Context::empty(),
+            None,
+        )
+        .map_err(|cause| bad_request(&cause))?;
         let fixed = Decision::of(&Authorizer::new().is_authorized(&request, &set(fixed)?, &entities));
         Ok(Slice {
             fixed,

@@ -25,28 +25,24 @@ from hanse.core.work import (
     JwtAuth,
     Kind,
     Objective,
-    Reuse,
     Preemption,
+    Reuse,
     Route,
     Slo,
     Sovereignty,
     Workload,
 )
+from hanse.manifest.fabric_models import CapacityModel, OverheadModel
 from hanse.manifest.models import (
-    AccessModel,
-    CapacityModel,
     FunctionManifest,
-    JwkModel,
-    JwtModel,
     NodeManifest,
     OperatorManifest,
-    OverheadModel,
     PolicyManifest,
-    ResourcesModel,
     ServiceManifest,
     SiteManifest,
 )
 from hanse.manifest.problems import ManifestError, ManifestProblem, nearest
+from hanse.manifest.work_models import AccessModel, JwkModel, JwtModel, ResourcesModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +80,7 @@ class FunctionDocument:
     response_body_bytes: int
     env: Mapping[str, str]
     auth: JwtAuth | None
-    reuse: Reuse = Reuse()
+    reuse: Reuse = field(default_factory=Reuse)
     kind: Kind = Kind.FUNCTION
     upstream: str = ""
     """Of a service, which has no source."""

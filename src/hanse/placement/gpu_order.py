@@ -30,8 +30,8 @@ class GpuOrder:
 
     @property
     def is_of_use(self) -> bool:
-        """Tell whether anything asks for GPUs, of models few enough to tell apart."""
-        return bool(self._mix) and len(self._models) <= MOST_MODELS
+        """Tell whether anything asks for GPUs and there are some, of models few enough to tell apart."""
+        return bool(self._mix) and 0 < len(self._models) <= MOST_MODELS
 
     def losses(self, rows: Ints, workload: Workload, table: NodeTable, room: Room) -> Floats:
         """What placing one replica on each of `rows` strands; infinite where the packer sees no place."""

@@ -199,7 +199,7 @@ class Packer:
         if ask.devices != 1:
             fits &= (free == WHOLE_MILLI).sum(axis=1) >= ask.devices
             alone = np.zeros(free.shape, dtype=np.bool_)
-            alone[:, 0] = fits
+            alone[:, :1] = fits[:, None]
             return alone
         pairs = (free >= ask.device_milli) & fits[:, None]
         for slot in range(1, free.shape[1]):

@@ -45,3 +45,9 @@ def test_cost_goes_before_what_would_be_stranded(eu):
     dear = replace(dear, price=replace(dear.price, gpu_hour_microeur=10**6))
     made = eu.decide(eu.snapshot(single, whole_set, fabric=replace(fabric, nodes={**fabric.nodes, "gpu-1": dear})))
     assert {a.workload: a.node for a in made.assignments}[single.id] == "gpu-0"
+
+
+def test_work_that_wants_gpus_of_a_fabric_without_any_is_unplaced_with_the_reason(eu):
+    made = eu.decide(eu.snapshot(asks(eu, "single"), asks(eu, "set", count=4)))
+    assert made.assignments == ()
+    assert {one.workload: one.missing for one in made.unplaced} == {"clinic.single": 1, "clinic.set": 1}
