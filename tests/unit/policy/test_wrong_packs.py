@@ -182,12 +182,12 @@ def test_the_schema_of_placement_has_nothing_that_a_placement_changes() -> None:
     }
     assert attributes["Workload"] <= {
         "namespace", "regimes", "subjects", "seal", "control_exclude", "location_only", "grade",
+        "reuses_instances",
     }  # fmt: skip
-    assert attributes["Node"] <= {"location", "operator", "tier", "grade", "attested", *MEASURED}
+    assert attributes["Node"] <= {"location", "operator", "tier", "grade", "attested"}
     assert re.search(r"action place.*context: \{\}", SCHEMA_TEXT)
 
 
-MEASURED = {"radius_km", "contradicted", "is_contradicted", "measured_radius_km", "location_contradicted"}
 """Of round trips to landmarks: a matter of the node's place, not of what runs there."""
 
 
