@@ -58,7 +58,7 @@ class Tpm:
             await self._tool("tpm2_readpublic", "-Q", "-c", AK_HANDLE, "-f", "tss", "-o", "ak.pub")
             return canonical.encode(
                 TpmIdentity(
-                    ek_certificate=self._read("ek.der").rstrip(b"\xff"),  # some makers fill the index up
+                    ek_certificate=first_der(self._read("ek.der")),
                     ek_issuers=self._issuers,
                     ak_public=self._read("ak.pub")[2:],
                 )
@@ -153,3 +153,11 @@ class Tpm:
             why = failed.decode(errors="replace").strip().splitlines()
             raise AttestorError(f"{argv[0]} failed: {why[0][:200] if why else process.returncode}")
         return said.decode(errors="replace").lower()
+
+
+def first_der(data: bytes) -> bytes:
+    """The DER value that an index begins with: some makers fill it up with 0xFF, in which a signature may end, too."""
+    long_form = data[1] - 0x80 if len(data) > 1 and data[1] > 0x80 else 0
+    header = 2 + long_form
+    size = int.from_bytes(data[2:header], "big") if long_form else (data[1] if len(data) > 1 else 0)
+    return data[: header + size]
