@@ -16,14 +16,7 @@ from hanse.app.cli.fronts import (
     UpstreamOption,
     front_options,
 )
-from hanse.app.cli.session import (
-    DEFAULT_STATE,
-    ContextOption,
-    Output,
-    OutputOption,
-    Session,
-    StateOption,
-)
+from hanse.app.cli.session import DEFAULT_STATE, Session, StateOption, fabric_command, local_command, plain_command
 
 FabricOption = Annotated[
     Path | None,
@@ -33,13 +26,13 @@ FabricOption = Annotated[
 ]
 
 
+@local_command
 def init(
     *,
     domain: Annotated[
         str, typer.Option(help="Name of the domain: it becomes the SPIFFE trust domain.")
     ] = "hanse.local",
-    state: StateOption = DEFAULT_STATE,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Make a domain: its root key, its certificate authority, its ledger keys. Harmless where it exists already."""
     from hanse.adapters.clock import SystemClock
@@ -47,9 +40,8 @@ def init(
     from hanse.adapters.entropy import SystemEntropy
     from hanse.app.render.style import pairs
 
-    session = Session(state=state, output=output)
-    made = init_domain(state, domain, SystemClock().wall(), SystemEntropy())
-    said = {"domain": made.name, "state": str(state), "folder": str(made.folder)}
+    made = init_domain(session.state, domain, SystemClock().wall(), SystemEntropy())
+    said = {"domain": made.name, "state": str(session.state), "folder": str(made.folder)}
     session.answer(said, lambda: pairs(*said.items()))
     session.note("keep a copy of that folder: it is the domain; start it with `hanse up`")
 
@@ -126,13 +118,11 @@ def demo(
     raise typer.Exit(run_tour(state=state, keep=keep, pause=pause, only=tuple(step or ())))
 
 
-def status(
-    *, state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE
-) -> None:
+@fabric_command
+def status(*, session: Session) -> None:
     """The fabric at a glance: who leads, what is heard of, what runs, and a map."""
     from hanse.app.render.overview import overview
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         view = client.status()
         nodes = () if session.is_json else client.nodes()
@@ -140,7 +130,8 @@ def status(
     session.answer(view, lambda: overview(view, nodes, workloads))
 
 
-def version(*, output: OutputOption = Output.TABLE) -> None:
+@plain_command
+def version(*, session: Session) -> None:
     """Versions of hanse and of what it runs on."""
     import platform
     from importlib.metadata import version as version_of
@@ -148,4 +139,4 @@ def version(*, output: OutputOption = Output.TABLE) -> None:
     from hanse.app.render.style import pairs
 
     said = {"hanse": version_of("hanse"), "python": platform.python_version(), "system": platform.platform()}
-    Session(output=output).answer(said, lambda: pairs(*said.items()))
+    session.answer(said, lambda: pairs(*said.items()))
