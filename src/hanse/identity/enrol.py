@@ -26,17 +26,20 @@ from hanse.wire.messages import JoinRequest, JoinResponse, Svid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """The keys that make members of one domain: its root, and the substrate account of its fabric."""
+    """The keys that make members of one domain: its issuing authority, and the substrate account of its fabric."""
 
     domain: str
     ca_key: ec.EllipticCurvePrivateKey = field(repr=False)
     ca_cert: x509.Certificate
+    """The issuing authority below the root; the root itself in domains made by the first version."""
     account: Nkey
+    root_cert: x509.Certificate | None = None
+    """None: `ca_cert` is the root."""
 
     @property
     def bundle_pem(self) -> bytes:
         """The trust bundle: the root certificate."""
-        return self.ca_cert.public_bytes(serialization.Encoding.PEM)
+        return (self.root_cert or self.ca_cert).public_bytes(serialization.Encoding.PEM)
 
 
 def renew_svid(

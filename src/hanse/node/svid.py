@@ -55,6 +55,11 @@ class SvidKeeper:
         key = serialization.load_pem_private_key(self._current.private_key_pem, None).public_key()
         return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
+    @property
+    def bundle_pem(self) -> bytes:
+        """The trust bundle that came with the current SVID; no bytes before there is one."""
+        return b"" if self._current is None else self._current.svid.bundle_pem
+
     async def load(self) -> None:
         """Take up the SVID on disk, if it is still valid."""
         entry = await self._ports.disk.get(BUCKET, KEY)
