@@ -14,6 +14,7 @@ from hanse.core.time import WallTime
 from hanse.identity import Nkey, key_from_secret, make_root, nkey_from_secret, serial_from_secret
 from hanse.identity.authority import SECRET_BYTES
 from hanse.identity.enrol import Authority
+from hanse.identity.sealing import SEALING_SECRET_BYTES, sealing_key
 from hanse.ledger import log_key
 from hanse.ledger.note import VerifierKey
 from hanse.twin.ports.signer import ed25519, ml_dsa_44
@@ -57,9 +58,11 @@ def make_domain(seed: int, name: str, now: WallTime) -> TwinDomain:
     ca_key = key_from_secret(draw(SECRET_BYTES))
     root = make_root(ca_key, name, now, serial_from_secret(draw(16)))
     account = nkey_from_secret("account", draw(32))
+    # A stream of its own: the other keys stay what they were.
+    sealing = Rng(seed).stream("domain-sealing", name).randbytes(SEALING_SECRET_BYTES)
     return TwinDomain(
         name=name,
-        authority=Authority(domain=name, ca_key=ca_key, ca_cert=root, account=account),
+        authority=Authority(domain=name, ca_key=ca_key, ca_cert=root, account=account, sealing=sealing_key(sealing)),
         controller=ed25519(draw(32)),
         ledger=(ed25519(draw(32)), ml_dsa_44(draw(32))),
         witness=(ed25519(draw(32)), ml_dsa_44(draw(32))),
