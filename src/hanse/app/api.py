@@ -36,6 +36,7 @@ from hanse.control.views import (
     StatusView,
     Submission,
     TopRow,
+    UsageView,
     VerdictView,
     WorkloadDetail,
     WorkloadView,
@@ -283,6 +284,11 @@ def build_api(
     async def top() -> tuple[TopRow, ...]:
         """Traffic per workload and node."""
         return await service.top()
+
+    @app.get("/api/v1/usage", dependencies=secured)
+    async def usage() -> tuple[UsageView, ...]:
+        """What workloads took, as nodes accounted for it."""
+        return inspect.usage(controller)
 
     @app.post("/api/v1/tokens")
     async def token_for(body: TokenBody, by: User) -> TokenMade:

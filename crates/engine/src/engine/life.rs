@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -72,6 +72,9 @@ impl Engine {
         // Nobody else sets it: an engine starts once.
         let _ = self.long_lane.set(lane.handle().clone());
         let (front, mesh) = (listener(&sockets.front)?, listener(&sockets.mesh)?);
+        if let Some(exporter) = self.exporter.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            runtime.spawn(exporter.run());
+        }
         runtime.spawn(listener::listen(self.core.clone(), front));
         runtime.spawn(mesh::listen(self.core.clone(), mesh));
         *state = State::Running(runtime, sockets, lane);
@@ -117,6 +120,10 @@ impl Engine {
         runtime.block_on(async {
             // Connections that are still open after the grace are cut when the runtime goes.
             let _ = timeout(grace, self.core.places.acquire_many(all)).await;
+            if let Some(tracer) = &self.core.sight.tracer {
+                // What a collector does not take by then is lost.
+                let _ = timeout(LAST_MOMENT, tracer.flush()).await;
+            }
         });
         // Nobody else holds the runtime but calls that are about to end; dropped there it would block an async thread.
         if let Ok(runtime) = Arc::try_unwrap(runtime) {

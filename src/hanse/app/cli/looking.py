@@ -161,6 +161,21 @@ def top(
             session.answer(rows, lambda: tables.top(rows))
 
 
+def usage(
+    *,
+    state: StateOption = DEFAULT_STATE,
+    context: ContextOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """What workloads took on all nodes, as nodes sealed it for the ledger: requests, CPU, memory, egress."""
+    from hanse.app.render import tables
+
+    session = Session(state=state, context=context, output=output)
+    with session.client() as client:
+        rows = client.usage()
+    session.answer(rows, lambda: tables.usage(rows))
+
+
 def _askers(client: Client, workload: str | None) -> Mapping[Thing, Callable[[], Sequence[Any]]]:
     return {
         Thing.WORKLOADS: client.workloads,
