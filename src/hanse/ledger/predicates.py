@@ -18,6 +18,7 @@ from hanse.core.ids import (
     NodeId,
     OperatorId,
     PlanId,
+    SecretId,
     SiteId,
     WorkloadId,
 )
@@ -190,6 +191,34 @@ class AccountGiven(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """The envelope, as the node sealed it."""
 
 
+class SecretRead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Whether work on a node was told a secret, and what that was decided on. Nothing here follows from the value."""
+
+    secret: SecretId
+    version: int
+    workload: WorkloadId
+    node: NodeId
+    is_released: bool
+    rules: tuple[str, ...]
+    """Ids of the rules that decided."""
+    reason: str
+    """Of a refusal, in a sentence; empty for a release."""
+    spec: Digest
+    """Of the canonical secret as its owner declared it."""
+    workload_spec: Digest
+    facts: Digest
+    """Of the node, its site and the operators as they were known, attestation included."""
+    policies: Digest
+    """Of the packs and layers in force."""
+    order: InstanceId
+    """Under which the work stands there."""
+    sealing_key: Digest
+    """Of the key that it was sealed to, which the node's SVID vouches for."""
+    at_us: WallTime
+    until_us: WallTime
+    """End of the lease; `at_us` for a refusal."""
+
+
 Predicate = (
     Decision
     | OrderIssued
@@ -203,6 +232,7 @@ Predicate = (
     | Grant
     | PolicyChange
     | AccountGiven
+    | SecretRead
 )
 P = TypeVar(
     "P",
@@ -218,6 +248,7 @@ P = TypeVar(
     Grant,
     PolicyChange,
     AccountGiven,
+    SecretRead,
 )
 
 PREDICATE_TYPES: Mapping[type[Predicate], str] = {
@@ -233,4 +264,5 @@ PREDICATE_TYPES: Mapping[type[Predicate], str] = {
     Grant: f"{PREDICATE_PREFIX}grant/v1",
     PolicyChange: f"{PREDICATE_PREFIX}policy-change/v1",
     AccountGiven: f"{PREDICATE_PREFIX}account/v1",
+    SecretRead: f"{PREDICATE_PREFIX}secret-read/v1",
 }

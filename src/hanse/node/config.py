@@ -47,6 +47,8 @@ class NodeConfig:
     """For one request for a new SVID."""
     account_us: int = ACCOUNT_US
     """1 s..1 h. How often what was done and decided is told: an entry of the ledger for each node with traffic."""
+    secrets_deadline_us: int = 5 * US_PER_S
+    """For one request for secrets; the ledger is written before it is answered."""
     attest_us: int = ATTEST_US
     """10 s..1 d. How often a platform with evidence attests again: a third of what a result lasts."""
     attest_deadline_us: int = 20 * US_PER_S
