@@ -25,6 +25,7 @@ use crate::core::Core;
 use crate::front::{Here, here, strip_ours};
 use crate::identity::{Identity, svid};
 use crate::principal::{PRINCIPAL, Principal};
+use crate::scheme::{SCHEME, Scheme};
 use crate::stats::InFlight;
 use crate::upgrade;
 use crate::workers::Crew;
@@ -129,18 +130,33 @@ async fn handed_over(core: &Arc<Core>, request: Request<Incoming>, began: Instan
     let name = request.headers().get(WORKLOAD).and_then(|name| name.to_str().ok());
     let name = name.unwrap_or_default().to_owned();
     let time_left = time_left(request.headers());
+    let scheme = Scheme::of_header(request.headers().get(SCHEME));
     let principal = request.headers().get(PRINCIPAL).and_then(Principal::from_header);
     let mut request = request.map(incoming);
     strip_ours(request.headers_mut());
     request.extensions_mut().insert(Arc::new(principal.unwrap_or_default()));
+    request.extensions_mut().insert(scheme);
     if !core.runs(&name) {
         return Err(not_here(&name));
     }
+    let visit = core.sight.enter(&mut request, None, scheme == Scheme::Https);
+    let answered = admitted(core, &name, request, began, time_left).await;
+    let answered = answered.unwrap_or_else(|fault| fault.response(&core.config.node));
+    Ok(visit.leave(answered))
+}
+
+async fn admitted(
+    core: &Arc<Core>,
+    name: &str,
+    mut request: Request<Body>,
+    began: Instant,
+    time_left: Duration,
+) -> Result<Response<Body>, Fault> {
     let client = upgrade::asked(&mut request);
-    let counters = core.stats.workload(&name);
+    let counters = core.stats.workload(name);
     let in_flight = InFlight::new(counters.clone());
-    let answered = match here(core, &name, request, began, time_left).await {
-        Here::Elsewhere(_) => return Err(not_here(&name)),
+    let answered = match here(core, name, request, began, time_left).await {
+        Here::Elsewhere(_) => return Err(not_here(name)),
         Here::NoRoom(_, fault) => Err(fault),
         Here::Answered(answered) => answered,
     };

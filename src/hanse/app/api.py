@@ -38,6 +38,7 @@ from hanse.control.views import (
     StatusView,
     Submission,
     TopRow,
+    UsageView,
     VerdictView,
     WorkloadDetail,
     WorkloadView,
@@ -286,6 +287,11 @@ def build_api(
     async def top() -> tuple[TopRow, ...]:
         """Traffic per workload and node."""
         return await service.top()
+
+    @app.get("/api/v1/usage", dependencies=secured)
+    async def usage() -> tuple[UsageView, ...]:
+        """What workloads took, as nodes accounted for it."""
+        return inspect.usage(controller)
 
     @app.post("/api/v1/tokens")
     async def token_for(body: TokenBody, by: User) -> TokenMade:

@@ -41,6 +41,7 @@ from hanse.control.views import (
     StatusView,
     Submission,
     TopRow,
+    UsageView,
     VerdictView,
     WorkloadDetail,
     WorkloadView,
@@ -208,6 +209,10 @@ class Client:
     def top(self) -> tuple[TopRow, ...]:
         """Traffic per workload and node."""
         return self._get("/api/v1/top", tuple[TopRow, ...])
+
+    def usage(self) -> tuple[UsageView, ...]:
+        """What workloads took, as nodes accounted for it."""
+        return self._get("/api/v1/usage", tuple[UsageView, ...])
 
     def logs(
         self, namespace: str, name: str, *, after: Mapping[str, int] | None = None, limit: int = 200

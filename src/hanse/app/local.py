@@ -343,6 +343,7 @@ class LocalFabric:
             front_tls=self._front_tls(node),
             issuers=self.front.issuers,
             upstreams=self.front.upstreams,
+            sight=self.front.sight,
             tpm=self._tpm_options(node),
         )
         join = None

@@ -19,6 +19,7 @@ from hanse.core.ports import InvokePolicy, NodePorts
 from hanse.core.snapshot import Phase
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
+from hanse.node.accounting import Accounts
 from hanse.node.attesting import AttestationKeeper
 from hanse.node.config import NodeConfig
 from hanse.node.disk import NodeDisk
@@ -103,6 +104,7 @@ class NodeAgent:
             tasks.create_task(self._watch_revocations(), name="revocations")
             tasks.create_task(self._announce(), name="presence")
             tasks.create_task(self._outbox.run(), name="reports")
+            tasks.create_task(Accounts(self._ports, self._config).run(self._incarnation), name="accounts")
             tasks.create_task(self._svid.run(), name="svid")
             tasks.create_task(self._answer_tells(), name="tells")
             tasks.create_task(self._keep_secrets(), name="secrets")

@@ -382,6 +382,58 @@ class JoinResponse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     operator: Operator
 
 
+class UsageRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one workload took on one node in a period."""
+
+    workload: WorkloadId
+    requests: int
+    errors: int
+    cpu_us: int
+    """Processor time of its guests."""
+    peak_memory_bytes: int
+    """Largest memory of one instance since the node's engine started."""
+    cold_starts: int
+    egress_bytes: dict[str, int]
+    """Jurisdiction -> body bytes sent there."""
+
+
+class DecisionRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How often one node decided in one way about who may invoke a workload. No personal data."""
+
+    workload: WorkloadId
+    outcome: str
+    """``allow``, ``deny`` or ``error`` (which denies)."""
+    policies: tuple[str, ...]
+    """Ids of the policies that decided; none where nothing permitted it."""
+    principal: str
+    """Kind of principal, never which one."""
+    count: int
+    sample_us: WallTime
+    """When one of them was decided."""
+    sample_trace: str = ""
+
+
+class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="account.v1", kw_only=True):
+    """What a node did for workloads in a period, and what it decided on the request path. Told until it is taken."""
+
+    node: NodeId
+    incarnation: int
+    number: int
+    """Counts the accounts of one incarnation, from 1."""
+    from_us: WallTime
+    until_us: WallTime
+    usage: tuple[UsageRow, ...]
+    decisions: tuple[DecisionRow, ...]
+
+
+class AccountTaken(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="account-taken.v1", kw_only=True):
+    """The domain's ledger holds an account."""
+
+    node: NodeId
+    incarnation: int
+    number: int
+
+
 class SecretVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One value that a secret had or has."""
 

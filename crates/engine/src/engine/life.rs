@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -68,6 +68,9 @@ impl Engine {
         let _ = self.long_lane.set(lane.handle().clone());
         let (front, mesh) = (listener(&sockets.front)?, listener(&sockets.mesh)?);
         let (first, crew) = (workers.first(), workers.crew());
+        if let Some(exporter) = self.exporter.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            first.spawn(exporter.run());
+        }
         first.spawn(listener::listen(self.core.clone(), front, crew.clone()));
         first.spawn(mesh::listen(self.core.clone(), mesh, crew));
         *state = State::Running(workers, sockets, lane);
@@ -113,6 +116,10 @@ impl Engine {
         workers.first().block_on(async {
             // Connections that are still open after the grace are cut when the threads go.
             let _ = timeout(grace, self.core.places.acquire_many(all)).await;
+            if let Some(tracer) = &self.core.sight.tracer {
+                // What a collector does not take by then is lost.
+                let _ = timeout(LAST_MOMENT, tracer.flush()).await;
+            }
         });
         // Nobody else holds them but calls that are about to end; dropped there they would block an async thread.
         if let Ok(workers) = Arc::try_unwrap(workers) {

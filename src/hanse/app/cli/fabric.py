@@ -18,6 +18,15 @@ from hanse.app.cli.fronts import (
     front_options,
 )
 from hanse.app.cli.session import DEFAULT_STATE, Session, StateOption, fabric_command, local_command, plain_command
+from hanse.app.cli.sight import (
+    AccessLogOption,
+    AccessLogRatioOption,
+    AccountOption,
+    OtlpOption,
+    TellPathsOption,
+    TraceRatioOption,
+    sight_options,
+)
 
 FabricOption = Annotated[
     Path | None,
@@ -78,6 +87,12 @@ def up(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
+    otlp: OtlpOption = None,
+    trace_ratio: TraceRatioOption = 0.01,
+    access_log: AccessLogOption = None,
+    access_log_ratio: AccessLogRatioOption = 1.0,
+    tell_paths: TellPathsOption = False,
+    account_every: AccountOption = 300.0,
     tpm: Annotated[
         bool, typer.Option("--tpm", help="Give every node a software TPM (swtpm); all it attests is marked simulated.")
     ] = False,
@@ -99,6 +114,14 @@ def up(
         client_ca=client_ca,
         issuers=issuer,
         upstreams=allow_upstream,
+        sight=sight_options(
+            otlp=otlp,
+            trace_ratio=trace_ratio,
+            access_log=access_log,
+            access_log_ratio=access_log_ratio,
+            tell_paths=tell_paths,
+            account_every=account_every,
+        ),
     )
     raise typer.Exit(
         run_fabric(

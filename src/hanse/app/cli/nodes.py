@@ -17,6 +17,15 @@ from hanse.app.cli.fronts import (
     front_options,
 )
 from hanse.app.cli.session import Session, TimeoutOption, fabric_command, local_command
+from hanse.app.cli.sight import (
+    AccessLogOption,
+    AccessLogRatioOption,
+    AccountOption,
+    OtlpOption,
+    TellPathsOption,
+    TraceRatioOption,
+    sight_options,
+)
 
 if TYPE_CHECKING:
     from hanse.app.cli.processes import TpmArguments
@@ -209,6 +218,12 @@ def join(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
+    otlp: OtlpOption = None,
+    trace_ratio: TraceRatioOption = 0.01,
+    access_log: AccessLogOption = None,
+    access_log_ratio: AccessLogRatioOption = 1.0,
+    tell_paths: TellPathsOption = False,
+    account_every: AccountOption = 300.0,
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
@@ -234,6 +249,14 @@ def join(
             client_ca=client_ca,
             issuers=issuer,
             upstreams=allow_upstream,
+            sight=sight_options(
+                otlp=otlp,
+                trace_ratio=trace_ratio,
+                access_log=access_log,
+                access_log_ratio=access_log_ratio,
+                tell_paths=tell_paths,
+                account_every=account_every,
+            ),
         ),
         joining=joining,
         resources=tuple(resource or ()),
@@ -261,6 +284,12 @@ def run(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
+    otlp: OtlpOption = None,
+    trace_ratio: TraceRatioOption = 0.01,
+    access_log: AccessLogOption = None,
+    access_log_ratio: AccessLogRatioOption = 1.0,
+    tell_paths: TellPathsOption = False,
+    account_every: AccountOption = 300.0,
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
@@ -285,6 +314,14 @@ def run(
             client_ca=client_ca,
             issuers=issuer,
             upstreams=allow_upstream,
+            sight=sight_options(
+                otlp=otlp,
+                trace_ratio=trace_ratio,
+                access_log=access_log,
+                access_log_ratio=access_log_ratio,
+                tell_paths=tell_paths,
+                account_every=account_every,
+            ),
         ),
         joining=None,
         takes_over=take_over,
