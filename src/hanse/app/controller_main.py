@@ -63,7 +63,7 @@ async def run_controller(options: ControllerOptions) -> None:
     domain = load_domain(layout.root)
     clock, entropy = SystemClock(), SystemEntropy()
     link = NatsLink(
-        LinkConfig(urls=(options.substrate_url,), name=f"controller {options.id}"),
+        LinkConfig(urls=(options.substrate_url,), name=f"controller {options.id}", ingest=domain.ingest),
         rng=entropy.stream("link", options.id),
         credentials=lambda: NatsCredentials(jwt=domain.controller_jwt, seed=domain.controller_user.seed),
         tls=lambda: client_context(domain.bundle_pem),

@@ -43,7 +43,7 @@ from hanse.attest import NO_EVIDENCE
 from hanse.core.errors import HanseError, WireError
 from hanse.core.fabric import Node
 from hanse.core.ports import Addresses, Attestor, NodePorts, Store
-from hanse.identity import inbox_prefix, key_from_secret, make_csr
+from hanse.identity import NODE_API, NODE_INGEST, deliver_prefix, inbox_prefix, key_from_secret, make_csr
 from hanse.identity.authority import SECRET_BYTES, key_pem
 from hanse.node import NodeAgent, NodeConfig, build_node
 from hanse.node.attesting import give_evidence
@@ -91,7 +91,7 @@ async def run_node(options: NodeOptions, join: JoinOptions | None, *, takes_over
     disk = DiskStore(state / "disk", damaged=_name_damage)
     joined = files.enrolment()
     attestor = await _attestor(options)
-    if joined is None:
+    if joined is None or not joined.has_own_account:
         if join is None:
             raise JoinFailed(
                 f"{options.node.id} has not joined a domain yet",
@@ -255,6 +255,9 @@ def _connected(member: _Member, front: _Front) -> tuple[NatsLink, NodeAgent]:
             urls=(options.substrate_url,) if options.substrate_url else joined.nats_urls,
             name=f"node {options.node.id}",
             inbox_prefix=inbox_prefix(options.node.id),
+            api=NODE_API,
+            ingest=NODE_INGEST,
+            deliver_prefix=deliver_prefix(options.node.id),
         ),
         rng=member.entropy.stream("link", options.node.id),
         credentials=lambda: NatsCredentials(jwt=joined.nats_jwt, seed=keys.nats_user.seed),

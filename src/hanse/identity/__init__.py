@@ -17,12 +17,15 @@ from hanse.identity.authority import (
 )
 from hanse.identity.errors import IdentityError
 from hanse.identity.join import Admitted, JoinToken, Refused, check_join, mint_token
+from hanse.identity.nats_accounts import NODE_API, NODE_INGEST, deliver_prefix
 from hanse.identity.nats_jwt import NatsTrust, Nkey, ServerTls, nats_auth_config, nkey_from_secret
 from hanse.identity.permissions import Permissions, inbox_prefix, node_permissions
 from hanse.identity.spiffe import SpiffeId, controller_id, domain_id, node_id, server_id, workload_spiffe_id
 from hanse.identity.verify import expiry_of, verify_svid
 
 __all__ = [
+    "NODE_API",
+    "NODE_INGEST",
     "Admitted",
     "IdentityError",
     "JoinToken",
@@ -36,6 +39,7 @@ __all__ = [
     "SpiffeId",
     "check_join",
     "controller_id",
+    "deliver_prefix",
     "domain_id",
     "expiry_of",
     "inbox_prefix",

@@ -26,7 +26,7 @@ from hanse.wire.messages import JoinRequest, JoinResponse, Svid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """The keys that make members of one domain: its issuing authority, and the substrate account of its fabric."""
+    """The keys that make members of one domain: its issuing authority, and the substrate account of its nodes."""
 
     domain: str
     ca_key: ec.EllipticCurvePrivateKey = field(repr=False)
@@ -87,6 +87,7 @@ def answer_join(
         nats_urls=tuple(nats_urls),
         controller_keys=tuple(controller_keys),
         domain=authority.domain,
+        has_own_account=True,
         site=site,
         operator=operator,
     )

@@ -378,6 +378,8 @@ class JoinResponse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     domain: str
     site: Site
     operator: Operator
+    has_own_account: bool = False
+    """Whether `nats_jwt` is of the nodes' account; nodes that joined before there was one join again."""
 
 
 class LogsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="logs.v1", kw_only=True):

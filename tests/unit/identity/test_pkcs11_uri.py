@@ -40,7 +40,8 @@ def test_a_uri_is_read_as_it_was_written(token: str, object_: str, key_id: bytes
     [
         "", "pkcs11", "pkcs12:token=a", "pkcs11:", "pkcs11:object=root", "pkcs11:token=a;token=b", "pkcs11:token=a;x=y",
         "pkcs11:token=a?pin-value=1234", "pkcs11:token=a;pin-value=1234", "pkcs11:token=%zz", "pkcs11:token=a b",
-        "pkcs11:token=%ff", "pkcs11:token=a;type=public", "pkcs11:slot-id=x", "pkcs11:token=a;object", "pkcs11:token=" + "a" * 3000,
+        "pkcs11:token=%ff", "pkcs11:token=a;type=public", "pkcs11:slot-id=x", "pkcs11:token=a;object",
+        "pkcs11:token=" + "a" * 3000,
     ],
 )  # fmt: skip
 def test_what_is_no_name_of_a_signing_key_is_refused(text: str) -> None:
