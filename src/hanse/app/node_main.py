@@ -37,6 +37,7 @@ from hanse.adapters.package_data import read_packs
 from hanse.adapters.tls import client_context
 from hanse.adapters.tpm import Tpm
 from hanse.adapters.tpm_boot import FIRMWARE_LOG, BootRecord, digest_of_files
+from hanse.adapters.workload_api import WorkloadApi
 from hanse.app.options import JoinOptions, NodeOptions
 from hanse.app.serving import run_until_signalled
 from hanse.attest import NO_EVIDENCE
@@ -61,6 +62,8 @@ READY_S = 30.0
 HANDOVER_GRACE_MS = 15_000
 """How long requests in flight may take to end after a successor serves; open streams are cut then."""
 STOP_GRACE_MS = 2_000
+WORKLOAD_SOCKET = "workload.sock"
+"""In the node's own folder, unless told otherwise: for programs of the same user."""
 UNSPECIFIED = ("", "0.0.0.0", "[::]")  # noqa: S104 - refused, not bound
 
 
@@ -234,7 +237,7 @@ async def _run_joined(member: _Member, predecessor: Taker | None) -> None:
             front = _Front(state=state, runtime=runtime, addresses=addresses, keeper=keeper, giver=giver)
             while True:
                 link, agent = _connected(member, front)
-                has_successor = await _serve(front, link, agent, predecessor)
+                has_successor = await _serve(front, link, agent, predecessor, _workload_api(options))
                 if not has_successor:
                     return
                 if await giver.give():
@@ -296,14 +299,16 @@ def _connected(member: _Member, front: _Front) -> tuple[NatsLink, NodeAgent]:
     return link, agent
 
 
-async def _serve(front: _Front, link: NatsLink, agent: NodeAgent, predecessor: Taker | None) -> bool:
+async def _serve(
+    front: _Front, link: NatsLink, agent: NodeAgent, predecessor: Taker | None, socket: Path | None
+) -> bool:
     """Run until a signal comes, or until a successor asks for the sockets; True for the latter.
 
     Afterwards nothing of the agent is left: the disk and the node's place at the substrate are free.
     """
     try:
         await link.start()
-        async with asyncio.TaskGroup() as tasks:
+        async with contextlib.AsyncExitStack() as ends_with, asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(agent.run(), name="agent"),
                 tasks.create_task(front.keeper.run(), name="front"),
@@ -316,6 +321,8 @@ async def _serve(front: _Front, link: NatsLink, agent: NodeAgent, predecessor: T
                 with contextlib.suppress(HanseError):
                     await predecessor.serving()
             front.giver.open()
+            if socket is not None:
+                await ends_with.enter_async_context(WorkloadApi(socket, agent.workload_svids))
             _say_ready(front.state, front.runtime.front)
             ends = [asyncio.create_task(run_until_signalled()), asyncio.create_task(front.giver.asked())]
             try:
@@ -329,6 +336,13 @@ async def _serve(front: _Front, link: NatsLink, agent: NodeAgent, predecessor: T
     finally:
         with contextlib.suppress(HanseError):
             await link.stop()
+
+
+def _workload_api(options: NodeOptions) -> Path | None:
+    """Where programs beside this node fetch their SVIDs; nowhere if the owner allows no program."""
+    if not options.upstreams:
+        return None
+    return Path(options.workload_api or f"{options.state}/{WORKLOAD_SOCKET}")
 
 
 def _front_files(options: NodeOptions) -> FrontFiles:

@@ -95,6 +95,8 @@ class NodeOptions:
     """Token issuer -> file or ``https`` address of its public keys (JWKS)."""
     upstreams: tuple[str, ...] = ()
     """Addresses (`ip:port`) of programs beside this node that a Service may name."""
+    workload_api: str = ""
+    """Socket of the SPIFFE Workload API for these programs; in the node's folder if empty."""
     tpm: TpmOptions | None = None
     """None: the node has no evidence to give."""
     guardrails: tuple[str, ...] = GUARDRAILS

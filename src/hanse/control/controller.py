@@ -277,6 +277,8 @@ class Controller:
             match message.subject.rpartition(".")[2]:
                 case "renew":
                     answer = await self.enrolment.renew(message)
+                case "workload-svid":
+                    answer = await self.enrolment.workload_svid(message)
                 case "challenge" | "attest":
                     answer = await self.attesting.answer(message)
                 case _:

@@ -28,6 +28,7 @@ from hanse.node.routes import routes_from
 from hanse.node.svid import SvidKeeper
 from hanse.node.tells import answer
 from hanse.node.work import Outcome, Work, wanted_here
+from hanse.node.workload_svids import WorkloadSvids
 from hanse.policy import PackSet, invoke_policy_of, parse_packs, screen_order
 from hanse.wire import envelope
 from hanse.wire.messages import Heartbeat, Order, Presence, Report, Revocations, RouteRecord
@@ -63,6 +64,8 @@ class NodeAgent:
         self._work = Work(ports.runtime, ports.cache, ports.blobs, self._invoke_policy)
         self._outbox = Outbox(ports, self._disk, me=self._me)
         self._svid = SvidKeeper(ports, config)
+        self.workload_svids = WorkloadSvids(ports, config, lambda: self._held)
+        """SVIDs of the programs behind this node's services."""
         self._attestation = AttestationKeeper(ports, config, self._svid)
         self._held: dict[InstanceId, Held] = {}
         self._answers: dict[InstanceId, _Answer] = {}

@@ -297,6 +297,17 @@ class RenewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     at_us: WallTime
 
 
+class WorkloadSvidRequest(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="workload-svid-request.v1", kw_only=True
+):
+    """A node asks for the SVID of a workload that it was ordered to run."""
+
+    node: NodeId
+    workload: WorkloadId
+    csr_pem: bytes
+    at_us: WallTime
+
+
 class Svid(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="svid.v1", kw_only=True):
     """An issued X.509-SVID chain and the trust bundle."""
 

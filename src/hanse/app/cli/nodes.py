@@ -205,6 +205,16 @@ IssuersOption = Annotated[
     ),
 ]
 
+WorkloadApiOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workload-api",
+        help="Socket on which programs of --allow-upstream fetch their SVIDs (SPIFFE Workload API); default: "
+        "workload.sock in the node's directory.",
+        dir_okay=False,
+    ),
+]
+
 
 @app.command()
 def join(
@@ -228,6 +238,7 @@ def join(
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
+    workload_api: WorkloadApiOption = None,
 ) -> None:
     """Join a domain with this machine and serve until Ctrl-C. Later starts need `hanse node run` and no token."""
     from hanse.app.cli.processes import JoinArguments, run_node_process
@@ -254,6 +265,7 @@ def join(
         joining=joining,
         resources=tuple(resource or ()),
         tpm=_tpm(tpm, tpm_issuers),
+        workload_api=workload_api,
     )
 
 
@@ -280,6 +292,7 @@ def run(
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
+    workload_api: WorkloadApiOption = None,
 ) -> None:
     """Start a node that has joined before; it needs nobody to serve its own work."""
     from hanse.app.cli.processes import run_node_process
@@ -306,6 +319,7 @@ def run(
         takes_over=take_over,
         resources=tuple(resource or ()),
         tpm=_tpm(tpm, tpm_issuers),
+        workload_api=workload_api,
     )
 
 

@@ -90,6 +90,7 @@ def run_node_process(
     takes_over: bool = False,
     resources: Sequence[str] = (),
     tpm: TpmArguments | None = None,
+    workload_api: Path | None = None,
 ) -> None:
     """Run one node in the foreground, joining first if it must.
 
@@ -117,6 +118,7 @@ def run_node_process(
         issuers=fronts.issuers,
         upstreams=fronts.upstreams,
         tpm=None if tpm is None else _tpm_options(tpm),
+        workload_api="" if workload_api is None else str(workload_api),
     )
     join = None
     if joining is not None:
