@@ -116,7 +116,7 @@ class WorkloadApi:
             except HanseError as error:
                 log.warning("workload.no_svid", pid=process.pid, workloads=workloads, code=error.code)
                 raise GRPCError(Status.UNAVAILABLE, "no SVID can be had now; try again") from error
-            now = hashlib.sha256(b"".join(one.certificate_chain_pem for one in identities)).digest()
+            now = hashlib.sha256(svid_response(identities)).digest()
             if now != told:
                 told = now
                 log.info("workload.svid", pid=process.pid, workloads=workloads)
@@ -135,13 +135,21 @@ def svid_response(identities: Collection[WorkloadIdentity]) -> bytes:
             + _field(4, der_of(one.bundle_pem)),
         )
         for one in identities
-    )
+    ) + _bundles(3, {name: pem for one in identities for name, pem in one.federated_pem.items()})
 
 
 def bundles_response(identities: Collection[WorkloadIdentity]) -> bytes:
     """``X509BundlesResponse``: the bundle of each trust domain under its SPIFFE ID."""
-    bundles = {f"spiffe://{one.spiffe_id.domain}": der_of(one.bundle_pem) for one in identities}
-    return b"".join(_field(2, _field(1, domain.encode()) + _field(2, bundles[domain])) for domain in sorted(bundles))
+    others = {name: pem for one in identities for name, pem in one.federated_pem.items()}
+    return _bundles(2, others | {one.spiffe_id.domain: one.bundle_pem for one in identities})
+
+
+def _bundles(number: int, bundles: Mapping[str, bytes]) -> bytes:
+    """A map from trust domain to certificates: one entry each, in order."""
+    return b"".join(
+        _field(number, _field(1, f"spiffe://{domain}".encode()) + _field(2, der_of(bundles[domain])))
+        for domain in sorted(bundles)
+    )
 
 
 def _field(number: int, value: bytes) -> bytes:

@@ -71,6 +71,11 @@ class Enrolment:
         """Issue by this authority from now on: another issuing certificate below the same root."""
         self._authority = authority
 
+    @property
+    def bundle_pem(self) -> bytes:
+        """This domain's trust bundle."""
+        return self._authority.bundle_pem
+
     async def mint(
         self,
         *,

@@ -52,6 +52,7 @@ def node_permissions(node: NodeId) -> Permissions:
         *_read_keys(subjects.ORDERS, node, f"{node}.>"),
         *_read_keys(subjects.ROUTES, ">"),
         *_read_keys(subjects.TRUST, ">"),
+        *_read_keys(subjects.FEDERATION, ">"),
         *_read_artifacts(),
     )
     hears = (f"{inbox_prefix(node)}.>", f"{deliver_prefix(node)}.>", subjects.tell(node, "*"))

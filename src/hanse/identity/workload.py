@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -23,6 +24,8 @@ class WorkloadIdentity:
     private_key_pem: bytes = field(repr=False)
     bundle_pem: bytes
     not_after_us: WallTime
+    federated_pem: Mapping[str, bytes] = field(default_factory=dict)
+    """Trust bundles of other domains, by domain; never merged with the own one."""
 
     def chain_der(self) -> bytes:
         """The chain as concatenated DER, leaf first (SPIFFE Workload API, section 5.2.1)."""
@@ -38,4 +41,6 @@ class WorkloadIdentity:
 
 def der_of(pem: bytes) -> bytes:
     """Certificates as concatenated DER."""
+    if not pem:
+        return b""
     return b"".join(one.public_bytes(serialization.Encoding.DER) for one in x509.load_pem_x509_certificates(pem))

@@ -102,6 +102,7 @@ class NodeAgent:
             tasks.create_task(self._watch_orders(), name="orders")
             tasks.create_task(self._watch_routes(), name="routes")
             tasks.create_task(self._watch_revocations(), name="revocations")
+            tasks.create_task(self.workload_svids.watch_federated(), name="federated")
             tasks.create_task(self._announce(), name="presence")
             tasks.create_task(self._outbox.run(), name="reports")
             tasks.create_task(self._svid.run(), name="svid")

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
-from hanse.core.errors import invariant
+import structlog
+
+from hanse.core.errors import HanseError, invariant
 from hanse.core.ids import InstanceId, WorkloadId
 from hanse.core.ports import NodePorts
 from hanse.core.time import WallTime
@@ -20,8 +23,10 @@ from hanse.identity.workload import WorkloadIdentity
 from hanse.node.config import NodeConfig
 from hanse.node.judge import Held
 from hanse.wire import envelope
-from hanse.wire.messages import Svid, WorkloadSvidRequest
-from hanse.wire.subjects import ask
+from hanse.wire.messages import FederatedBundle, Svid, WorkloadSvidRequest
+from hanse.wire.subjects import FEDERATION, ask
+
+log = structlog.get_logger("node")
 
 UNSPECIFIED = ("0.0.0.0", "[::]")  # noqa: S104 - what a program bound, not what this one does
 
@@ -35,6 +40,7 @@ class WorkloadSvids:
         self._held = held
         self._current: dict[WorkloadId, WorkloadIdentity] = {}
         self._asking = asyncio.Lock()
+        self._federated: dict[str, FederatedBundle] = {}
 
     def behind(self, listening: Collection[str]) -> tuple[WorkloadId, ...]:
         """Services under a valid order here whose upstream is one of these addresses (`ip:port`), in order."""
@@ -52,6 +58,22 @@ class WorkloadSvids:
                 del self._current[workload]
         return tuple(sorted(found))
 
+    async def watch_federated(self) -> None:
+        """Follow what the domain believes of others, until cancelled."""
+        async for entry in self._ports.store.watch(FEDERATION):
+            if entry is None:
+                continue
+            if entry.value is None:
+                self._federated.pop(entry.key, None)
+                continue
+            try:
+                record = envelope.open_sealed(entry.value, FederatedBundle, self._config.controller_keys).message
+            except HanseError as error:
+                log.warning("federated.refused", domain=entry.key, code=error.code, reason=error.message)
+                continue
+            if record.domain == entry.key:
+                self._federated[entry.key] = record
+
     def due_in_us(self, workload: WorkloadId) -> int:
         """Microseconds until the SVID is due for renewal; 0 or less if it is, or if there is none."""
         current = self._current.get(workload)
@@ -66,14 +88,19 @@ class WorkloadSvids:
         """
         async with self._asking:
             if self.due_in_us(workload) > 0:
-                return self._current[workload]
+                return self._with_federated(self._current[workload])
             try:
                 self._current[workload] = await self._ask(workload)
             except Exception:
                 current = self._current.get(workload)
                 if current is None or current.not_after_us <= self._ports.clock.wall():
                     raise
-            return self._current[workload]
+            return self._with_federated(self._current[workload])
+
+    def _with_federated(self, identity: WorkloadIdentity) -> WorkloadIdentity:
+        now = self._ports.clock.wall()
+        held = {name: one.authorities_pem for name, one in sorted(self._federated.items()) if one.until_us > now}
+        return replace(identity, federated_pem=held)
 
     async def _ask(self, workload: WorkloadId) -> WorkloadIdentity:
         namespace, dot, name = workload.partition(".")

@@ -218,6 +218,25 @@ class Witnesses(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wi
     """Authorities of the witnesses' servers; empty for those of the machine."""
 
 
+class FederatedBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="federated.v1", kw_only=True):
+    """What is believed of another trust domain, and where its bundle is fetched."""
+
+    domain: str
+    url: str
+    """Bundle endpoint; empty where the bundle is brought by hand."""
+    profile: str
+    """``https_spiffe`` or ``https_web``."""
+    endpoint_id: str
+    """SPIFFE ID of the endpoint, for ``https_spiffe``."""
+    authorities_pem: bytes
+    sequence: int
+    refresh_hint_s: int
+    fetched_us: WallTime
+    until_us: WallTime
+    """From then on it is not believed."""
+    problem: str = ""
+
+
 class WitnessAlarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-alarm.v1", kw_only=True):
     """A witness saw another history of our own log than the one it is shown now."""
 
