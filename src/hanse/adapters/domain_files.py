@@ -60,6 +60,7 @@ from hanse.identity.authority import ISSUING_LIFETIME_US, SECRET_BYTES, key_pem
 from hanse.identity.enrol import Authority
 from hanse.identity.nats_accounts import fabric_claims, ingest_prefix, nodes_claims
 from hanse.identity.nats_jwt import account_jwt, nkey_from_seed, operator_jwt, user_jwt
+from hanse.identity.sealing import SEALING_SECRET_BYTES, sealing_key
 from hanse.wire import canonical
 
 FOLDER = "domain"
@@ -82,6 +83,7 @@ NKEYS = {
 
 LEDGER, WITNESS, MIRROR = "ledger", "witness", "mirror"
 LATER = (WITNESS, MIRROR)
+SECRETS_KEY = "secrets.key"
 """Roles that domains made by earlier versions have no keys for: those are made when such a domain is loaded."""
 
 
@@ -337,6 +339,7 @@ def _fresh_files(
     }
     for role in (LEDGER, *LATER):
         files |= _checkpoint_keys(role, entropy.secret)
+    files[SECRETS_KEY] = _sealing_text(entropy.secret(SEALING_SECRET_BYTES))
     for file, kind in NKEYS.items():
         files[file] = nkey_from_secret(kind, entropy.secret(SEED_BYTES)).seed.encode()
     return files
@@ -350,12 +353,19 @@ def _checkpoint_keys(role: str, secret: Callable[[int], bytes]) -> dict[str, byt
     }
 
 
+def _sealing_text(secret: bytes) -> bytes:
+    """The seeds of the key that secrets are sealed to: ML-KEM-768 (64 bytes), then X25519 (32), base64."""
+    return base64.b64encode(secret)
+
+
 def _with_later_keys(folder: Path, record: DomainRecord) -> DomainRecord:
     """Make the keys that an earlier version did not; the record that lists them is written last."""
     lacking = [role for role in LATER if f"{role}-ed25519.key" not in record.files]
     files = {name: data for role in lacking for name, data in _checkpoint_keys(role, secrets.token_bytes).items()}
     if NODES_ACCOUNT not in record.files:
         files[NODES_ACCOUNT] = nkey_from_secret("account", secrets.token_bytes(SEED_BYTES)).seed.encode()
+    if SECRETS_KEY not in record.files:
+        files[SECRETS_KEY] = _sealing_text(secrets.token_bytes(SEALING_SECRET_BYTES))
     if not files:
         return record
     for name, data in files.items():
@@ -403,6 +413,7 @@ def _authority(folder: Path, record: DomainRecord, data: Mapping[str, bytes], ac
         ca_key=parse_p256(folder / key_file, data[key_file]),
         ca_cert=x509.load_pem_x509_certificate(data[cert_file]),
         account=account,
+        sealing=sealing_key(base64.b64decode(data[SECRETS_KEY], validate=True)),
         root_cert=x509.load_pem_x509_certificate(data[ROOT_CERT]),
     )
 

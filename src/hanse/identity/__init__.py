@@ -15,11 +15,12 @@ from hanse.identity.authority import (
     may_sign_authorities,
     serial_from_secret,
 )
-from hanse.identity.errors import IdentityError
+from hanse.identity.errors import IdentityError, SealingError
 from hanse.identity.join import Admitted, JoinToken, Refused, check_join, mint_token
 from hanse.identity.nats_accounts import NODE_API, NODE_INGEST, deliver_prefix
 from hanse.identity.nats_jwt import NatsTrust, Nkey, ServerTls, nats_auth_config, nkey_from_secret
 from hanse.identity.permissions import Permissions, inbox_prefix, node_permissions
+from hanse.identity.sealing import SealingKey, seal_to, sealing_key
 from hanse.identity.spiffe import SpiffeId, controller_id, domain_id, node_id, server_id, workload_spiffe_id
 from hanse.identity.verify import expiry_of, verify_svid
 
@@ -34,6 +35,8 @@ __all__ = [
     "OutsideKey",
     "Permissions",
     "Refused",
+    "SealingError",
+    "SealingKey",
     "ServerTls",
     "SigningKey",
     "SpiffeId",
@@ -55,6 +58,8 @@ __all__ = [
     "nkey_from_secret",
     "node_id",
     "node_permissions",
+    "seal_to",
+    "sealing_key",
     "serial_from_secret",
     "server_id",
     "verify_svid",

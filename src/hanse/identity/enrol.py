@@ -18,6 +18,7 @@ from hanse.core.time import WallTime
 from hanse.identity.authority import SVID_LIFETIME_US, issue_svid
 from hanse.identity.nats_jwt import Nkey, user_jwt
 from hanse.identity.permissions import node_permissions
+from hanse.identity.sealing import SealingKey
 from hanse.identity.spiffe import SpiffeId, node_id
 from hanse.identity.verify import expiry_of
 from hanse.wire.messages import JoinRequest, JoinResponse, Svid
@@ -25,13 +26,15 @@ from hanse.wire.messages import JoinRequest, JoinResponse, Svid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """The keys that make members of one domain: its issuing authority, and the substrate account of its nodes."""
+    """The keys of one domain: its issuing authority, its nodes' substrate account, what its secrets are sealed to."""
 
     domain: str
     ca_key: ec.EllipticCurvePrivateKey = field(repr=False)
     ca_cert: x509.Certificate
     """The issuing authority below the root; the root itself in domains made by the first version."""
     account: Nkey
+    sealing: SealingKey
+    """Opens the secrets that were sealed to the domain."""
     root_cert: x509.Certificate | None = None
     """None: `ca_cert` is the root."""
 

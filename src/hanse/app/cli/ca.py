@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hanse.app.cli.session import DEFAULT_STATE, Output, OutputOption, Session, StateOption
+from hanse.app.cli.session import Session, local_command
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -37,32 +37,28 @@ def _group() -> None:
 
 
 @app.command()
-def show(*, state: StateOption = DEFAULT_STATE, output: OutputOption = Output.TABLE) -> None:
+@local_command
+def show(*, session: Session) -> None:
     """Show root and issuing authority, how long they hold, and where the root key is."""
     from hanse.adapters.clock import SystemClock
     from hanse.adapters.domain_ca import view_ca
     from hanse.adapters.domain_files import load_domain
 
-    _answer(Session(state=state, output=output), view_ca(load_domain(state), SystemClock().wall()))
+    _answer(session, view_ca(load_domain(session.state), SystemClock().wall()))
 
 
 @app.command()
-def rotate(
-    *,
-    root: RootOption = None,
-    days: DaysOption = 90,
-    state: StateOption = DEFAULT_STATE,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@local_command
+def rotate(*, root: RootOption = None, days: DaysOption = 90, session: Session) -> None:
     """Make a new issuing authority. Controllers take it up within seconds, nodes with their next SVID."""
     from hanse.adapters.clock import SystemClock
     from hanse.adapters.domain_ca import rotate_issuing, view_ca
     from hanse.adapters.entropy import SystemEntropy
     from hanse.core.time import DAY_US
 
-    now, session = SystemClock().wall(), Session(state=state, output=output)
+    now = SystemClock().wall()
     with root_kept(root, may_make=False) as kept:
-        domain = rotate_issuing(state, now, SystemEntropy(), kept=kept, lifetime_us=days * DAY_US)
+        domain = rotate_issuing(session.state, now, SystemEntropy(), kept=kept, lifetime_us=days * DAY_US)
     view = view_ca(domain, now)
     _answer(session, view)
     if not view.issuing_serial:
@@ -70,18 +66,17 @@ def rotate(
 
 
 @app.command("export-root")
+@local_command
 def export(
     *,
     file: Annotated[Path, typer.Argument(help="A new file, on a medium that you take away.", dir_okay=False)],
-    state: StateOption = DEFAULT_STATE,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Move the root key from the domain's folder into a file under a passphrase."""
     from hanse.adapters.clock import SystemClock
     from hanse.adapters.domain_ca import export_root, view_ca
 
-    session = Session(state=state, output=output)
-    domain = export_root(state, file, _secret(PASSPHRASE, "Passphrase of the root key", is_new=True))
+    domain = export_root(session.state, file, _secret(PASSPHRASE, "Passphrase of the root key", is_new=True))
     _answer(session, view_ca(domain, SystemClock().wall()))
     session.note(f"{file} and its passphrase are the domain's root now; nothing here can make an issuing authority")
 

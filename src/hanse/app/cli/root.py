@@ -23,6 +23,7 @@ from hanse.app.cli import (
     planning,
     policy,
     processes,
+    secret,
     trust,
     twin,
     working,
@@ -57,6 +58,7 @@ _SECTION_OF = {command.__name__: section for section, command, _ in _COMMANDS} |
     "audit": PROVE,
     "attest": PROVE,
     "policy": PROVE,
+    "secret": PROVE,
     "twin": PROVE,
     "catalogue": LOOK,
     "carbon": LOOK,
@@ -96,6 +98,7 @@ for _, _command, _short in _COMMANDS:
 app.add_typer(nodes.app, name="node")
 app.add_typer(audit.app, name="audit")
 app.add_typer(attest.app, name="attest")
+app.add_typer(secret.app, name="secret")
 app.add_typer(policy.app, name="policy")
 app.add_typer(twin.app, name="twin")
 app.add_typer(catalogue.app, name="catalogue")
