@@ -34,6 +34,7 @@ from hanse.adapters.nats_link import LinkConfig, NatsCredentials, NatsLink
 from hanse.adapters.nats_store import NatsStore
 from hanse.adapters.node_files import NodeFiles, NodeKeys
 from hanse.adapters.package_data import read_packs
+from hanse.adapters.tee import tee_of
 from hanse.adapters.tls import client_context
 from hanse.adapters.tpm import Tpm
 from hanse.adapters.tpm_boot import FIRMWARE_LOG, BootRecord, digest_of_files
@@ -108,7 +109,9 @@ async def run_node(options: NodeOptions, join: JoinOptions | None, *, takes_over
 
 
 async def _attestor(options: NodeOptions) -> Attestor:
-    """The node's TPM, with what runs here measured into it; or a platform that has nothing to say."""
+    """The node's TPM, with what runs here measured into it; its TEE; or a platform that has nothing to say."""
+    if options.is_tee:
+        return tee_of(None if options.tee_endorsements is None else Path(options.tee_endorsements))
     if options.tpm is None:
         return NoEvidence()
     measured = {

@@ -189,6 +189,18 @@ IssuersOption = Annotated[
     ),
 ]
 
+TeeOption = Annotated[
+    bool, typer.Option("--tee", help="Attest with the TDX or SEV-SNP guest that this runs in (configfs-tsm).")
+]
+EndorsementsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--tee-endorsements",
+        help="TDX collateral (JSON), or VCEK, ASK, ARK (PEM) where the host gives none; read at each attestation.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
 WorkloadApiOption = Annotated[
     Path | None,
     typer.Option(
@@ -223,6 +235,8 @@ def join(
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
     workload_api: WorkloadApiOption = None,
+    tee: TeeOption = False,
+    tee_endorsements: EndorsementsOption = None,
 ) -> None:
     """Join a domain with this machine and serve until Ctrl-C. Later starts need `hanse node run` and no token."""
     from hanse.app.cli.processes import JoinArguments, run_node_process
@@ -250,6 +264,8 @@ def join(
         resources=tuple(resource or ()),
         tpm=_tpm(tpm, tpm_issuers),
         workload_api=workload_api,
+        is_tee=tee,
+        tee_endorsements=tee_endorsements,
     )
 
 
@@ -277,6 +293,8 @@ def run(
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
     workload_api: WorkloadApiOption = None,
+    tee: TeeOption = False,
+    tee_endorsements: EndorsementsOption = None,
 ) -> None:
     """Start a node that has joined before; it needs nobody to serve its own work."""
     from hanse.app.cli.processes import run_node_process
@@ -304,6 +322,8 @@ def run(
         resources=tuple(resource or ()),
         tpm=_tpm(tpm, tpm_issuers),
         workload_api=workload_api,
+        is_tee=tee,
+        tee_endorsements=tee_endorsements,
     )
 
 
