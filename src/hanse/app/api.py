@@ -22,9 +22,11 @@ from hanse.app.ledger_api import cosigners_router, ledger_router, open_router
 from hanse.app.plan_api import plan_router
 from hanse.app.policy_api import policy_router
 from hanse.app.secrets_api import secrets_router
+from hanse.app.trust_api import trust_router
 from hanse.control import explaining, inspect
 from hanse.control.appraising import Appraising
 from hanse.control.controller import Controller
+from hanse.control.federation import Federation
 from hanse.control.planning import UnknownPart
 from hanse.control.secrets import SecretVerbs
 from hanse.control.service import FabricService, NotFound, SpecRefused
@@ -160,6 +162,7 @@ def build_api(
     app.include_router(cosigners_router(controller), dependencies=secured)
     app.include_router(open_router(controller))
     app.include_router(plan_router(controller), dependencies=secured)
+    app.include_router(trust_router(Federation(controller, service, ports)))
     app.include_router(secrets_router(SecretVerbs(controller, service, ports)))
     app.include_router(attest_router(Appraising(controller, service, ports)))
 

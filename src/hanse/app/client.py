@@ -24,6 +24,7 @@ from hanse.app.context import Context
 from hanse.attest import Anchor, Reference
 from hanse.control.appraising import AttestedView
 from hanse.control.cosigning import CosigningView
+from hanse.control.federation import TrustView
 from hanse.control.known_logs import LogView
 from hanse.control.mirror import MirroredView
 from hanse.control.mirroring import MirroringView
@@ -405,6 +406,25 @@ class Client:
     def policy_impact(self, facts: Sequence[str]) -> PolicyDiff:
         """What supposed facts would do. Raises ApiError ``policy.fact``."""
         return self._ask("POST", "/api/v1/policy/impact", PolicyDiff, json={"facts": list(facts)}, is_idempotent=True)
+
+    # --- other domains ---
+
+    def trusts(self) -> tuple[TrustView, ...]:
+        """Domains that are believed beside this one."""
+        return self._get("/api/v1/trust", tuple[TrustView, ...])
+
+    def trust(self, domain: str, *, bundle: str, url: str, profile: str, endpoint_id: str) -> TrustView:
+        """Believe another domain."""
+        body = {"bundle": bundle, "url": url, "profile": profile, "endpoint_id": endpoint_id}
+        return self._ask("PUT", f"/api/v1/trust/{domain}", TrustView, json=body)
+
+    def distrust(self, domain: str) -> None:
+        """Believe another domain no longer."""
+        self._ask("DELETE", f"/api/v1/trust/{domain}", dict[str, str])
+
+    def own_bundle(self) -> bytes:
+        """This domain's trust bundle (JWKS)."""
+        return self._send("GET", "/spiffe/bundle").content
 
     # --- the ledger ---
 

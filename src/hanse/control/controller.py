@@ -284,6 +284,8 @@ class Controller:
                     answer = await self.enrolment.renew(message)
                 case "account":
                     answer = await self.accounts.answer(message)
+                case "workload-svid":
+                    answer = await self.enrolment.workload_svid(message)
                 case "challenge" | "attest":
                     answer = await self.attesting.answer(message)
                 case "secrets":

@@ -17,6 +17,7 @@ from hanse.identity.authority import (
 )
 from hanse.identity.errors import IdentityError, SealingError
 from hanse.identity.join import Admitted, JoinToken, Refused, check_join, mint_token
+from hanse.identity.nats_accounts import NODE_API, NODE_INGEST, deliver_prefix
 from hanse.identity.nats_jwt import NatsTrust, Nkey, ServerTls, nats_auth_config, nkey_from_secret
 from hanse.identity.permissions import Permissions, inbox_prefix, node_permissions
 from hanse.identity.sealing import SealingKey, seal_to, sealing_key
@@ -24,6 +25,8 @@ from hanse.identity.spiffe import SpiffeId, controller_id, domain_id, node_id, s
 from hanse.identity.verify import expiry_of, verify_svid
 
 __all__ = [
+    "NODE_API",
+    "NODE_INGEST",
     "Admitted",
     "IdentityError",
     "JoinToken",
@@ -39,6 +42,7 @@ __all__ = [
     "SpiffeId",
     "check_join",
     "controller_id",
+    "deliver_prefix",
     "domain_id",
     "expiry_of",
     "inbox_prefix",

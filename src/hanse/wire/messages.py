@@ -220,6 +220,25 @@ class Witnesses(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wi
     """Authorities of the witnesses' servers; empty for those of the machine."""
 
 
+class FederatedBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="federated.v1", kw_only=True):
+    """What is believed of another trust domain, and where its bundle is fetched."""
+
+    domain: str
+    url: str
+    """Bundle endpoint; empty where the bundle is brought by hand."""
+    profile: str
+    """``https_spiffe`` or ``https_web``."""
+    endpoint_id: str
+    """SPIFFE ID of the endpoint, for ``https_spiffe``."""
+    authorities_pem: bytes
+    sequence: int
+    refresh_hint_s: int
+    fetched_us: WallTime
+    until_us: WallTime
+    """From then on it is not believed."""
+    problem: str = ""
+
+
 class WitnessAlarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-alarm.v1", kw_only=True):
     """A witness saw another history of our own log than the one it is shown now."""
 
@@ -295,6 +314,17 @@ class RenewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     """A node asks for a new SVID for a fresh key."""
 
     node: NodeId
+    csr_pem: bytes
+    at_us: WallTime
+
+
+class WorkloadSvidRequest(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="workload-svid-request.v1", kw_only=True
+):
+    """A node asks for the SVID of a workload that it was ordered to run."""
+
+    node: NodeId
+    workload: WorkloadId
     csr_pem: bytes
     at_us: WallTime
 
@@ -380,6 +410,8 @@ class JoinResponse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     domain: str
     site: Site
     operator: Operator
+    has_own_account: bool = False
+    """Whether `nats_jwt` is of the nodes' account; nodes that joined before there was one join again."""
 
 
 class UsageRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -24,6 +24,7 @@ from hanse.app.cli import (
     policy,
     processes,
     secret,
+    trust,
     twin,
     working,
 )
@@ -53,6 +54,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
 )
 _SECTION_OF = {command.__name__: section for section, command, _ in _COMMANDS} | {
     "ca": PROVE,
+    "trust": PROVE,
     "node": PROVE,
     "audit": PROVE,
     "attest": PROVE,
@@ -104,4 +106,5 @@ app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(planning.carbon, name="carbon")
 app.add_typer(credential.app, name="credential")
 app.add_typer(ca.app, name="ca")
+app.add_typer(trust.app, name="trust")
 app.add_typer(processes.app, name="controller", hidden=True)
