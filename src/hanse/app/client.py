@@ -461,7 +461,7 @@ class Client:
         answer = self._send(method, path, **more)
         try:
             return msgspec.json.decode(answer.content, type=kind)
-        except msgspec.MsgspecError as error:
+        except ValueError as error:
             raise ApiError(
                 f"{method} {path} answered what this version cannot read: {error}",
                 status=answer.status_code,
@@ -521,7 +521,7 @@ def error_of(status: int, body: bytes) -> ApiError:
     """Read an error body of the API; what is no such body becomes ``api.failed`` with the status."""
     try:
         error = msgspec.json.decode(body, type=_Envelope).error
-    except msgspec.MsgspecError:
+    except ValueError:
         said = body[:200].decode(errors="replace").strip()
         return ApiError(f"the API answered {status}: {said or 'nothing'}", status=status, retry=status >= 500)
     return ApiError(

@@ -3,25 +3,35 @@
 `keys + names + now -> certificates and tokens`; pure: keys, serials and secrets come in as arguments.
 """
 
+from hanse.identity.api_token import ApiToken, api_token_name, check_api_token, mint_api_token
 from hanse.identity.authority import issue_svid, key_from_secret, make_csr, make_root, serial_from_secret
 from hanse.identity.errors import IdentityError
 from hanse.identity.join import Admitted, JoinToken, Refused, check_join, mint_token
 from hanse.identity.nats_jwt import NatsTrust, Nkey, ServerTls, nats_auth_config, nkey_from_secret
+from hanse.identity.oidc import Issuer, KeyRing, TokenRefused, UserClaims, check_nonce, verify_token
 from hanse.identity.permissions import Permissions, inbox_prefix, node_permissions
 from hanse.identity.spiffe import SpiffeId, controller_id, domain_id, node_id, server_id, workload_spiffe_id
 from hanse.identity.verify import expiry_of, verify_svid
 
 __all__ = [
     "Admitted",
+    "ApiToken",
     "IdentityError",
+    "Issuer",
     "JoinToken",
+    "KeyRing",
     "NatsTrust",
     "Nkey",
     "Permissions",
     "Refused",
     "ServerTls",
     "SpiffeId",
+    "TokenRefused",
+    "UserClaims",
+    "api_token_name",
+    "check_api_token",
     "check_join",
+    "check_nonce",
     "controller_id",
     "domain_id",
     "expiry_of",
@@ -30,6 +40,7 @@ __all__ = [
     "key_from_secret",
     "make_csr",
     "make_root",
+    "mint_api_token",
     "mint_token",
     "nats_auth_config",
     "nkey_from_secret",
@@ -38,5 +49,6 @@ __all__ = [
     "serial_from_secret",
     "server_id",
     "verify_svid",
+    "verify_token",
     "workload_spiffe_id",
 ]

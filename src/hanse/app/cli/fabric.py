@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hanse.app.cli.fronts import (
+    AccessOption,
     CertOption,
     ClientAuthOption,
     ClientCaOption,
@@ -56,6 +57,7 @@ def up(
             help="Measured round trips between sites; missing pairs are modelled.", exists=True, dir_okay=False
         ),
     ] = None,
+    access: AccessOption = None,
     front_tls: Annotated[
         bool,
         typer.Option(
@@ -96,6 +98,7 @@ def up(
             fabric or fabric_file(),
             controllers,
             latency,
+            access=access,
             front=front,
             has_tpms=tpm,
             attest_us=round(attest_every * 1e6),
