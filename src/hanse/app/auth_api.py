@@ -5,53 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from hanse.app.auth_views import ApiTokenMade, MayI, SignIn, WhoAmI
 from hanse.app.authentication import Caller, Gate, guard, open_to_all, signed_in
 from hanse.control.api_tokens import ApiTokens, ApiTokenView
 from hanse.core.time import DAY_US
 from hanse.policy import ACTIONS, Part
-
-Named = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\s/]+$")]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WhoAmI:
-    """Somebody as the API knows them."""
-
-    kind: Literal["User", "Token"]
-    id: str
-    issuer: str
-    subject: str
-    roles: Mapping[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MayI:
-    """Whether the caller may, and by which rules."""
-
-    action: str
-    part: str
-    is_allowed: bool
-    rules: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignIn:
-    """How to sign in at one provider: what the command line needs to know."""
-
-    issuer: str
-    client_id: str
-    scopes: tuple[str, ...]
-    algorithms: tuple[str, ...]
-    audience: str
-    is_access_token: bool
-    resource: str | None
 
 
 class CanBody(BaseModel):
@@ -71,14 +34,6 @@ class ApiTokenBody(BaseModel):
     name: str = Field(max_length=63)
     roles: dict[str, list[str]] = Field(min_length=1, max_length=20)
     lifetime_us: int = Field(default=30 * DAY_US, ge=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiTokenMade:
-    """A token and its text, which is shown once."""
-
-    text: str
-    token: ApiTokenView
 
 
 def auth_router(gate: Gate, tokens: ApiTokens) -> APIRouter:
