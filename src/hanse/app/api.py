@@ -26,10 +26,12 @@ from hanse.app.ledger_api import cosigners_router, ledger_router, mirrors_router
 from hanse.app.limits import AddressLimit, Limiter
 from hanse.app.plan_api import plan_router
 from hanse.app.policy_api import policy_router
+from hanse.app.secrets_api import secrets_router
 from hanse.control import explaining, inspect
 from hanse.control.api_tokens import ApiTokens
 from hanse.control.appraising import Appraising
 from hanse.control.controller import Controller
+from hanse.control.secrets import SecretVerbs
 from hanse.control.service import FabricService, NotFound
 from hanse.control.views import (
     ExplainView,
@@ -183,6 +185,7 @@ def build_api(
     app.include_router(mirrors_router(controller, service))
     app.include_router(open_router(controller))
     app.include_router(plan_router(controller))
+    app.include_router(secrets_router(SecretVerbs(controller, service, ports)))
     app.include_router(attest_router(Appraising(controller, service, ports)))
 
     @app.get("/api/v1/health", dependencies=[open_to_all()])
@@ -378,6 +381,8 @@ def parts_of(documents: Manifests) -> Iterator[tuple[str, Part]]:
         yield "operate", Part(kind="site", name=site.id)
     for node in documents.nodes:
         yield "operate", Part(kind="node", name=node.id)
+    for kept in documents.secrets:
+        yield "deploy", Part(kind="secret", namespace=kept.secret.namespace, name=kept.secret.name)
     for one in documents.policies:
         yield "set-policy", Part(kind="policy", namespace=one.policy.namespace, name=one.policy.name)
 

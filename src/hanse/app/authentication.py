@@ -151,7 +151,7 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
 def guard(action: str, kind: str) -> Any:
     """A dependency that admits whoever may do `action` to the `kind` of thing that the path names.
 
-    Namespace and name are read from the path: ``namespace`` and ``name``, or the instance, or the node.
+    Namespace and name are read from the path: ``namespace`` and ``name``, or the secret, the instance, the node.
     """
 
     async def admitted(request: Request, given: Credentials) -> Caller:
@@ -226,5 +226,8 @@ async def _admit(request: Request, given: HTTPAuthorizationCredentials | None) -
 def _part_of(kind: str, path: Mapping[str, str]) -> Part:
     if "instance" in path:
         namespace, _, name = path["instance"].partition(".")
+        return Part(kind=kind, namespace=namespace, name=name)
+    if "secret" in path:
+        namespace, _, name = path["secret"].rpartition(".")
         return Part(kind=kind, namespace=namespace, name=name)
     return Part(kind=kind, namespace=path.get("namespace", ""), name=path.get("name", path.get("node", "")))

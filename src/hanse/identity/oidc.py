@@ -77,7 +77,7 @@ class UserClaims:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SigningKey:
+class VerificationKey:
     """One public key; `algorithm` None: its owner did not tie it to one."""
 
     kid: str | None
@@ -89,9 +89,9 @@ class SigningKey:
 class KeyRing:
     """The public keys of a provider, in its order."""
 
-    keys: tuple[SigningKey, ...] = ()
+    keys: tuple[VerificationKey, ...] = ()
 
-    def named(self, kid: str | None) -> tuple[SigningKey, ...]:
+    def named(self, kid: str | None) -> tuple[VerificationKey, ...]:
         """The keys that a token with this key id could be signed with; all of them where it names none."""
         return tuple(one for one in self.keys if kid in (None, one.kid))
 
@@ -282,7 +282,7 @@ def _groups(token: str, claim: str) -> tuple[str, ...]:
     return tuple(groups)
 
 
-def _key(row: Mapping[str, Any]) -> SigningKey | None:
+def _key(row: Mapping[str, Any]) -> VerificationKey | None:
     kid, algorithm = row.get("kid"), row.get("alg")
     if row.get("use", "sig") != "sig" or row.get("kty") not in ("RSA", "EC", "OKP"):
         return None
@@ -295,10 +295,10 @@ def _key(row: Mapping[str, Any]) -> SigningKey | None:
         key.public_key  # noqa: B018 - reading it checks that the numbers make a key
     except (JoseError, ValueError, TypeError, KeyError):
         return None
-    return SigningKey(kid=kid, algorithm=algorithm, key=key)
+    return VerificationKey(kid=kid, algorithm=algorithm, key=key)
 
 
-def _fits(one: SigningKey, algorithm: str) -> bool:
+def _fits(one: VerificationKey, algorithm: str) -> bool:
     kind, curve = KEY_OF[algorithm]
     if one.key.key_type != kind or one.algorithm not in (None, algorithm):
         return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import httpx
@@ -22,6 +22,7 @@ from hanse.core.rate import Rate
 from hanse.core.time import DAY_US, WallTime
 from hanse.identity import ApiToken
 from hanse.identity.oidc import parse_keys
+from hanse.manifest import Manifests
 from hanse.wire import envelope
 from hanse.wire.messages import ActionRecord, ActorRecord
 from hanse.wire.subjects import ACTIONS, ACTORS, API_TOKENS
@@ -109,7 +110,16 @@ def test_an_application_with_a_bare_route_is_not_built() -> None:
 
 def test_never_does_any_guarded_route_answer_without_a_token_or_without_a_role() -> None:
     of = limited(failures=Rate(per_minute=60, burst=1_000))
-    fill = {"namespace": "a", "name": "b", "node": "n", "instance": "a.b.0.1", "kind": "functions", "identity": "a.b"}
+    fill = {
+        "namespace": "a",
+        "name": "b",
+        "node": "n",
+        "instance": "a.b.0.1",
+        "kind": "functions",
+        "identity": "a.b",
+        "secret": "a.b",
+        "version": "1",
+    }
 
     async def scenario() -> None:
         nobody = await token_of(of, "nobody", {"reader-of-poems": ["*"]})
@@ -173,6 +183,11 @@ def test_a_role_opens_what_it_says_in_its_namespaces_and_a_denial_names_the_rule
     run(scenario())
     assert part_to_delete("policy", "clinic.house")[0] == "set-policy"
     assert part_to_delete("thing", "x")[0] == "administer"
+
+
+def test_every_kind_of_document_in_a_submission_is_asked_about() -> None:
+    asked = {"functions", "operators", "sites", "nodes", "policies", "secrets"}
+    assert {one.name for one in fields(Manifests)} - {"wheres"} == asked, "a new kind needs its line in `parts_of`"
 
 
 def test_a_rule_of_the_domain_forbids_and_the_denial_names_it() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hanse.app.cli.ca import DaysOption, RootOption, root_kept
 from hanse.app.cli.fronts import (
     AccessOption,
     CertOption,
@@ -33,16 +34,25 @@ def init(
     domain: Annotated[
         str, typer.Option(help="Name of the domain: it becomes the SPIFFE trust domain.")
     ] = "hanse.local",
+    root: RootOption = None,
+    days: DaysOption = 90,
     session: Session,
 ) -> None:
-    """Make a domain: its root key, its certificate authority, its ledger keys. Harmless where it exists already."""
+    """Make a domain: root, issuing authority, keys of substrate and ledger. Harmless where it exists already.
+
+    With --root the root key is made in a file under a passphrase, or in a PKCS#11 token, and is never on this disk in
+    clear; without, it lies in the state directory until `hanse ca export-root`.
+    """
     from hanse.adapters.clock import SystemClock
     from hanse.adapters.domain_files import init_domain
     from hanse.adapters.entropy import SystemEntropy
     from hanse.app.render.style import pairs
+    from hanse.core.time import DAY_US
 
-    made = init_domain(session.state, domain, SystemClock().wall(), SystemEntropy())
-    said = {"domain": made.name, "state": str(session.state), "folder": str(made.folder)}
+    now = SystemClock().wall()
+    with root_kept(root, may_make=True) as kept:
+        made = init_domain(session.state, domain, now, SystemEntropy(), kept=kept, issuing_us=days * DAY_US)
+    said = {"domain": made.name, "state": str(session.state), "folder": str(made.folder), "root_key": made.root_at}
     session.answer(said, lambda: pairs(*said.items()))
     session.note("keep a copy of that folder: it is the domain; start it with `hanse up`")
 
