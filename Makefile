@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/hanse/cargo-target
 JOBS ?= 2
 
-.PHONY: help demo up build test check bench docs lock clean
+.PHONY: help demo up build test check bench fuzz docs lock clean
 
 help: ## Show this list
 	@printf 'hanse: a sovereign cloud-to-edge compute fabric\n\n'
@@ -39,6 +39,10 @@ check: build ## Linters, types, layers, formatting
 
 bench: build ## Run the fabric benchmark and print one JSON line
 	@$(BIN)/python -m benches.fabric --json
+
+fuzz: build ## Fuzz every parser of foreign bytes; FUZZ_SECONDS=60 for each
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3.0,<4'
+	@$(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(FUZZ_SECONDS),60)
 
 docs: build ## Generate the reference pages from the code
 	@$(BIN)/python -m hanse.app.docs

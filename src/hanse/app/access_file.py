@@ -57,8 +57,8 @@ class Binding:
     """Whose groups are meant; None only where one issuer is trusted."""
 
 
-OF_PRINCIPAL = Rate(per_minute=12_000, burst=400)
-OF_ADDRESS = Rate(per_minute=24_000, burst=800)
+OF_PRINCIPAL = Rate(per_minute=30_000, burst=1_000)
+OF_ADDRESS = Rate(per_minute=60_000, burst=2_000)
 OF_FAILURES = Rate(per_minute=60, burst=30)
 
 

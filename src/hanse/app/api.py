@@ -203,7 +203,8 @@ def build_api(
         """Store a component; the body is its bytes. Idempotent: the digest is its name."""
         component = await read_body(request, MAX_ARTIFACT_BYTES, code="component.too_large")
         world, imports = await inspect_component(component)
-        await service.note("store", "artifact", user=by.id)
+        if not await ports.blobs.has(canonical.digest_bytes(component)):
+            await service.note("store", f"artifact/{canonical.digest_bytes(component)}", user=by.id)
         digest = await ports.blobs.put(component)
         return Artifact(digest=digest, size_bytes=len(component), world=world, imports=imports)
 
