@@ -20,8 +20,10 @@ from typing import Any, Self, TypeVar
 import httpx
 import msgspec
 
+from hanse.app.auth_views import ApiTokenMade, MayI, SignIn, WhoAmI
 from hanse.app.context import Context
 from hanse.attest import Anchor, Reference
+from hanse.control.api_tokens import ApiTokenView
 from hanse.control.appraising import AttestedView
 from hanse.control.cosigning import CosigningView
 from hanse.control.federation import TrustView
@@ -138,11 +140,12 @@ class Client:
                     hint="",
                     retry=False,
                 ) from error
+        shown = {"authorization": f"Bearer {context.token}"} if context.token else {}
         self._http = httpx.Client(
             transport=transport,
             verify=verify,
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            headers={"authorization": f"Bearer {context.token}", "accept": "application/json"},
+            headers={"accept": "application/json"} | shown,
             trust_env=False,
         )
         self._at = 0
@@ -285,6 +288,34 @@ class Client:
             "require": list(require),
         }
         return self._ask("POST", "/api/v1/tokens", TokenMade, json=body)
+
+    # --- users ---
+
+    def sign_in_methods(self) -> tuple[SignIn, ...]:
+        """Providers that the domain trusts; needs no token."""
+        return self._get("/api/v1/auth/methods", tuple[SignIn, ...])
+
+    def whoami(self) -> WhoAmI:
+        """Who the token says the caller is."""
+        return self._get("/api/v1/auth/whoami", WhoAmI)
+
+    def may(self, action: str, kind: str, namespace: str, name: str) -> MayI:
+        """Whether the caller may, and by which rules."""
+        body = {"action": action, "kind": kind, "namespace": namespace, "name": name}
+        return self._ask("POST", "/api/v1/auth/can", MayI, json=body, is_idempotent=True)
+
+    def tokens(self) -> tuple[ApiTokenView, ...]:
+        """Named tokens."""
+        return self._get("/api/v1/auth/tokens", tuple[ApiTokenView, ...])
+
+    def create_token(self, name: str, roles: Mapping[str, Sequence[str]], *, lifetime_us: int) -> ApiTokenMade:
+        """Make a named token. Raises ApiError ``token.name_taken``, ``identity.malformed_id``."""
+        body = {"name": name, "roles": {role: list(places) for role, places in roles.items()}}
+        return self._ask("POST", "/api/v1/auth/tokens", ApiTokenMade, json={**body, "lifetime_us": lifetime_us})
+
+    def revoke_token(self, name: str) -> None:
+        """Withdraw a named token. Raises ApiError ``not_found``."""
+        self._ask("DELETE", f"/api/v1/auth/tokens/{name}", dict[str, str])
 
     # --- plans: questions that change nothing ---
 
@@ -510,7 +541,7 @@ class Client:
         answer = self._send(method, path, **more)
         try:
             return msgspec.json.decode(answer.content, type=kind)
-        except msgspec.MsgspecError as error:
+        except ValueError as error:
             raise ApiError(
                 f"{method} {path} answered what this version cannot read: {error}",
                 status=answer.status_code,
@@ -570,7 +601,7 @@ def error_of(status: int, body: bytes) -> ApiError:
     """Read an error body of the API; what is no such body becomes ``api.failed`` with the status."""
     try:
         error = msgspec.json.decode(body, type=_Envelope).error
-    except msgspec.MsgspecError:
+    except ValueError:
         said = body[:200].decode(errors="replace").strip()
         return ApiError(f"the API answered {status}: {said or 'nothing'}", status=status, retry=status >= 500)
     return ApiError(

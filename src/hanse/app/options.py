@@ -27,6 +27,8 @@ class ControllerOptions:
     """How often the leader runs the global solver; 0 never."""
     latency_table: str | None = None
     """File of measured round trips between sites (`hanse.adapters.latency`); missing pairs are modelled."""
+    access: str | None = None
+    """File of providers, roles and limits (`hanse.app.access_file`); None: the administrators' token, named tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

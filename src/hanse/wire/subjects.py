@@ -61,9 +61,12 @@ FEEDS = "feeds"
 TOKENS = "tokens"
 """Join tokens: key is the token's hash, sealed `JoinToken` (by the controller)."""
 
+API_TOKENS = "api-tokens"
+"""Named tokens of users: key is the token's name, sealed `ApiToken` (by the controller)."""
+
 BUCKETS = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS,
-    APPRAISAL, ATTESTED, SPENDING, FEEDS, SECRETS, RELEASES, FEDERATION,
+    APPRAISAL, ATTESTED, SPENDING, FEEDS, SECRETS, RELEASES, FEDERATION, API_TOKENS,
 )  # fmt: skip
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""
