@@ -28,6 +28,7 @@ from hanse.node.routes import routes_from
 from hanse.node.secrets import Outcome, SecretKeeper
 from hanse.node.svid import SvidKeeper
 from hanse.node.tells import answer
+from hanse.node.witness import NodeWitness
 from hanse.node.work import Work, wanted_here
 from hanse.policy import PackSet, invoke_policy_of, parse_packs, screen_order
 from hanse.wire import envelope
@@ -65,6 +66,7 @@ class NodeAgent:
         self._outbox = Outbox(ports, self._disk, me=self._me)
         self._svid = SvidKeeper(ports, config)
         self._secrets = SecretKeeper(ports, config, self._svid)
+        self._witness = NodeWitness(ports.disk, ports.entropy, ports.clock, domain=config.domain, me=config.node.id)
         self._attestation = AttestationKeeper(ports, config, self._svid)
         self._held: dict[InstanceId, Held] = {}
         self._answers: dict[InstanceId, _Answer] = {}
@@ -424,6 +426,7 @@ class NodeAgent:
                 trusted=self._config.controller_keys,
                 me=self._me,
                 on_secrets=self._secrets.ask_again,
+                witness=self._witness,
             )
             if reply is not None and message.reply:
                 try:
