@@ -3,7 +3,18 @@
 `keys + names + now -> certificates and tokens`; pure: keys, serials and secrets come in as arguments.
 """
 
-from hanse.identity.authority import issue_svid, key_from_secret, make_csr, make_root, serial_from_secret
+from hanse.identity.authority import (
+    OutsideKey,
+    SigningKey,
+    is_root,
+    issue_svid,
+    key_from_secret,
+    make_csr,
+    make_issuing,
+    make_root,
+    may_sign_authorities,
+    serial_from_secret,
+)
 from hanse.identity.errors import IdentityError, SealingError
 from hanse.identity.join import Admitted, JoinToken, Refused, check_join, mint_token
 from hanse.identity.nats_jwt import NatsTrust, Nkey, ServerTls, nats_auth_config, nkey_from_secret
@@ -18,21 +29,26 @@ __all__ = [
     "JoinToken",
     "NatsTrust",
     "Nkey",
+    "OutsideKey",
     "Permissions",
     "Refused",
     "SealingError",
     "SealingKey",
     "ServerTls",
+    "SigningKey",
     "SpiffeId",
     "check_join",
     "controller_id",
     "domain_id",
     "expiry_of",
     "inbox_prefix",
+    "is_root",
     "issue_svid",
     "key_from_secret",
     "make_csr",
+    "make_issuing",
     "make_root",
+    "may_sign_authorities",
     "mint_token",
     "nats_auth_config",
     "nkey_from_secret",

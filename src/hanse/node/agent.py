@@ -88,6 +88,11 @@ class NodeAgent:
         """Wait until what was held at the start is loaded, or was tried."""
         await self._ready.wait()
 
+    @property
+    def bundle_pem(self) -> bytes:
+        """The domain's trust bundle as this node had it last; no bytes before its first SVID is loaded."""
+        return self._svid.bundle_pem
+
     async def run(self) -> None:
         """Run until cancelled. Raises only what no retry can mend (the node's own disk gone)."""
         self._incarnation = await self._disk.next_incarnation()

@@ -57,6 +57,11 @@ class SvidKeeper:
         return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
     @property
+    def bundle_pem(self) -> bytes:
+        """The trust bundle that came with the current SVID; no bytes before there is one."""
+        return b"" if self._current is None else self._current.svid.bundle_pem
+
+    @property
     def chain_pem(self) -> bytes:
         """The current certificate chain; no bytes before the first one."""
         return b"" if self._current is None else self._current.svid.certificate_chain_pem

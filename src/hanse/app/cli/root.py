@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from hanse.app.cli import (
     attest,
     audit,
+    ca,
     catalogue,
     credential,
     fabric,
@@ -50,6 +51,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (PROVE, nodes.undrain, "Let a drained node take work again."),
 )
 _SECTION_OF = {command.__name__: section for section, command, _ in _COMMANDS} | {
+    "ca": PROVE,
     "node": PROVE,
     "audit": PROVE,
     "attest": PROVE,
@@ -100,4 +102,5 @@ app.add_typer(twin.app, name="twin")
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(planning.carbon, name="carbon")
 app.add_typer(credential.app, name="credential")
+app.add_typer(ca.app, name="ca")
 app.add_typer(processes.app, name="controller", hidden=True)
