@@ -479,6 +479,10 @@ class Client:
         """Who cosigns this domain's ledger, and whether any of them saw another history."""
         return self._get("/api/v1/ledger/witnesses", CosigningView)
 
+    def add_node_witness(self, node: str) -> None:
+        """Have a node cosign the ledger, too. Raises ApiError ``witness.bad_policy``, ``bus.timeout``."""
+        self._ask("POST", "/api/v1/ledger/witnesses/nodes", dict[str, str], json={"node": node})
+
     def use_witnesses(self, policy: str, bundle_pem: str) -> None:
         """Have these witnesses cosign from now on."""
         self._ask("PUT", "/api/v1/ledger/witnesses", dict[str, str], json={"policy": policy, "bundle_pem": bundle_pem})

@@ -22,6 +22,7 @@ from hanse.control.mirror import MirroredView
 from hanse.control.mirroring import MirroringView
 from hanse.control.service import FabricService, NotFound
 from hanse.control.state_anchor import StateHealth
+from hanse.core.ids import NodeId
 from hanse.ledger.note import MAX_NOTE_BYTES
 from hanse.ledger.tiles import CHECKPOINT_KEY
 from hanse.ledger.witness import MAX_REQUEST_BYTES
@@ -37,6 +38,13 @@ class PolicyBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     policy: str = Field(max_length=2**20)
+
+
+class NodeBody(BaseModel):
+    """One node, by its id."""
+
+    model_config = ConfigDict(extra="forbid")
+    node: str
 
 
 class WitnessesBody(PolicyBody):
@@ -91,8 +99,14 @@ def cosigners_router(controller: Controller, service: FabricService) -> APIRoute
     async def use_witnesses(body: WitnessesBody, by: Trusted) -> dict[str, str]:
         """Have these witnesses cosign from now on (C2SP tlog-policy with their addresses)."""
         await service.note("set", "ledger/witnesses", user=by.id)
-        await controller.cosigning.use(body.policy.encode(), body.bundle_pem)
+        await controller.cosigning.cosigners.use(body.policy.encode(), body.bundle_pem)
         return {"status": "asked"}
+
+    @router.post("/api/v1/ledger/witnesses/nodes", status_code=202)
+    async def add_node_witness(body: NodeBody, by: Trusted) -> dict[str, str]:
+        """Have a node cosign from now on, beside those that do: its key is asked for and pinned."""
+        await service.note("set", f"ledger/witnesses/node/{body.node}", user=by.id)
+        return {"witness": await controller.node_witnesses.add(NodeId(body.node))}
 
     @router.get("/api/v1/witness/logs", dependencies=[guard("audit", "ledger")])
     async def witnessed_logs() -> tuple[LogView, ...]:
@@ -139,7 +153,7 @@ def mirrors_router(controller: Controller, service: FabricService) -> APIRouter:
     async def use_mirrors(body: WitnessesBody, by: Trusted) -> dict[str, str]:
         """Keep copies at these mirrors from now on (C2SP tlog-policy with their addresses)."""
         await service.note("set", "ledger/mirrors", user=by.id)
-        await controller.mirroring.use(body.policy.encode(), body.bundle_pem)
+        await controller.mirroring.cosigners.use(body.policy.encode(), body.bundle_pem)
         return {"status": "asked"}
 
     @router.get("/api/v1/mirror/logs", dependencies=[guard("audit", "ledger")])

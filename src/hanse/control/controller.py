@@ -21,6 +21,7 @@ from hanse.control.lease import LeaseKeeper
 from hanse.control.liveness import Liveness
 from hanse.control.mirror import Mirror
 from hanse.control.mirroring import Mirroring
+from hanse.control.node_witnesses import NodeWitnesses
 from hanse.control.pipeline import TIME_PASSES, Pipeline
 from hanse.control.releasing import Releasing
 from hanse.control.state import WATCHED, FabricState
@@ -75,6 +76,7 @@ class Controller:
         self.journal = Journal(ports, config)
         self.accounts = Accounts(ports, self.state, self.journal)
         self.cosigning = Cosigning(ports, self.journal)
+        self.node_witnesses = NodeWitnesses(ports, self.state, self.cosigning, self.journal)
         self.witness = Witness(ports, config.domain)
         self.mirror = Mirror(ports, config.domain)
         self.mirroring = Mirroring(ports, self.journal, self.cosigning)

@@ -97,7 +97,7 @@ def decide(
     fresh_causes = sorted({one for pair, why in lost.items() for one in why if last and pair not in last.turned})
     trigger = "; ".join([*([trigger] if trigger != TIME_PASSES or not fresh_causes else []), *fresh_causes])
     # A proposal is weighed against a whole plan: one that answered an event looked for no gain.
-    fresh, kept = replan(
+    planned, kept = replan(
         before.kept if before is not None and proposal is None else None,
         at,
         verdicts,
@@ -107,8 +107,9 @@ def decide(
         trigger=trigger,
         settings=config.placement,
     )
-    if proposal is not None and pays(proposal, fresh, config.placement):
-        return _taken(proposal, at, verdicts, packs=packs, guardrails=config.guardrails)
+    if proposal is not None and pays(proposal, planned, config.placement):
+        return _taken(_by_rules(proposal, laid, guardrails), at, verdicts, packs=packs, guardrails=config.guardrails)
+    fresh = _by_rules(planned, laid, guardrails)
     is_new = parent is None or _substance(fresh) != _substance(parent)
     chosen = fresh if is_new or parent is None else parent
     findings = audit(chosen, at, verdicts) if is_new else ()
@@ -122,6 +123,12 @@ def decide(
         packs=packs,
         guardrails=config.guardrails,
     )
+
+
+def _by_rules(plan: Plan, packs: PackSet, guardrails: tuple[str, ...]) -> Plan:
+    """The plan with a digest of the packs, layers and guardrails that were in force for it."""
+    policies = canonical.digest_of([packs.digest, list(guardrails)])
+    return replace(plan, inputs=dict(sorted({**plan.inputs, "policies": policies}.items())))
 
 
 def _taken(

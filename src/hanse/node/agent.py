@@ -29,6 +29,7 @@ from hanse.node.routes import routes_from
 from hanse.node.secrets import Outcome, SecretKeeper
 from hanse.node.svid import SvidKeeper
 from hanse.node.tells import answer
+from hanse.node.witness import NodeWitness
 from hanse.node.work import Work, wanted_here
 from hanse.node.workload_svids import WorkloadSvids
 from hanse.policy import PackSet, invoke_policy_of, parse_packs, screen_order
@@ -69,6 +70,7 @@ class NodeAgent:
         self.workload_svids = WorkloadSvids(ports, config, lambda: self._held)
         """SVIDs of the programs behind this node's services."""
         self._secrets = SecretKeeper(ports, config, self._svid)
+        self._witness = NodeWitness(ports.disk, ports.entropy, ports.clock, domain=config.domain, me=config.node.id)
         self._attestation = AttestationKeeper(ports, config, self._svid)
         self._held: dict[InstanceId, Held] = {}
         self._answers: dict[InstanceId, _Answer] = {}
@@ -435,6 +437,7 @@ class NodeAgent:
                 trusted=self._config.controller_keys,
                 me=self._me,
                 on_secrets=self._secrets.ask_again,
+                witness=self._witness,
             )
             if reply is not None and message.reply:
                 try:

@@ -239,6 +239,39 @@ class FederatedBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
     problem: str = ""
 
 
+class WitnessKeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-key.v1", kw_only=True):
+    """Ask a node for the key that it cosigns with; it makes one where it has none."""
+
+    at_us: WallTime
+
+
+class WitnessKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-key-is.v1", kw_only=True):
+    """A node's key as a witness, under the node's own seal."""
+
+    node: NodeId
+    vkey: str
+    """C2SP signed-note verifier key, of type cosignature/v1."""
+
+
+class WitnessRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-ask.v1", kw_only=True):
+    """Ask a node to cosign a checkpoint of the domain's own log."""
+
+    log: str
+    """C2SP tlog-policy of the log: its keys. The node pins those that it sees first."""
+    body: bytes
+    """A request of C2SP tlog-witness (``add-checkpoint``)."""
+
+
+class WitnessAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-answer.v1", kw_only=True):
+    """What the standard answers over HTTP, under the node's seal."""
+
+    node: NodeId
+    request: Digest
+    """Of the sealed request."""
+    status: int
+    body: bytes
+
+
 class WitnessAlarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-alarm.v1", kw_only=True):
     """A witness saw another history of our own log than the one it is shown now."""
 
