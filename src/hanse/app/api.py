@@ -95,6 +95,8 @@ class TokenBody(BaseModel):
     node: str | None = None
     require: list[Literal["tpm", "tdx", "sgx", "snp"]] = Field(default_factory=list)
     """Kinds of evidence, one of which the node must bring."""
+    service: str = ""
+    """Which of the operator's services it belongs to; empty for the operator as a whole."""
 
 
 class TokenMade(BaseModel):
@@ -295,6 +297,7 @@ def build_api(
             grade=body.grade,
             node=None if body.node is None else NodeId(body.node),
             require=tuple(body.require),
+            service=body.service,
         )
         return TokenMade(token=text, expires_us=kept.expires_us)
 

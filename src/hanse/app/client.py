@@ -264,6 +264,7 @@ class Client:
         grade: int = 1,
         node: str | None = None,
         require: Sequence[str] = (),
+        service: str = "",
     ) -> TokenMade:
         """Make a one-time join token; `require` names kinds of evidence, one of which the node must bring."""
         body = {
@@ -273,6 +274,7 @@ class Client:
             "grade": grade,
             "node": node,
             "require": list(require),
+            "service": service,
         }
         return self._ask("POST", "/api/v1/tokens", TokenMade, json=body)
 

@@ -246,7 +246,7 @@ class Pipeline:
         steps = next_steps(decision.plan, at, at.workloads, limits=self._config.rollout, now=at.at_us)
         await self._order(steps, decision.plan, at)
         await self._publish_routes(at)
-        await self._renew_orders(at.at_us)
+        await self._renew_orders(at)
         await self._tidy(at)
         await self._account(at)
 
@@ -296,8 +296,11 @@ class Pipeline:
             life_us = self._config.order_lifetime_us
             above = orders.last_generation(None, report)
             await self._write_order(
-                orders.order_to_start(step, workload, at.fabric, standing.id, above, now=at.at_us, lifetime_us=life_us)
-            )
+                orders.order_to_start(
+                    step, workload, at.fabric, standing.id, above, now=at.at_us, lifetime_us=life_us,
+                    policies=at.policies,
+                )
+            )  # fmt: skip
             restored += 1
         return restored > 0
 
@@ -331,6 +334,7 @@ class Pipeline:
                         orders.last_generation(standing.get(instance), reports.get(instance)),
                         now=at.at_us,
                         lifetime_us=self._config.order_lifetime_us,
+                        policies=at.policies,
                     )
                     await self._write_order(order)
                 case Stop():
@@ -360,14 +364,20 @@ class Pipeline:
         for key in sorted(set(standing) - set(wanted)):
             await self._delete(ROUTES, key)
 
-    async def _renew_orders(self, now: WallTime) -> None:
+    async def _renew_orders(self, at: Snapshot) -> None:
+        """Issue anew what runs out, what a store spoilt, and what other policies bind than the order says."""
+        now = at.at_us
         reports, life_us = self._state.reports(), self._config.order_lifetime_us
         for instance, order in sorted(self._state.orders().items()):
             report = reports.get(instance)
             is_due = orders.is_due_for_renewal(order, report, now=now, renew_us=self._config.order_renew_us)
-            if is_due or self._state.is_spoiled(ORDERS, instance_key(order.node, instance)):
+            bound = orders.policies_for(at.policies, order.workload.namespace)
+            is_stale = order.wanted and order.policies != bound
+            if is_due or is_stale or self._state.is_spoiled(ORDERS, instance_key(order.node, instance)):
                 above = orders.last_generation(order, report)
-                await self._write_order(orders.order_renewed(order, above, now=now, lifetime_us=life_us))
+                await self._write_order(
+                    orders.order_renewed(order, above, now=now, lifetime_us=life_us, policies=bound)
+                )
 
     async def _tidy(self, at: Snapshot) -> None:
         """Purge what is over: stopped instances after a while, deleted specs once nothing of them runs."""

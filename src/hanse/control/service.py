@@ -16,6 +16,7 @@ import msgspec
 from hanse.control import inspect
 from hanse.control.controller import Controller
 from hanse.control.pipeline import Decision, decide
+from hanse.control.state import FabricState
 from hanse.control.views import Submission, TopRow, WorkloadChange
 from hanse.core.errors import BlobError, BusError, HanseError
 from hanse.core.fabric import Operator, Site
@@ -110,7 +111,7 @@ class FabricService:
         proposal = await self._propose(documents, artifacts)
         before = self._controller.pipeline.snapshot()
         self._refuse_wrong_policies(documents.policies, before)
-        after = _with(before, proposal)
+        after = _with(before, proposal, self._controller.state)
         parent = await self._controller.pipeline.current_plan()
         decision = self._preview(after, parent)
         submission = _submission(proposal, parent, decision, is_dry_run=is_dry_run)
@@ -216,7 +217,7 @@ class FabricService:
             actions.append((f"{workload.kind} {workload.id}", action, workload.id))
         self._refuse_route_clash(workloads)
         actions += [
-            (f"Operator {o.id}", self._action(self._controller.state.operators().get(o.id), o), None)
+            (f"Operator {o.id}", self._action(self._controller.state.stated_operators().get(o.id), o), None)
             for o in documents.operators
         ]
         actions += [
@@ -389,11 +390,11 @@ def _with_spending(row: TopRow, spent: Outlook | None) -> TopRow:
     return replace(row, spent_microeur=spent.spent_microeur, spent_ug=spent.spent_ug, budget=spent.state)
 
 
-def _with(at: Snapshot, proposal: _Proposal) -> Snapshot:
+def _with(at: Snapshot, proposal: _Proposal, state: FabricState) -> Snapshot:
     fabric = replace(
         at.fabric,
         sites={**at.fabric.sites, **{s.id: s for s in proposal.sites}},
-        operators={**at.fabric.operators, **{o.id: o for o in proposal.operators}},
+        operators={**at.fabric.operators, **{o.id: state.certified(o) for o in proposal.operators}},
     )
     return replace(at, fabric=fabric, workloads=proposal.workloads, policies=proposal.policies)
 

@@ -10,8 +10,18 @@ import structlog
 from hanse.core.errors import HanseError
 from hanse.core.ids import NodeId
 from hanse.core.ports import BusMessage, NodePorts
-from hanse.wire import envelope
-from hanse.wire.messages import LogsReply, LogsRequest, StatsReply, StatsRequest
+from hanse.node.surveying import survey
+from hanse.wire import canonical, envelope
+from hanse.wire.messages import (
+    LogsReply,
+    LogsRequest,
+    Ping,
+    Pong,
+    StatsReply,
+    StatsRequest,
+    SurveyReply,
+    SurveyRequest,
+)
 
 log = structlog.get_logger("node")
 
@@ -31,6 +41,13 @@ async def answer(message: BusMessage, ports: NodePorts, *, trusted: Mapping[str,
             case "stats":
                 envelope.open_sealed(message.data, StatsRequest, trusted)
                 return envelope.seal(StatsReply(node=me, workloads=await ports.runtime.stats()), ports.signer)
+            case "ping":
+                # Whoever asks: the answer says no more than that this node's key is here.
+                return envelope.seal(Pong(node=me, nonce=canonical.decode(message.data, Ping).nonce), ports.signer)
+            case "survey":
+                wanted = envelope.open_sealed(message.data, SurveyRequest, trusted).message
+                found = await survey(wanted.targets, ports.bus, ports.clock, ports.entropy)
+                return envelope.seal(SurveyReply(node=me, answered=found), ports.signer)
             case _:
                 return None
     except HanseError as error:

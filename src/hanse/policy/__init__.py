@@ -7,13 +7,15 @@ Screening, Screening --diff--> what would change; suppositions --impact--> what 
 
 from hanse.policy.cases import CaseResult, check_packs
 from hanse.policy.causes import causes, turned
-from hanse.policy.control import control_reach
+from hanse.policy.control import control_reach, key_reach, secnumcloud
 from hanse.policy.diff import PolicyDiff, Turn, Uprooted, diff
-from hanse.policy.entities import attested_at
+from hanse.policy.entities import attested_at, in_union
 from hanse.policy.errors import FactError, PolicyError
+from hanse.policy.facts import facts_at
 from hanse.policy.impact import Supposition, World, impact, parse_supposition
 from hanse.policy.invoke import check_access, invoke_policy_of
 from hanse.policy.layers import check_policy, in_force
+from hanse.policy.location import RoundTrip, grade_at, locate, measured_at
 from hanse.policy.order import parse_owner_policy, screen_order
 from hanse.policy.packs import PackSet, parse_packs
 from hanse.policy.pool import Instance
@@ -34,6 +36,7 @@ __all__ = [
     "PolicyError",
     "Proof",
     "Property",
+    "RoundTrip",
     "Rule",
     "Screening",
     "Supposition",
@@ -51,11 +54,17 @@ __all__ = [
     "countries_that_could_do",
     "dead_ends",
     "diff",
+    "facts_at",
     "find_property",
+    "grade_at",
     "guardrails_for",
     "impact",
     "in_force",
+    "in_union",
     "invoke_policy_of",
+    "key_reach",
+    "locate",
+    "measured_at",
     "parse_owner_policy",
     "parse_packs",
     "parse_properties",
@@ -65,5 +74,6 @@ __all__ = [
     "rules_that_can_err",
     "screen",
     "screen_order",
+    "secnumcloud",
     "turned",
 ]

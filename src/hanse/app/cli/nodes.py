@@ -109,6 +109,7 @@ def token(
         list[str] | None,
         typer.Option(help="Evidence that the node must bring: tpm, tdx, sgx or snp; one of those given."),
     ] = None,
+    service: Annotated[str, typer.Option(help="Which of the operator's services it belongs to.")] = "",
     state: StateOption = DEFAULT_STATE,
     context: ContextOption = None,
     output: OutputOption = Output.TABLE,
@@ -118,7 +119,9 @@ def token(
 
     session = Session(state=state, context=context, output=output)
     with session.client() as client:
-        made = client.token_for(site=site, operator=operator, tier=tier, grade=grade, node=node, require=require or ())
+        made = client.token_for(
+            site=site, operator=operator, tier=tier, grade=grade, node=node, require=require or (), service=service
+        )
     session.answer(made, lambda: made.token)
     session.note(f"valid until {rfc3339(WallTime(made.expires_us))}; shown this once, only its hash is kept")
 
