@@ -18,11 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from hanse.app.attest_api import attest_router
 from hanse.app.authentication import Unauthorised, User, authenticated
 from hanse.app.bodies import TooLarge, read_body
+from hanse.app.credential_api import credential_router
 from hanse.app.ledger_api import cosigners_router, ledger_router, open_router
 from hanse.app.plan_api import plan_router
 from hanse.app.policy_api import policy_router
 from hanse.control import explaining, inspect
 from hanse.control.appraising import Appraising
+from hanse.control.certifying import Certifying
 from hanse.control.controller import Controller
 from hanse.control.planning import UnknownPart
 from hanse.control.service import FabricService, NotFound, SpecRefused
@@ -159,6 +161,7 @@ def build_api(
     app.include_router(cosigners_router(controller), dependencies=secured)
     app.include_router(open_router(controller))
     app.include_router(plan_router(controller), dependencies=secured)
+    app.include_router(credential_router(Certifying(controller, service, ports)))
     app.include_router(attest_router(Appraising(controller, service, ports)))
 
     @app.get("/api/v1/health")

@@ -22,6 +22,7 @@ import msgspec
 from hanse.app.context import Context
 from hanse.attest import Anchor, Reference
 from hanse.control.appraising import AttestedView
+from hanse.control.certifying import CredentialView
 from hanse.control.cosigning import CosigningView
 from hanse.control.known_logs import LogView
 from hanse.control.mirror import MirroredView
@@ -46,6 +47,7 @@ from hanse.control.views import (
 from hanse.core.errors import HanseError
 from hanse.core.ids import Digest
 from hanse.core.snapshot import Series
+from hanse.identity.credential import TrustedIssuer
 from hanse.placement import Capacity, WhyNot
 from hanse.policy import PolicyDiff
 
@@ -323,6 +325,30 @@ class Client:
 
     def _ponder(self, path: str, kind: type[T], body: Mapping[str, Any]) -> T:
         return self._ask("POST", path, kind, json=body, is_idempotent=True, timeout=PONDER_TIMEOUT_S)
+
+    # --- credentials ---
+
+    def credentials(self) -> tuple[CredentialView, ...]:
+        """Credentials that the domain holds."""
+        return self._get("/api/v1/credentials", tuple[CredentialView, ...])
+
+    def add_credential(
+        self, operator: str, credential: str, subject: str, issuers: Sequence[TrustedIssuer]
+    ) -> CredentialView:
+        """Have the controller verify a credential and hold it against an operator."""
+        listed = [
+            {
+                "did": one.did, "certifies": list(one.certifies), "sha256": one.document_sha256,
+                "document": None if one.document is None else one.document.decode(),
+            }
+            for one in issuers
+        ]  # fmt: skip
+        body = {"operator": operator, "credential": credential, "subject": subject, "issuers": listed}
+        return self._ask("POST", "/api/v1/credentials", CredentialView, json=body)
+
+    def remove_credential(self, operator: str, credential: str) -> None:
+        """Hold one no longer."""
+        self._ask("DELETE", f"/api/v1/credentials/{operator}/{credential}", dict[str, str])
 
     # --- attestation ---
 

@@ -313,13 +313,8 @@ class Journal:
                 after = Digest(substance(one))
                 says = f"{one.label}: {one.reason}" if one.reason else one.label
                 return (self._fact_entry(f"attested/{key}", after, Grade.ATTESTED, WallTime(one.since_us), says=says),)
-            case Survey() as survey:
-                return self._places(survey, state)
-            case CredentialRecord() as record:
-                name, grade = f"credential/{record.operator}.{record.certificate}", Grade.CERTIFIED
-                after = None if record.is_removed else canonical.digest_bytes(record.credential.encode())
-                says = f"{certificate_of(record)} by {record.issuer}"
-                return (self._fact_entry(name, after, grade, record.added_us, says=says),)
+            case Survey() | CredentialRecord() as finding:
+                return self._findings(finding, state)
             case PlanRecord() as record:
                 plan = await self._plan(record.body)
                 return (state_that.decision(plan, record.body, signer),)
@@ -332,6 +327,15 @@ class Journal:
                 return (state_that.receipt(known.sealed, keys[0], signer),) if keys else ()
             case _:
                 return ()
+
+    def _findings(self, finding: Survey | CredentialRecord, state: FabricState) -> tuple[bytes, ...]:
+        """What was found out about operators and places: facts like those that are stated."""
+        if isinstance(finding, Survey):
+            return self._places(finding, state)
+        name = f"credential/{finding.operator}.{finding.certificate}"
+        after = None if finding.is_removed else canonical.digest_bytes(finding.credential.encode())
+        says = f"{certificate_of(finding)} by {finding.issuer}"
+        return (self._fact_entry(name, after, Grade.CERTIFIED, finding.added_us, says=says),)
 
     def _places(self, survey: Survey, state: FabricState) -> tuple[bytes, ...]:
         """What follows about places, one fact per node; the same radius again is no news (`record` drops it)."""

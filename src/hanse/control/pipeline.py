@@ -246,7 +246,7 @@ class Pipeline:
         steps = next_steps(decision.plan, at, at.workloads, limits=self._config.rollout, now=at.at_us)
         await self._order(steps, decision.plan, at)
         await self._publish_routes(at)
-        await self._renew_orders(at)
+        await self._renew_orders(at, decision.verdicts)
         await self._tidy(at)
         await self._account(at)
 
@@ -364,14 +364,21 @@ class Pipeline:
         for key in sorted(set(standing) - set(wanted)):
             await self._delete(ROUTES, key)
 
-    async def _renew_orders(self, at: Snapshot) -> None:
+    async def _renew_orders(self, at: Snapshot, verdicts: Screening) -> None:
         """Issue anew what runs out, what a store spoilt, and what other policies bind than the order says."""
         now = at.at_us
         reports, life_us = self._state.reports(), self._config.order_lifetime_us
         for instance, order in sorted(self._state.orders().items()):
             report = reports.get(instance)
             is_due = orders.is_due_for_renewal(order, report, now=now, renew_us=self._config.order_renew_us)
-            bound = orders.policies_for(at.policies, order.workload.namespace)
+            # What lost its ground leaves as the rules' bounds and its replacement allow: a node that had the new policy
+            # would stop it at once.
+            may_stay = (
+                order.workload.id in at.workloads
+                and order.node in at.fabric.nodes
+                and (verdicts.allows(order.workload.id, order.node))
+            )
+            bound = orders.policies_for(at.policies, order.workload.namespace) if may_stay else order.policies
             is_stale = order.wanted and order.policies != bound
             if is_due or is_stale or self._state.is_spoiled(ORDERS, instance_key(order.node, instance)):
                 above = orders.last_generation(order, report)

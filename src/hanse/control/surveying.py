@@ -27,8 +27,8 @@ log = structlog.get_logger("control")
 TARGETS_MAX = 64
 """Nodes per question to a landmark, so that its answer comes well before the deadline."""
 IsLeader = Callable[[], bool]
-FIRST_LOOK_US = 10 * US_PER_S
-"""How soon a controller that does not lead looks again whether it does."""
+LOOK_US = 10 * US_PER_S
+"""How often it looks whether there is anything new to measure."""
 DEADLINE_US = 80_000_000
 """For one question: 64 nodes, four at a time, of which each may take four seconds not to answer."""
 
@@ -40,6 +40,12 @@ class Surveying:
         self._ports = ports
         self._config = config
         self._state = state
+
+    @property
+    def concerned(self) -> tuple[object, ...]:
+        """Who measures and who is measured: where this changes, a survey is due."""
+        nodes = tuple(node for node, record in sorted(self._state.nodes().items()) if not record.is_revoked)
+        return self._state.landmarks(), nodes
 
     async def survey(self) -> None:
         """Have every landmark measure every other node, one landmark after the other. Raises ConflictError."""
@@ -80,13 +86,18 @@ class Surveying:
 
 
 async def survey_forever(surveying: Surveying, config: ControlConfig, *, is_leader: IsLeader) -> None:
-    """Survey at intervals while this controller leads; what fails is tried again at the next look."""
+    """Survey while this controller leads: at intervals, and soon after nodes or landmarks came or went."""
+    last: object = None
+    waited_us = 0
     while True:
-        wait_us = min(config.survey_every_us, FIRST_LOOK_US)
-        if is_leader():
+        concerned = surveying.concerned
+        is_due = waited_us >= config.survey_every_us or concerned != last
+        if is_leader() and is_due:
             try:
                 await surveying.survey()
-                wait_us = config.survey_every_us
+                last, waited_us = concerned, 0
             except HanseError as error:
                 log.warning("survey.failed", code=error.code, reason=error.message)
-        await asyncio.sleep(wait_us / 1e6)
+        look_us = min(config.survey_every_us, LOOK_US)
+        await asyncio.sleep(look_us / 1e6)
+        waited_us += look_us

@@ -1,8 +1,8 @@
 """A landmark's question: how long does a signed answer take? `targets, bus, clock -> best round trips`.
 
-A node at a site that the domain vouches for asks it for the controller. The time that counts is from before the question
-leaves until the answer is here; checking comes after. The least of a few counts: whatever waits in between only makes a
-node seem farther.
+A node at a site that the domain vouches for asks it for the controller. The time that counts is from before the
+question leaves until the answer is here; checking comes after. The least of a few counts: whatever waits in between
+only makes a node seem farther.
 """
 
 from __future__ import annotations
