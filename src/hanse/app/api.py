@@ -22,6 +22,7 @@ from hanse.app.credential_api import credential_router
 from hanse.app.ledger_api import cosigners_router, ledger_router, open_router
 from hanse.app.plan_api import plan_router
 from hanse.app.policy_api import policy_router
+from hanse.app.proving import prove_submitted
 from hanse.control import explaining, inspect
 from hanse.control.appraising import Appraising
 from hanse.control.certifying import Certifying
@@ -144,7 +145,7 @@ def build_api(
     controller: Controller, ports: ControlPorts, *, token: str, version: str, inspect_component: Inspect
 ) -> FastAPI:
     """Build the application around one controller. `token` is the bearer token of the domain's administrators."""
-    service = FabricService(controller, ports)
+    service = FabricService(controller, ports, prove=prove_submitted)
     app = FastAPI(
         title="hanse",
         version=version,

@@ -6,6 +6,7 @@ Orders of one instance carry growing generations, whoever leads: the next one is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
 
@@ -55,7 +56,8 @@ def order_to_start(
 
 def policies_for(policies: tuple[Policy, ...], namespace: str) -> tuple[Policy, ...]:
     """Those of the submitted policies that bind work of one namespace, in id order."""
-    return tuple(sorted((p for p in policies if p.namespace in {"", namespace}), key=lambda policy: policy.id))
+    bound = (replace(p, properties="") for p in policies if p.namespace in {"", namespace})
+    return tuple(sorted(bound, key=lambda policy: policy.id))
 
 
 def order_to_stop(step: Stop, last: Order, above: int, plan: PlanId, *, now: WallTime, lifetime_us: int) -> Order:

@@ -13,6 +13,7 @@ import structlog
 
 from hanse.control import orders, revocations, routes
 from hanse.control.accounting import records_of
+from hanse.control.basis import Basis
 from hanse.control.config import ControlConfig
 from hanse.control.improving import Think, look_for_better, pays
 from hanse.control.liveness import Liveness
@@ -174,6 +175,7 @@ class Pipeline:
         self.cache: VerdictCache | None = None
         """Verdicts by class of the last screening, shared with the API's previews."""
         self._last: Screening | None = None
+        self._basis = Basis(ports, config)
         self._plan: Plan | None = None
         self._decision: Decision | None = None
         """The last decision, from which the next one goes on."""
@@ -226,6 +228,8 @@ class Pipeline:
         parent = await self.current_plan()
         if parent is not None and await self._restore_orders(parent):
             return  # these orders enter the ledger before anything follows from them
+        if self._last is None:
+            self._last = await self._basis.recall(self.snapshot())
         at = self.snapshot()
         before, self._decision = self._decision, None
         decision = decide(
@@ -249,6 +253,8 @@ class Pipeline:
         await self._renew_orders(at, decision.verdicts)
         await self._tidy(at)
         await self._account(at)
+        self._refuse_without_lease()
+        await self._basis.keep(at, decision.verdicts)
 
     async def _account(self, at: Snapshot) -> None:
         """Bring the book of spending up, once in a while; it is written before anything is decided by it."""

@@ -16,6 +16,7 @@ import msgspec
 from hanse.control import inspect
 from hanse.control.controller import Controller
 from hanse.control.pipeline import Decision, decide
+from hanse.control.proofs import Prove, proofs_of, try_only
 from hanse.control.state import FabricState
 from hanse.control.views import Submission, TopRow, WorkloadChange
 from hanse.core.errors import BlobError, BusError, HanseError
@@ -29,7 +30,7 @@ from hanse.core.time import to_datetime
 from hanse.core.work import Kind, Workload
 from hanse.manifest import FunctionDocument, Manifests, PolicyDocument, load
 from hanse.placement import Outlook
-from hanse.policy import check_access, check_policy, countries_that_could_do, guardrails_for
+from hanse.policy import Proof, check_access, check_policy, countries_that_could_do, guardrails_for
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import (
     ActionRecord,
@@ -93,9 +94,11 @@ class _Proposal:
 class FabricService:
     """The verbs."""
 
-    def __init__(self, controller: Controller, ports: ControlPorts) -> None:
+    def __init__(self, controller: Controller, ports: ControlPorts, *, prove: Prove = try_only) -> None:
+        """`prove` proves what policies keep; it may take a while, and is asked on a thread."""
         self._controller = controller
         self._ports = ports
+        self._prove = prove
 
     # --- writing ---
 
@@ -112,9 +115,10 @@ class FabricService:
         before = self._controller.pipeline.snapshot()
         self._refuse_wrong_policies(documents.policies, before)
         after = _with(before, proposal, self._controller.state)
+        proofs = await self._proofs(proposal.policies, after) if documents.policies else ()
         parent = await self._controller.pipeline.current_plan()
         decision = self._preview(after, parent)
-        submission = _submission(proposal, parent, decision, is_dry_run=is_dry_run)
+        submission = replace(_submission(proposal, parent, decision, is_dry_run=is_dry_run), proofs=proofs)
         if not submission.is_accepted and not is_dry_run:
             hint = await asyncio.to_thread(self._hint_of_contradiction, submission, after)
             raise SpecRefused(_first_refusal(submission), submission=submission, hint=hint)
@@ -132,6 +136,9 @@ class FabricService:
             if key != wanted or record.is_deleted:
                 continue
             self._refuse_if_used(record)
+            if record.policy is not None:
+                at = self._controller.pipeline.snapshot()
+                await self._proofs(tuple(p for p in at.policies if p.id != record.policy.id), at)
             await self.note("delete", f"{kind.lower()}/{identity}", user=user)
             gone = msgspec.structs.replace(
                 record, is_deleted=True, accepted_us=self._ports.clock.wall(), accepted_by=user
@@ -289,6 +296,13 @@ class FabricService:
         for document in documents:
             packs = self._controller.pipeline.packs
             check_policy(document.policy, document.where.file, document.line_before_rules, packs, at.at_us)
+
+    async def _proofs(self, policies: tuple[Policy, ...], at: Snapshot) -> tuple[Proof, ...]:
+        """Prove again what policies keep, as if these stood. Raises PropertyBroken, PolicyError."""
+        if not any(policy.properties.strip() for policy in policies):
+            return ()
+        packs, bound = self._controller.pipeline.packs, self._controller.config.guardrails
+        return await asyncio.to_thread(proofs_of, policies, packs, bound, at, self._prove)
 
     def _hint_of_contradiction(self, submission: Submission, at: Snapshot) -> str:
         """Say so where no node in the world would do: then the demands contradict each other, not the fabric."""

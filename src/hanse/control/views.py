@@ -9,6 +9,7 @@ from hanse.core.fabric import Attested, Measured
 from hanse.core.plan import Candidate, Explanation, Unplaced
 from hanse.core.verdict import Change, Reason
 from hanse.placement import Outlook
+from hanse.policy import Proof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +248,8 @@ class Submission:
     moved: tuple[WorkloadChange, ...] = ()
     """Other workloads whose placement would change."""
     warnings: tuple[str, ...] = field(default=())
+    proofs: tuple[Proof, ...] = ()
+    """Of the properties that policies keep, where a policy was among the documents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -364,7 +364,7 @@ def policy_of(model: PolicyManifest) -> Policy:
     spec = model.spec
     return Policy(
         name=model.metadata.name, namespace=model.metadata.namespace or "", about=spec.about, packs=spec.packs,
-        rules=spec.rules,
+        rules=spec.rules, properties=spec.properties,
     )  # fmt: skip
 
 

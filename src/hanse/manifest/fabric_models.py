@@ -199,3 +199,8 @@ class PolicySpec(ManifestModel):
         description="Rules of its own in Cedar, forbids only, each with `@id`, `@cite` and `@message`; "
         "`@within` says within which time what they deny must be gone where it runs.",
     )
+    properties: str = Field(
+        default="",
+        description="What must never be let through, in Cedar: forbids with `@id`, `@title`, `@cite` and `@message`. "
+        "Proved again whenever a policy is submitted or deleted.",
+    )

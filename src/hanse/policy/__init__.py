@@ -19,8 +19,14 @@ from hanse.policy.location import RoundTrip, grade_at, locate, measured_at
 from hanse.policy.order import parse_owner_policy, screen_order
 from hanse.policy.packs import PackSet, parse_packs
 from hanse.policy.pool import Instance
-from hanse.policy.properties import Property, find_property, parse_properties, parse_property_file
-from hanse.policy.prove import Outcome, Proof, check_classes, prove, rules_that_can_err
+from hanse.policy.properties import (
+    Property,
+    find_property,
+    parse_properties,
+    parse_property_file,
+    properties_kept,
+)
+from hanse.policy.prove import Outcome, Proof, check_classes, check_fabric, prove, rules_that_can_err
 from hanse.policy.rules import Rule
 from hanse.policy.satisfiable import DeadEnd, countries_that_could_do, dead_ends
 from hanse.policy.screen import Screening, VerdictCache, guardrails_for, screen
@@ -48,6 +54,7 @@ __all__ = [
     "causes",
     "check_access",
     "check_classes",
+    "check_fabric",
     "check_packs",
     "check_policy",
     "control_reach",
@@ -70,6 +77,7 @@ __all__ = [
     "parse_properties",
     "parse_property_file",
     "parse_supposition",
+    "properties_kept",
     "prove",
     "rules_that_can_err",
     "screen",

@@ -14,6 +14,7 @@ from typing import Any
 
 from hanse.core.fabric import (
     Attested,
+    Fabric,
     Grade,
     KeyHolder,
     Measured,
@@ -33,7 +34,7 @@ from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, work
 from hanse.core.work import Data, Kind, Route, Sovereignty, Workload
 from hanse.policy.cases import cases_of, place_of, workload_of
 from hanse.policy.control import control_reach
-from hanse.policy.entities import object_of, subject_of
+from hanse.policy.entities import kind_of_node, kind_of_work, object_of, subject_of
 from hanse.policy.evaluate import Cedar, ruleset
 from hanse.policy.facts import FactsNow
 from hanse.policy.location import EARTH_M
@@ -78,6 +79,17 @@ class Instance:
     is_real: bool
     """Whether the product, screening this from the facts, allows it against the property."""
 
+    @property
+    def spelt(self) -> str:
+        """In one sentence, for a refusal."""
+        work = (
+            f"data {', '.join(self.data) or 'of no class'} of subjects in {', '.join(self.subjects) or 'any country'}"
+        )
+        node = f"a node in {self.node_country} of an operator seated in {self.operator_seat}"
+        reach = f"reached by the law of {', '.join(self.operator_reach) or 'nobody'}"
+        shown = f", attested {self.node_attested}" if self.node_attested else ""
+        return f"{work} on {node}, {reach}, facts of grade {self.node_grade} and {self.operator_grade}{shown}"
+
 
 def from_model(
     wanted: Property, packs: PackSet, facts: FactsNow, entities: _Entities, *, principal: str, resource: str
@@ -109,6 +121,28 @@ def from_model(
 def real_case(wanted: Property, packs: PackSet, facts: FactsNow) -> tuple[Instance | None, int]:
     """Look for a breach among all combinations of the packs' cases; the breach, if any, and how many were tried."""
     return _search(wanted, packs, facts, *_pool(wanted, packs))
+
+
+def fabric_case(
+    wanted: Property, packs: PackSet, facts: FactsNow, workloads: Sequence[Workload], fabric: Fabric
+) -> tuple[Instance | None, int]:
+    """Look for a breach among the work and the nodes that there are; the breach, if any, and how many were tried.
+
+    Each workload is tried as it is and with what the property names in force besides.
+    """
+    asked, stated = Cedar(packs, facts), ruleset([wanted.rule])
+    reads = packs.reads.plus(wanted.rule.reads)
+    kinds = {kind_of_node(n, fabric.site_of(n), reads, facts.now): n for n in reversed(tuple(fabric.nodes.values()))}
+    places = [(fabric.site_of(n), fabric.operator_of(n), n) for n in reversed(kinds.values())]
+    objects = [object_of(node, site, op, fabric.operators, facts=facts, reads=reads) for site, op, node in places]
+    works = {kind_of_work(work, reads): work for work in reversed(workloads)}
+    for work in reversed(works.values()):
+        subject = subject_of(work, packs, facts, wanted.packs, reads)
+        pairs = [(subject, obj) for obj in objects]
+        for answer, allowed, place in zip(asked.ask_rules(stated, pairs), asked.ask(pairs), places, strict=True):
+            if wanted.id in answer.rules and allowed.is_allowed:
+                return _spell(wanted, (work, *place), is_real=True), len(works) * len(places)
+    return None, len(works) * len(places)
 
 
 def _search(

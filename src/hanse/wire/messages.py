@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from hanse.core.fabric import Attested, Gpus, Measured, Node, Operator, Resources, Site
+from hanse.core.fabric import Attested, Fabric, Gpus, Measured, Node, Operator, Resources, Site
 from hanse.core.geo import Place
 from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, OperatorId, PlanId, WorkloadId
 from hanse.core.layer import Policy
@@ -166,6 +166,32 @@ class PlanBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pla
     """The whole plan; a blob of its own, because a large fabric's plan outgrows one message."""
 
     plan: Plan
+
+
+class BasisRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="basis.v1", kw_only=True):
+    """What the last screening rested on: whoever leads next can say what has changed since."""
+
+    body: Digest
+    """Of the `BasisBody` in the blob store."""
+    files: Digest
+    """Of the `PackFiles` in the blob store: the rules and facts of law themselves."""
+    screening: Digest
+    """Of everything that decided; where it is the same nothing needs to be written."""
+
+
+class BasisBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="basis-body.v1", kw_only=True):
+    """Facts and layers at one moment; a blob of its own."""
+
+    at_us: WallTime
+    fabric: Fabric
+    policies: tuple[Policy, ...]
+    guardrails: tuple[str, ...]
+
+
+class PackFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pack-files.v1", kw_only=True):
+    """Packs as they are read: path -> text. The same blob for as long as they are the same."""
+
+    files: dict[str, str]
 
 
 class Lease(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lease.v1", kw_only=True):

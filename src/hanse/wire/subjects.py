@@ -23,6 +23,8 @@ ROUTES = "routes"
 """Route table: key workload id, sealed `RouteRecord` (by the controller)."""
 PLANS = "plans"
 """Key ``current``: sealed `PlanRecord`; history is in the ledger."""
+BASIS = "basis"
+"""Key ``current``: what the last screening rested on, sealed `BasisRecord` (by the controller)."""
 LEASES = "leases"
 """Key ``controller``: `Lease`."""
 TRUST = "trust"
@@ -60,7 +62,7 @@ TOKENS = "tokens"
 
 BUCKETS = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS,
-    APPRAISAL, ATTESTED, SPENDING, FEEDS, MEASURED, CREDENTIALS,
+    APPRAISAL, ATTESTED, SPENDING, FEEDS, MEASURED, CREDENTIALS, BASIS,
 )  # fmt: skip
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""
