@@ -15,7 +15,7 @@ use http::{Request, StatusCode};
 use serde_json::Value;
 
 use crate::answer::Fault;
-use crate::engine::Core;
+use crate::core::Core;
 use crate::principal::{Principal, User};
 
 /// Types, attributes and the one action that policies of the request path may speak of.

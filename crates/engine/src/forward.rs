@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::answer::{DEADLINE_MS, ERROR, FORWARDED_BY, Fault, WORKLOAD};
 use crate::body::{Body, Counted, empty, full, incoming, with_trailers};
 use crate::choice;
-use crate::engine::Core;
+use crate::core::Core;
 use crate::front::{Here, here};
 use crate::peer::Peer;
 use crate::principal::{PRINCIPAL, Principal};

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::answer::{ERROR, Fault, INGRESS, NODE};
 use crate::body::{Body, full, in_chunks, incoming};
-use crate::engine::Core;
+use crate::core::Core;
 use crate::forward::forward;
 use crate::jwt::Verifier;
 use crate::metrics;

@@ -22,7 +22,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::engine::{Core, Stopping};
+use crate::core::{Core, Stopping};
 use crate::front;
 use crate::front_tls::{FrontIdentity, valid_for};
 use crate::principal::Principal;

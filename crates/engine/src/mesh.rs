@@ -21,7 +21,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::answer::{DEADLINE_MS, Fault, NODE, WORKLOAD};
 use crate::body::{Body, incoming};
-use crate::engine::Core;
+use crate::core::Core;
 use crate::front::{Here, here, strip_ours};
 use crate::identity::{Identity, svid};
 use crate::principal::{PRINCIPAL, Principal};

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
 use crate::body::{Body, empty};
-use crate::engine::Core;
+use crate::core::Core;
 use crate::stats::{Counters, InFlight};
 
 const WEBSOCKET: &str = "websocket";

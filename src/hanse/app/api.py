@@ -23,11 +23,13 @@ from hanse.app.ledger_api import cosigners_router, ledger_router, open_router
 from hanse.app.plan_api import plan_router
 from hanse.app.policy_api import policy_router
 from hanse.app.proving import prove_submitted
+from hanse.app.secrets_api import secrets_router
 from hanse.control import explaining, inspect
 from hanse.control.appraising import Appraising
 from hanse.control.certifying import Certifying
 from hanse.control.controller import Controller
 from hanse.control.planning import UnknownPart
+from hanse.control.secrets import SecretVerbs
 from hanse.control.service import FabricService, NotFound, SpecRefused
 from hanse.control.views import (
     ExplainView,
@@ -163,6 +165,7 @@ def build_api(
     app.include_router(open_router(controller))
     app.include_router(plan_router(controller), dependencies=secured)
     app.include_router(credential_router(Certifying(controller, service, ports)))
+    app.include_router(secrets_router(SecretVerbs(controller, service, ports)))
     app.include_router(attest_router(Appraising(controller, service, ports)))
 
     @app.get("/api/v1/health")

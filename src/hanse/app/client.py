@@ -8,6 +8,7 @@ Blocking: the CLI has nothing else to do meanwhile, and asynchronous callers use
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ssl
 import threading
@@ -19,15 +20,16 @@ from typing import Any, Self, TypeVar
 import httpx
 import msgspec
 
+from hanse.app.client_credentials import CredentialCalls
 from hanse.app.context import Context
 from hanse.attest import Anchor, Reference
 from hanse.control.appraising import AttestedView
-from hanse.control.certifying import CredentialView
 from hanse.control.cosigning import CosigningView
 from hanse.control.known_logs import LogView
 from hanse.control.mirror import MirroredView
 from hanse.control.mirroring import MirroringView
 from hanse.control.planning import ExitView, FrontierAnswer, PlanAnswer, ShiftView
+from hanse.control.secrets import SealingView, SecretView
 from hanse.control.state_anchor import StateHealth
 from hanse.control.supposing import PackView
 from hanse.control.views import (
@@ -45,9 +47,10 @@ from hanse.control.views import (
     WorkloadView,
 )
 from hanse.core.errors import HanseError
-from hanse.core.ids import Digest
+from hanse.core.ids import Digest, SecretId
 from hanse.core.snapshot import Series
-from hanse.identity.credential import TrustedIssuer
+from hanse.identity import seal_to
+from hanse.identity.sealing import info_for_domain
 from hanse.placement import Capacity, WhyNot
 from hanse.policy import PolicyDiff
 
@@ -117,7 +120,7 @@ class FabricEvent:
     nodes: tuple[NodeView, ...]
 
 
-class Client:
+class Client(CredentialCalls):
     """The API of one domain. Safe to use from several threads; close it, or use it in a `with`."""
 
     def __init__(self, context: Context, *, transport: httpx.BaseTransport | None = None) -> None:
@@ -326,31 +329,27 @@ class Client:
     def _ponder(self, path: str, kind: type[T], body: Mapping[str, Any]) -> T:
         return self._ask("POST", path, kind, json=body, is_idempotent=True, timeout=PONDER_TIMEOUT_S)
 
-    # --- credentials ---
-
-    def credentials(self) -> tuple[CredentialView, ...]:
-        """Credentials that the domain holds."""
-        return self._get("/api/v1/credentials", tuple[CredentialView, ...])
-
-    def add_credential(
-        self, operator: str, credential: str, subject: str, issuers: Sequence[TrustedIssuer]
-    ) -> CredentialView:
-        """Have the controller verify a credential and hold it against an operator."""
-        listed = [
-            {
-                "did": one.did, "certifies": list(one.certifies), "sha256": one.document_sha256,
-                "document": None if one.document is None else one.document.decode(),
-            }
-            for one in issuers
-        ]  # fmt: skip
-        body = {"operator": operator, "credential": credential, "subject": subject, "issuers": listed}
-        return self._ask("POST", "/api/v1/credentials", CredentialView, json=body)
-
-    def remove_credential(self, operator: str, credential: str) -> None:
-        """Hold one no longer."""
-        self._ask("DELETE", f"/api/v1/credentials/{operator}/{credential}", dict[str, str])
-
     # --- attestation ---
+
+    def secrets(self) -> tuple[SecretView, ...]:
+        """Every declared secret; values are nowhere in it."""
+        return self._get("/api/v1/secrets", tuple[SecretView, ...])
+
+    def secret(self, secret: str) -> SecretView:
+        """One secret. Raises ApiError ``not_found``."""
+        return self._get(f"/api/v1/secrets/{secret}", SecretView)
+
+    def set_secret(self, secret: str, value: bytes) -> SecretView:
+        """Seal a value to the domain, here, and have it kept as the next version. Raises ApiError, SealingError."""
+        at = self._get(f"/api/v1/secrets/{secret}/sealing", SealingView)
+        info = info_for_domain(at.domain, SecretId(secret), at.next_version)
+        sealed = seal_to(base64.b64decode(at.public_key), value, info)
+        path = f"/api/v1/secrets/{secret}/versions/{at.next_version}"
+        return self._ask("PUT", path, SecretView, content=sealed)
+
+    def delete_secret(self, secret: str) -> None:
+        """Withdraw a secret and erase its value. Raises ApiError ``not_found``, ``spec.in_use``."""
+        self._ask("DELETE", f"/api/v1/secrets/{secret}", dict[str, str])
 
     def attested(self) -> tuple[AttestedView, ...]:
         """What is attested of every node."""

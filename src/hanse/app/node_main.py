@@ -258,7 +258,8 @@ def _connected(member: _Member, front: _Front) -> tuple[NatsLink, NodeAgent]:
         ),
         rng=member.entropy.stream("link", options.node.id),
         credentials=lambda: NatsCredentials(jwt=joined.nats_jwt, seed=keys.nats_user.seed),
-        tls=lambda: client_context(joined.svid.bundle_pem),
+        # The root's certificate may have been made anew since this node joined.
+        tls=lambda: client_context(agent.bundle_pem or joined.svid.bundle_pem),
     )
     ports = NodePorts(
         clock=SystemClock(),

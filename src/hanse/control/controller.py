@@ -21,6 +21,7 @@ from hanse.control.liveness import Liveness
 from hanse.control.mirror import Mirror
 from hanse.control.mirroring import Mirroring
 from hanse.control.pipeline import TIME_PASSES, Pipeline
+from hanse.control.releasing import Releasing
 from hanse.control.state import WATCHED, FabricState
 from hanse.control.state_anchor import StateAnchor
 from hanse.control.surveying import Surveying, survey_forever
@@ -77,6 +78,8 @@ class Controller:
         self.witness = Witness(ports, config.domain)
         self.mirror = Mirror(ports, config.domain)
         self.mirroring = Mirroring(ports, self.journal, self.cosigning)
+        self.releasing = Releasing(ports, self.state, self.pipeline, self.journal, authority)
+        self.authority = authority
         self.anchor = StateAnchor(ports, self.journal)
         self._anchored_us: int | None = None
         self.changed = asyncio.Condition()
@@ -236,7 +239,7 @@ class Controller:
             return
         try:
             await self.journal.open()
-            await self.journal.record_policies(self.pipeline.packs)
+            await self.journal.record_policies(self.pipeline.packs, self.state.layer_ids())
             await self.journal.record(self.state)
             await self.pipeline.run_once(trigger)
             await self.journal.record(self.state)
@@ -286,6 +289,8 @@ class Controller:
                     answer = await self.enrolment.renew(message)
                 case "challenge" | "attest":
                     answer = await self.attesting.answer(message)
+                case "secrets":
+                    answer = await self.releasing.answer(message)
                 case _:
                     answer = None
             if answer is None:

@@ -18,9 +18,10 @@ from hanse.control.config import ControlConfig
 from hanse.control.liveness import Liveness
 from hanse.core.errors import HanseError, SignatureError
 from hanse.core.fabric import Attested, Fabric, Measured, Node, Operator, Resources, Site
-from hanse.core.ids import InstanceId, NodeId, OperatorId, SiteId, WorkloadId
+from hanse.core.ids import InstanceId, NodeId, OperatorId, SecretId, SiteId, WorkloadId
 from hanse.core.layer import Policy
 from hanse.core.ports import Entry
+from hanse.core.secret import Secret
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import DAY_US, MonoTime, WallTime, to_datetime
 from hanse.core.work import Workload
@@ -37,9 +38,11 @@ from hanse.wire.messages import (
     Order,
     PlanRecord,
     Presence,
+    ReleaseRecord,
     Report,
     Revocations,
     RouteRecord,
+    SecretValue,
     SpecRecord,
     SpendRecord,
     Survey,
@@ -55,9 +58,11 @@ from hanse.wire.subjects import (
     ORDERS,
     PLANS,
     PRESENCE,
+    RELEASES,
     REPORTS,
     REVOCATIONS,
     ROUTES,
+    SECRETS,
     SPECS,
     SPENDING,
     TOKENS,
@@ -70,11 +75,12 @@ SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
     TRUST: Revocations, ACTIONS: ActionRecord, APPRAISAL: AppraisalRecord, ATTESTED: Attestation,
     TOKENS: JoinToken, SPENDING: SpendRecord, FEEDS: CarbonFeed, MEASURED: Survey, CREDENTIALS: CredentialRecord,
+    SECRETS: SecretValue, RELEASES: ReleaseRecord,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
 WATCHED = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, APPRAISAL, ATTESTED, TOKENS, SPENDING,
-    FEEDS, MEASURED, CREDENTIALS,
+    FEEDS, MEASURED, CREDENTIALS, SECRETS, RELEASES,
 )  # fmt: skip
 
 
@@ -240,6 +246,24 @@ class FabricState:
         records = self.specs().values()
         found = [r.policy for r in records if r.policy is not None and not r.is_deleted]
         return tuple(sorted(found, key=lambda policy: policy.id))
+
+    def secrets(self) -> dict[SecretId, Secret]:
+        """Accepted secrets by id: what is said of them, not their values."""
+        records = self.specs().values()
+        found = {r.secret.id: r.secret for r in records if r.secret is not None and not r.is_deleted}
+        return dict(sorted(found.items()))
+
+    def secret_values(self) -> dict[SecretId, SecretValue]:
+        """Values, sealed to the domain, by the secret's id."""
+        return {SecretId(key): value for key, value in self.messages(SECRETS, SecretValue).items()}
+
+    def releases(self) -> tuple[ReleaseRecord, ...]:
+        """What nodes were told, in order of node and secret."""
+        return tuple(self.messages(RELEASES, ReleaseRecord).values())
+
+    def layer_ids(self) -> tuple[str, ...]:
+        """Ids of every layer of rules, withdrawn ones too."""
+        return tuple(r.policy.id for r in self.specs().values() if r.policy is not None)
 
     def fabric(self) -> Fabric:
         """Sites, operators, and the enrolled nodes whose site and operator are known, in id order."""

@@ -7,8 +7,9 @@ Each has a real adapter (`hanse.adapters`) and an in-memory twin (`hanse.twin.po
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from hanse.core.fabric import Power, Resources
@@ -204,12 +205,18 @@ class InvokePolicy:
     """JSON."""
 
 
+NO_SECRETS: Mapping[str, str] = MappingProxyType({})
+
+
 class Runtime(Protocol):
     """Runs workloads and serves requests: the native engine, or its model in the twin."""
 
-    async def load(self, workload: Workload, component: bytes, invoke: InvokePolicy) -> None:
+    async def load(
+        self, workload: Workload, component: bytes, invoke: InvokePolicy, secrets: Mapping[str, str] = NO_SECRETS
+    ) -> None:
         """Make a workload ready to serve here, to those whom `invoke` lets in; idempotent, replacing swaps.
 
+        `secrets` are further variables of its environment: they are kept in memory, and in no message or file.
         Raises RuntimeFailure with the engine's code.
         """
         ...

@@ -37,6 +37,7 @@ from hanse.ledger.predicates import (
     PolicyChange,
     Predicate,
     ReceiptTaken,
+    SecretRead,
     SpecChange,
     StateDigest,
     UserAction,
@@ -209,6 +210,11 @@ def grant(given: Grant, signer: Signer) -> bytes:
 def policy_change(change: PolicyChange, signer: Signer) -> bytes:
     """State that a pack of rules changed."""
     return seal_statement(f"policy/{change.pack}", change.after or change.before, change, signer)
+
+
+def secret_read(read: SecretRead, signer: Signer) -> bytes:
+    """State that a secret was released to a node, or refused."""
+    return seal_statement(f"secret/{read.secret}/read/{read.node}/{read.workload}", read.spec, read, signer)
 
 
 def facts_digest(order: Order) -> Digest:

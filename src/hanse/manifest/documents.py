@@ -27,8 +27,9 @@ from hanse.core.fabric import (
     Tier,
 )
 from hanse.core.geo import Place
-from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
+from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SecretId, SiteId, WorkloadId, workload_id
 from hanse.core.layer import Policy
+from hanse.core.secret import Secret
 from hanse.core.work import (
     Access,
     Budget,
@@ -53,11 +54,19 @@ from hanse.manifest.models import (
     NodeManifest,
     OperatorManifest,
     PolicyManifest,
+    SecretManifest,
     ServiceManifest,
     SiteManifest,
 )
 from hanse.manifest.problems import ManifestError, ManifestProblem, nearest
-from hanse.manifest.work_models import AccessModel, JwkModel, JwtModel, ResourcesModel
+from hanse.manifest.work_models import (
+    AccessModel,
+    DataModel,
+    JwkModel,
+    JwtModel,
+    ResourcesModel,
+    SovereigntyModel,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +104,7 @@ class FunctionDocument:
     response_body_bytes: int
     env: Mapping[str, str]
     auth: JwtAuth | None
+    secrets: Mapping[str, SecretId] = field(default_factory=dict)
     reuse: Reuse = field(default_factory=Reuse)
     kind: Kind = Kind.FUNCTION
     upstream: str = ""
@@ -133,6 +143,7 @@ class FunctionDocument:
             request_body_bytes=self.request_body_bytes,
             response_body_bytes=self.response_body_bytes,
             env=self.env,
+            secrets=self.secrets,
             reuse=self.reuse,
             auth=self.auth,
             upstream=self.upstream,
@@ -154,6 +165,14 @@ class PolicyDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecretDocument:
+    """One secret as written; its value is not part of it."""
+
+    where: Where
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifests:
     """Everything that a set of files declares, each kind in id order."""
 
@@ -162,6 +181,7 @@ class Manifests:
     sites: tuple[Site, ...] = ()
     nodes: tuple[Node, ...] = ()
     policies: tuple[PolicyDocument, ...] = ()
+    secrets: tuple[SecretDocument, ...] = ()
     wheres: Mapping[tuple[str, str], Where] = field(default_factory=dict)
     """Where each part of the fabric was declared, by (kind, name)."""
 
@@ -231,7 +251,27 @@ def function_of(model: FunctionManifest, where: Where) -> FunctionDocument:
             for item in spec.egress
         ),
         env=dict(sorted(spec.env.items())),
+        secrets={name: _secret_id(model, secret) for name, secret in sorted(spec.secrets.items())},
         reuse=Reuse(count=spec.reuse.count, concurrency=spec.reuse.concurrency, idle_us=spec.reuse.idle),
+    )
+
+
+def _secret_id(model: FunctionManifest, name: str) -> SecretId:
+    return SecretId(name if "." in name else f"{model.metadata.namespace}.{name}")
+
+
+def secret_of(model: SecretManifest) -> Secret:
+    """Turn a validated secret manifest into the record."""
+    spec = model.spec
+    return Secret(
+        namespace=model.metadata.namespace,
+        name=model.metadata.name,
+        about=spec.about,
+        readers=tuple(WorkloadId(name) for name in spec.readers),
+        data=_data(spec.data),
+        sovereignty=_sovereignty(spec.sovereignty),
+        rules=spec.rules,
+        lease_us=spec.lease,
     )
 
 
@@ -258,15 +298,8 @@ def _work_of(model: FunctionManifest | ServiceManifest, where: Where) -> Functio
             percentile=latency.bound[0] if latency else 99,
             rates_milli=tuple(latency.rates[name] for name in latency.origins) if latency and latency.rates else (),
         ),
-        data=Data(classes=spec.data.classes, subjects=spec.data.subjects),
-        sovereignty=Sovereignty(
-            packs=spec.sovereignty.packs,
-            seal=spec.sovereignty.seal.levels(),
-            control_exclude=tuple(CountryCode(code) for code in spec.sovereignty.control.exclude),
-            location_only=spec.sovereignty.location.only,
-            grade=spec.sovereignty.grade,
-            cada=spec.sovereignty.cada,
-        ),
+        data=_data(spec.data),
+        sovereignty=_sovereignty(spec.sovereignty),
         objective=Objective(cost_milli=spec.objective.cost, carbon_microeur_per_t=spec.objective.carbon),
         budget=Budget(
             cost_microeur_month=spec.budget.cost,
@@ -286,6 +319,21 @@ def _work_of(model: FunctionManifest | ServiceManifest, where: Where) -> Functio
         gpu=None if gpu is None else GpuNeed(count=gpu.count, share_milli=gpu.share, models=tuple(sorted(gpu.models))),
         priority=spec.priority,
         preemption=Preemption(spec.preemption),
+    )
+
+
+def _data(model: DataModel) -> Data:
+    return Data(classes=model.classes, subjects=model.subjects)
+
+
+def _sovereignty(model: SovereigntyModel) -> Sovereignty:
+    return Sovereignty(
+        packs=model.packs,
+        seal=model.seal.levels(),
+        control_exclude=tuple(CountryCode(code) for code in model.control.exclude),
+        location_only=model.location.only,
+        grade=model.grade,
+        cada=model.cada,
     )
 
 

@@ -44,6 +44,8 @@ class NodeConfig:
     """For one artifact over the uplink; 40 MB at 6 Mbit/s."""
     renew_deadline_us: int = 5 * US_PER_S
     """For one request for a new SVID."""
+    secrets_deadline_us: int = 5 * US_PER_S
+    """For one request for secrets; the ledger is written before it is answered."""
     attest_us: int = ATTEST_US
     """10 s..1 d. How often a platform with evidence attests again: a third of what a result lasts."""
     attest_deadline_us: int = 20 * US_PER_S

@@ -3,7 +3,7 @@ none."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -17,6 +17,7 @@ from hanse.wire.messages import (
     LogsRequest,
     Ping,
     Pong,
+    SecretsChanged,
     StatsReply,
     StatsRequest,
     SurveyReply,
@@ -29,8 +30,15 @@ LINES_MAX = 1_000
 """Most log lines in one answer: keeps it under the bus's payload limit."""
 
 
-async def answer(message: BusMessage, ports: NodePorts, *, trusted: Mapping[str, bytes], me: NodeId) -> bytes | None:
-    """Answer one question; None where it is not to be answered."""
+async def answer(
+    message: BusMessage,
+    ports: NodePorts,
+    *,
+    trusted: Mapping[str, bytes],
+    me: NodeId,
+    on_secrets: Callable[[], None],
+) -> bytes | None:
+    """Answer one question; None where it is not to be answered. `on_secrets`: called when secrets have changed."""
     what = message.subject.rpartition(".")[2]
     try:
         match what:
@@ -48,6 +56,10 @@ async def answer(message: BusMessage, ports: NodePorts, *, trusted: Mapping[str,
                 wanted = envelope.open_sealed(message.data, SurveyRequest, trusted).message
                 found = await survey(wanted.targets, ports.bus, ports.clock, ports.entropy)
                 return envelope.seal(SurveyReply(node=me, answered=found), ports.signer)
+            case "secrets":
+                envelope.open_sealed(message.data, SecretsChanged, trusted)
+                on_secrets()
+                return None
             case _:
                 return None
     except HanseError as error:

@@ -27,6 +27,7 @@ from hanse.policy.properties import (
     properties_kept,
 )
 from hanse.policy.prove import Outcome, Proof, check_classes, check_fabric, prove, rules_that_can_err
+from hanse.policy.read import ReadVerdict, check_secret, may_read
 from hanse.policy.rules import Rule
 from hanse.policy.satisfiable import DeadEnd, countries_that_could_do, dead_ends
 from hanse.policy.screen import Screening, VerdictCache, guardrails_for, screen
@@ -42,6 +43,7 @@ __all__ = [
     "PolicyError",
     "Proof",
     "Property",
+    "ReadVerdict",
     "RoundTrip",
     "Rule",
     "Screening",
@@ -57,6 +59,7 @@ __all__ = [
     "check_fabric",
     "check_packs",
     "check_policy",
+    "check_secret",
     "control_reach",
     "countries_that_could_do",
     "dead_ends",
@@ -71,6 +74,7 @@ __all__ = [
     "invoke_policy_of",
     "key_reach",
     "locate",
+    "may_read",
     "measured_at",
     "parse_owner_policy",
     "parse_packs",

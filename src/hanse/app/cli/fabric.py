@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hanse.app.cli.ca import DaysOption, RootOption, root_kept
 from hanse.app.cli.fronts import (
     CertOption,
     ClientAuthOption,
@@ -16,14 +17,7 @@ from hanse.app.cli.fronts import (
     UpstreamOption,
     front_options,
 )
-from hanse.app.cli.session import (
-    DEFAULT_STATE,
-    ContextOption,
-    Output,
-    OutputOption,
-    Session,
-    StateOption,
-)
+from hanse.app.cli.session import DEFAULT_STATE, Session, StateOption, fabric_command, local_command, plain_command
 
 FabricOption = Annotated[
     Path | None,
@@ -33,23 +27,31 @@ FabricOption = Annotated[
 ]
 
 
+@local_command
 def init(
     *,
     domain: Annotated[
         str, typer.Option(help="Name of the domain: it becomes the SPIFFE trust domain.")
     ] = "hanse.local",
-    state: StateOption = DEFAULT_STATE,
-    output: OutputOption = Output.TABLE,
+    root: RootOption = None,
+    days: DaysOption = 90,
+    session: Session,
 ) -> None:
-    """Make a domain: its root key, its certificate authority, its ledger keys. Harmless where it exists already."""
+    """Make a domain: root, issuing authority, keys of substrate and ledger. Harmless where it exists already.
+
+    With --root the root key is made in a file under a passphrase, or in a PKCS#11 token, and is never on this disk in
+    clear; without, it lies in the state directory until `hanse ca export-root`.
+    """
     from hanse.adapters.clock import SystemClock
     from hanse.adapters.domain_files import init_domain
     from hanse.adapters.entropy import SystemEntropy
     from hanse.app.render.style import pairs
+    from hanse.core.time import DAY_US
 
-    session = Session(state=state, output=output)
-    made = init_domain(state, domain, SystemClock().wall(), SystemEntropy())
-    said = {"domain": made.name, "state": str(state), "folder": str(made.folder)}
+    now = SystemClock().wall()
+    with root_kept(root, may_make=True) as kept:
+        made = init_domain(session.state, domain, now, SystemEntropy(), kept=kept, issuing_us=days * DAY_US)
+    said = {"domain": made.name, "state": str(session.state), "folder": str(made.folder), "root_key": made.root_at}
     session.answer(said, lambda: pairs(*said.items()))
     session.note("keep a copy of that folder: it is the domain; start it with `hanse up`")
 
@@ -126,13 +128,11 @@ def demo(
     raise typer.Exit(run_tour(state=state, keep=keep, pause=pause, only=tuple(step or ())))
 
 
-def status(
-    *, state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE
-) -> None:
+@fabric_command
+def status(*, session: Session) -> None:
     """The fabric at a glance: who leads, what is heard of, what runs, and a map."""
     from hanse.app.render.overview import overview
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         view = client.status()
         nodes = () if session.is_json else client.nodes()
@@ -140,7 +140,8 @@ def status(
     session.answer(view, lambda: overview(view, nodes, workloads))
 
 
-def version(*, output: OutputOption = Output.TABLE) -> None:
+@plain_command
+def version(*, session: Session) -> None:
     """Versions of hanse and of what it runs on."""
     import platform
     from importlib.metadata import version as version_of
@@ -148,4 +149,4 @@ def version(*, output: OutputOption = Output.TABLE) -> None:
     from hanse.app.render.style import pairs
 
     said = {"hanse": version_of("hanse"), "python": platform.python_version(), "system": platform.platform()}
-    Session(output=output).answer(said, lambda: pairs(*said.items()))
+    session.answer(said, lambda: pairs(*said.items()))
