@@ -22,15 +22,18 @@ from hanse.app.attest_api import attest_router
 from hanse.app.auth_api import auth_router, metrics_router
 from hanse.app.authentication import Caller, Gate, guard, open_to_all, refuse_unguarded, signed_in
 from hanse.app.bodies import read_body
+from hanse.app.credential_api import credential_router
 from hanse.app.ledger_api import cosigners_router, ledger_router, mirrors_router, open_router
 from hanse.app.limits import AddressLimit, Limiter
 from hanse.app.plan_api import plan_router
 from hanse.app.policy_api import policy_router
+from hanse.app.proving import prove_submitted
 from hanse.app.secrets_api import secrets_router
 from hanse.app.trust_api import trust_router
 from hanse.control import explaining, inspect
 from hanse.control.api_tokens import ApiTokens
 from hanse.control.appraising import Appraising
+from hanse.control.certifying import Certifying
 from hanse.control.controller import Controller
 from hanse.control.federation import Federation
 from hanse.control.secrets import SecretVerbs
@@ -109,6 +112,8 @@ class TokenBody(BaseModel):
     node: str | None = None
     require: list[Literal["tpm", "tdx", "sgx", "snp"]] = Field(default_factory=list)
     """Kinds of evidence, one of which the node must bring."""
+    service: str = ""
+    """Which of the operator's services it belongs to; empty for the operator as a whole."""
 
 
 class TokenMade(BaseModel):
@@ -163,7 +168,7 @@ def build_api(
 
     Raises PolicyError where the domain's own rules of access are wrong.
     """
-    service = FabricService(controller, ports)
+    service = FabricService(controller, ports, prove=prove_submitted)
     tokens = ApiTokens(controller, service, ports)
     limiter = Limiter(access.limits, ports.clock)
     rules = access_rules(controller.pipeline.packs, access.rules)
@@ -189,6 +194,7 @@ def build_api(
     app.include_router(open_router(controller))
     app.include_router(plan_router(controller))
     app.include_router(trust_router(Federation(controller, service, ports)))
+    app.include_router(credential_router(Certifying(controller, service, ports)))
     app.include_router(secrets_router(SecretVerbs(controller, service, ports)))
     app.include_router(attest_router(Appraising(controller, service, ports)))
 
@@ -346,6 +352,7 @@ def build_api(
             grade=body.grade,
             node=None if body.node is None else NodeId(body.node),
             require=tuple(body.require),
+            service=body.service,
         )
         return TokenMade(token=text, expires_us=kept.expires_us)
 

@@ -21,6 +21,7 @@ import httpx
 import msgspec
 
 from hanse.app.auth_views import ApiTokenMade, MayI, SignIn, WhoAmI
+from hanse.app.client_credentials import CredentialCalls
 from hanse.app.context import Context
 from hanse.attest import Anchor, Reference
 from hanse.control.api_tokens import ApiTokenView
@@ -123,7 +124,7 @@ class FabricEvent:
     nodes: tuple[NodeView, ...]
 
 
-class Client:
+class Client(CredentialCalls):
     """The API of one domain. Safe to use from several threads; close it, or use it in a `with`."""
 
     def __init__(self, context: Context, *, transport: httpx.BaseTransport | None = None) -> None:
@@ -277,6 +278,7 @@ class Client:
         grade: int = 1,
         node: str | None = None,
         require: Sequence[str] = (),
+        service: str = "",
     ) -> TokenMade:
         """Make a one-time join token; `require` names kinds of evidence, one of which the node must bring."""
         body = {
@@ -286,6 +288,7 @@ class Client:
             "grade": grade,
             "node": node,
             "require": list(require),
+            "service": service,
         }
         return self._ask("POST", "/api/v1/tokens", TokenMade, json=body)
 

@@ -397,6 +397,7 @@ class LocalFabric:
                 "grade": int(node.grade),
                 "node": node.id,
                 "require": ["tpm"] if self._wants_tpm(node) else [],
+                "service": node.service,
             }
             answer = await api.post("/api/v1/tokens", json=body)
             if answer.is_error:

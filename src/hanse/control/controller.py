@@ -26,6 +26,7 @@ from hanse.control.pipeline import TIME_PASSES, Pipeline
 from hanse.control.releasing import Releasing
 from hanse.control.state import WATCHED, FabricState
 from hanse.control.state_anchor import StateAnchor
+from hanse.control.surveying import Surveying, survey_forever
 from hanse.control.witness import Witness
 from hanse.core.errors import BusError, HanseError
 from hanse.core.ids import NodeId
@@ -66,6 +67,7 @@ class Controller:
             return_grace_us=config.return_grace_us,
         )
         self.attesting = Attesting(ports, config, self.state)
+        self.surveying = Surveying(ports, config, self.state)
         self.enrolment = Enrolment(ports, config, self.state, authority, self.attesting)
         self.lease = LeaseKeeper(
             ports.store, ports.clock, ports.signer, me=config.id, api=config.api_url, term_us=config.lease_term_us
@@ -101,6 +103,7 @@ class Controller:
                 tasks.create_task(self._look_at_silence(), name="liveness")
                 tasks.create_task(self._answer_asks(), name="asks")
                 tasks.create_task(self._lead_forever(), name="lead")
+                tasks.create_task(self._survey_forever(), name="survey")
                 if self.config.optimise_every_us:
                     tasks.create_task(self._improve_forever(), name="improve")
         finally:
@@ -214,6 +217,10 @@ class Controller:
                 return
             await asyncio.sleep(self.config.debounce_us / 1e6)
             await self._round()
+
+    async def _survey_forever(self) -> None:
+        await self._caught_up.wait()
+        await survey_forever(self.surveying, self.config, is_leader=self.lease.is_leader)
 
     async def _improve_forever(self) -> None:
         """Have the global solver look at the fabric at intervals, while this controller leads."""

@@ -21,7 +21,8 @@ from hanse.policy.schema import ACCESS_SCHEMA, INVOKE_SCHEMA, SCHEMA, SEAL_OBJEC
 PLACEHOLDERS = frozenset(
     (
         "workload", "node", "operator", "site", "country", "blocs", "seat", "reach", "reach_paths", "excluded",
-        "attested", "untrusted", "location_only", "data", "subjects", "uncovered", "certificates", "grade",
+        "attested", "measured", "untrusted", "location_only", "data", "subjects", "uncovered", "certificates", "grade",
+        "min_cada", "has_cada", "support", "key_paths", "excludes", "excluded_keys", "secnumcloud",
         "node_grade", "operator_grade", *(f"has_{o}" for o in SEAL_OBJECTIVES), *(f"min_{o}" for o in SEAL_OBJECTIVES),
     )
 )  # fmt: skip

@@ -47,6 +47,14 @@ entity Operator = {
   verified: Set<String>,
   // How well founded these facts are, 0..4.
   grade: Long,
+  // Every country whose law reaches somebody else who holds its keys; empty where it holds them alone.
+  key_reach: Set<Jurisdiction>,
+  // Countries from which staff reaches what it runs, as far as it states any.
+  support: Set<Jurisdiction>,
+  // Rule sets about control that it passes: "secnumcloud-19.6" (capital and votes, vetoes, keys and support in the EU).
+  passes: Set<String>,
+  // Union assurance level of the CADA proposal, 0..4.
+  cada: Long,
 };
 
 entity Site = { country: Jurisdiction };
@@ -66,12 +74,17 @@ type Attested = {
   advisories: Set<String>,
 };
 
+// What round trips to landmarks say about the place that the node claims: how many answered, within how many km of the
+// claim it surely is (20015 where nobody measured), and whether physics contradicts the claim.
+type Measured = { landmarks: Long, radius_km: Long, contradicted: Bool };
+
 entity Node in [Site] = {
   location: Jurisdiction,
   operator: Operator,
   tier: String,
   grade: Long,
   attested: Attested,
+  measured: Measured,
 };
 
 // Tags, one per regime and scope of adequacy (`gdpr:general`): the countries to which the data of all the
@@ -84,6 +97,8 @@ entity Workload in [DataClass] = {
   control_exclude: Set<Jurisdiction>,
   location_only: Set<Jurisdiction>,
   grade: Long,
+  // Least CADA level demanded, 0..4.
+  cada: Long,
   // Whether one instance serves several requests, so that memory carries over from one to the next.
   reuses_instances: Bool,
 } tags Set<Jurisdiction>;

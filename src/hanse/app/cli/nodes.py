@@ -105,13 +105,16 @@ def token(
         list[str] | None,
         typer.Option(help="Evidence that the node must bring: tpm, tdx, sgx or snp; one of those given."),
     ] = None,
+    service: Annotated[str, typer.Option(help="Which of the operator's services it belongs to.")] = "",
     session: Session,
 ) -> None:
     """Make a one-time join token: it admits one node, at this site, for this operator, within the hour."""
     from hanse.core.time import WallTime, rfc3339
 
     with session.client() as client:
-        made = client.token_for(site=site, operator=operator, tier=tier, grade=grade, node=node, require=require or ())
+        made = client.token_for(
+            site=site, operator=operator, tier=tier, grade=grade, node=node, require=require or (), service=service
+        )
     session.answer(made, lambda: made.token)
     session.note(f"valid until {rfc3339(WallTime(made.expires_us))}; shown this once, only its hash is kept")
 
