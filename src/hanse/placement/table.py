@@ -313,7 +313,8 @@ def full_room(table: NodeTable) -> Room:
     """The room of an empty fabric."""
     slots = np.arange(int(table.gpu_count.max(initial=0)))
     devices = np.where(slots < table.gpu_count[:, None], WHOLE_MILLI, -1)
-    return Room(axes=table.axes, free=np.ascontiguousarray(table.amounts.T), devices=devices)
+    # `ascontiguousarray` would hand out the table's own memory where there is one node: its transpose is contiguous.
+    return Room(axes=table.axes, free=table.amounts.T.copy(), devices=devices)
 
 
 def among(rows: Ints, few: Ints) -> Flags:
