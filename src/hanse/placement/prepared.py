@@ -114,7 +114,7 @@ def respond(
     for placing in again:
         _settle(state, placing, placing.kept, assignments)
     retried = _retried(state, {placing.workload.id for placing in again}, assignments)
-    told = [*again, *retried]
+    told = [*(state.placings[placing.workload.id] for placing in again), *retried]
     world = state.world
     response = Response(
         assignments=assignments,
@@ -255,7 +255,7 @@ def _retried(
         if not state.world.room.may_take(opened, placing.workload).any():
             hopeless.add(kind)
             continue
-        fresh = _again(state, placing)
+        fresh = _as_before(state, placing) if identity in already else _again(state, placing)
         missing = outcome.missing
         _free(state, placing.workload)
         for row in fresh.kept.tolist():
@@ -266,6 +266,11 @@ def _retried(
         if identity not in already:
             told.append(fresh)
     return told
+
+
+def _as_before(state: Prepared, placing: Placing) -> Placing:
+    """The same workload with what it held before the event: what the event itself gave it has not begun to run."""
+    return placing_of(placing.workload, state.screening, None if placing.standing is NOTHING else placing.standing)
 
 
 def _again(state: Prepared, placing: Placing) -> Placing:
