@@ -250,9 +250,9 @@ def _retried(
         kind = (id(placing.feasibility), alone)
         if kind in hopeless:
             continue
-        shape = state.screening.of(placing.workload)
-        opened = freed[shape.limit[freed] == Limit.NONE]
-        if not state.world.room.may_take(opened, placing.workload).any():
+        fits = freed[state.world.room.may_take(freed, placing.workload)]
+        # Most find no room in what came free, and that is known before their shape takes in what changed.
+        if not len(fits) or not (state.screening.of(placing.workload).limit[fits] == Limit.NONE).any():
             hopeless.add(kind)
             continue
         fresh = _as_before(state, placing) if identity in already else _again(state, placing)
