@@ -42,22 +42,23 @@ def by_looking_at_all(placing, wanted, world):
     return sorted(rows[list(choose(_problem(placing, wanted, rows, totals, world.table)).positions)].tolist())
 
 
+@pytest.mark.parametrize("replicas", [None, 9])
 @pytest.mark.parametrize("shortlist_nodes", [1, 64])
 @pytest.mark.parametrize("slo", SLOS)
-def test_the_short_way_chooses_the_same_whatever_was_taken_and_came_back(eu, slo, shortlist_nodes):
+def test_the_short_way_chooses_the_same_whatever_was_taken_and_came_back(eu, slo, shortlist_nodes, replicas):
     settings = PlacementSettings(full_explanation_nodes=0, shortlist_nodes=shortlist_nodes)
-    world = eu.snapshot(eu.function("w", slo=slo), fabric=crowded(eu, 1))
+    world = eu.snapshot(replace(eu.function("w", slo=slo), replicas=replicas), fabric=crowded(eu, 1))
     run = prepare(world, eu.verdicts(world), None, now=eu.now, settings=settings)
     (placing,), room, draw = run.placings, run.world.room, random.Random(2)
-    taken = []
-    for _ in range(150):
+    taken: dict[int, Resources] = {}
+    for _ in range(60):
         found = _choose_enough(placing, run.world)
         assert found.rows.tolist() == by_looking_at_all(placing, found.wanted, run.world)
-        # Fill in the order of cost, so that the full ones are a prefix with holes: what comes back lies behind it.
-        for row in placing.feasibility.order[len(taken) : len(taken) + draw.randrange(6)].tolist():
-            room.take(row, Resources(cpu_milli=300))
-            taken.append(row)
-        if taken and draw.random() < 0.3:
-            row = draw.choice(taken)
-            if room.cpu_milli[row] < 300:
-                room.give_back(row, Resources(cpu_milli=300))
+        # The chosen fill up, now and then with all that cost less; what comes back makes holes in that prefix.
+        cheaper = placing.feasibility.order[: draw.choice((0, 0, 0, 2 * len(taken) + 20))].tolist()
+        for row in [*found.rows.tolist(), *cheaper]:
+            if room.cpu_milli[row]:
+                taken[row] = Resources(cpu_milli=int(room.cpu_milli[row]))
+                room.take(row, taken[row])
+        for row in draw.sample(sorted(taken), min(3, len(taken) // 20)):
+            room.give_back(row, taken.pop(row))
