@@ -179,9 +179,8 @@ class Pipeline:
         self._liveness = liveness
         self._packs = packs
         self._may_act = may_act
-        self.cache: VerdictCache | None = None
-        """Verdicts by class of the last screening, shared with the API's previews."""
         self._last: Screening | None = None
+        """What the last round screened; kept where its plan was not committed, for verdicts do not depend on it."""
         self._basis = Basis(ports, config)
         self._plan: Plan | None = None
         self._decision: Decision | None = None
@@ -195,6 +194,11 @@ class Pipeline:
     def packs(self) -> PackSet:
         """The packs of this domain, without the policies that were submitted to it."""
         return self._packs
+
+    @property
+    def cache(self) -> VerdictCache | None:
+        """Verdicts by class of the last screening, shared with the API's previews."""
+        return None if self._last is None else self._last.cache
 
     def rules(self, at: Snapshot) -> tuple[PackSet, tuple[str, ...]]:
         """The rules in force and what binds which namespace, submitted policies included."""
@@ -244,7 +248,7 @@ class Pipeline:
             before=before, last=self._last, proposal=self.proposal,
         )  # fmt: skip
         self.proposal = None
-        self.cache, self._last = decision.verdicts.cache, decision.verdicts
+        self._last = decision.verdicts
         if decision.findings:
             first = decision.findings[0]
             raise PlanRejected(
