@@ -13,13 +13,14 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from hanse.app.authentication import User
 from hanse.app.bodies import inflated, read_body
 from hanse.control.controller import Controller
 from hanse.control.cosigning import CosigningView
 from hanse.control.known_logs import LogView
 from hanse.control.mirror import MirroredView
 from hanse.control.mirroring import MirroringView
-from hanse.control.service import NotFound
+from hanse.control.service import FabricService, NotFound
 from hanse.control.state_anchor import StateHealth
 from hanse.core.ids import NodeId
 from hanse.ledger.note import MAX_NOTE_BYTES
@@ -30,11 +31,21 @@ UPLOAD_S = 600.0
 """A mirror's client that needs longer for one request is cut off; what it brought stays."""
 
 
+MIRROR_QUOTA = 10_000_000
+"""Entries of one foreign log that are kept unless told otherwise: some 10 GB where entries have 1 KiB."""
+
+
 class PolicyBody(BaseModel):
     """A policy file (C2SP tlog-policy) as text."""
 
     model_config = ConfigDict(extra="forbid")
     policy: str = Field(max_length=2**20)
+
+
+class MirrorBody(PolicyBody):
+    """A log to keep a copy of, and how much of it at most."""
+
+    quota: int = Field(default=MIRROR_QUOTA, ge=1, le=2**40, description="Entries.")
 
 
 class NodeBody(BaseModel):
@@ -83,7 +94,7 @@ def ledger_router(controller: Controller) -> APIRouter:
     return router
 
 
-def cosigners_router(controller: Controller) -> APIRouter:
+def cosigners_router(controller: Controller, service: FabricService) -> APIRouter:
     """Build the users' routes about witnesses and mirrors, in both directions; they need the token, too."""
     router = APIRouter()
 
@@ -93,14 +104,16 @@ def cosigners_router(controller: Controller) -> APIRouter:
         return await controller.cosigning.view()
 
     @router.put("/api/v1/ledger/witnesses", status_code=202)
-    async def use_witnesses(body: WitnessesBody) -> dict[str, str]:
+    async def use_witnesses(body: WitnessesBody, by: User) -> dict[str, str]:
         """Have these witnesses cosign from now on (C2SP tlog-policy with their addresses)."""
+        await service.note("set", "ledger/witnesses", user=by)
         await controller.cosigning.cosigners.use(body.policy.encode(), body.bundle_pem)
         return {"status": "asked"}
 
     @router.post("/api/v1/ledger/witnesses/nodes", status_code=202)
-    async def add_node_witness(body: NodeBody) -> dict[str, str]:
+    async def add_node_witness(body: NodeBody, by: User) -> dict[str, str]:
         """Have a node cosign from now on, beside those that do: its key is asked for and pinned."""
+        await service.note("add", f"ledger/witnesses/{body.node}", user=by)
         return {"witness": await controller.node_witnesses.add(NodeId(body.node))}
 
     @router.get("/api/v1/witness/logs")
@@ -114,18 +127,21 @@ def cosigners_router(controller: Controller) -> APIRouter:
         return [key.vkey for key in controller.witness.keys]
 
     @router.put("/api/v1/witness/logs", status_code=202)
-    async def witness_log(body: PolicyBody) -> dict[str, str]:
+    async def witness_log(body: PolicyBody, by: User) -> dict[str, str]:
         """Cosign another domain's log from now on, by that domain's policy."""
+        await service.note("witness", "witness/log", user=by)
         return {"origin": await controller.witness.known.add(body.policy.encode())}
 
     @router.delete("/api/v1/ledger/alarms")
-    async def settle_alarm(url: str) -> dict[str, bool]:
+    async def settle_alarm(url: str, by: User) -> dict[str, bool]:
         """Drop the alarm of a witness or mirror that somebody has looked into."""
+        await service.note("settle", "ledger/alarm", user=by)
         return {"settled": await controller.cosigning.settle_alarm(url)}
 
     @router.delete("/api/v1/witness/splits")
-    async def forgive_split(origin: str) -> dict[str, bool]:
+    async def forgive_split(origin: str, by: User) -> dict[str, bool]:
         """Drop the evidence of a split view of another domain's log, once somebody has looked into it."""
+        await service.note("forgive", "witness/split", user=by)
         known = (controller.witness.known, controller.mirror.known)
         return {"settled": any([await one.forgive(origin) for one in known])}
 
@@ -135,8 +151,9 @@ def cosigners_router(controller: Controller) -> APIRouter:
         return await controller.mirroring.view()
 
     @router.put("/api/v1/ledger/mirrors", status_code=202)
-    async def use_mirrors(body: WitnessesBody) -> dict[str, str]:
+    async def use_mirrors(body: WitnessesBody, by: User) -> dict[str, str]:
         """Keep copies at these mirrors from now on (C2SP tlog-policy with their addresses)."""
+        await service.note("set", "ledger/mirrors", user=by)
         await controller.mirroring.cosigners.use(body.policy.encode(), body.bundle_pem)
         return {"status": "asked"}
 
@@ -151,9 +168,10 @@ def cosigners_router(controller: Controller) -> APIRouter:
         return [key.vkey for key in controller.mirror.keys]
 
     @router.put("/api/v1/mirror/logs", status_code=202)
-    async def mirror_log(body: PolicyBody) -> dict[str, str]:
+    async def mirror_log(body: MirrorBody, by: User) -> dict[str, str]:
         """Mirror another domain's log from now on, by that domain's policy."""
-        return {"origin": await controller.mirror.known.add(body.policy.encode())}
+        await service.note("mirror", "mirror/log", user=by)
+        return {"origin": await controller.mirror.known.add(body.policy.encode(), body.quota)}
 
     return router
 
