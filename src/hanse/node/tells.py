@@ -10,14 +10,19 @@ import structlog
 from hanse.core.errors import HanseError
 from hanse.core.ids import NodeId
 from hanse.core.ports import BusMessage, NodePorts
+from hanse.node.surveying import survey
 from hanse.node.witness import NodeWitness
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import (
     LogsReply,
     LogsRequest,
+    Ping,
+    Pong,
     SecretsChanged,
     StatsReply,
     StatsRequest,
+    SurveyReply,
+    SurveyRequest,
     WitnessAnswer,
     WitnessKey,
     WitnessKeyRequest,
@@ -58,6 +63,13 @@ async def answer(
                 status, body = await witness.answer(question)
                 request = canonical.digest_bytes(message.data)
                 return envelope.seal(WitnessAnswer(node=me, request=request, status=status, body=body), ports.signer)
+            case "ping":
+                # Whoever asks: the answer says no more than that this node's key is here.
+                return envelope.seal(Pong(node=me, nonce=canonical.decode(message.data, Ping).nonce), ports.signer)
+            case "survey":
+                wanted = envelope.open_sealed(message.data, SurveyRequest, trusted).message
+                found = await survey(wanted.targets, ports.bus, ports.clock, ports.entropy)
+                return envelope.seal(SurveyReply(node=me, answered=found), ports.signer)
             case "secrets":
                 envelope.open_sealed(message.data, SecretsChanged, trusted)
                 on_secrets()

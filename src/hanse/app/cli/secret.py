@@ -23,10 +23,7 @@ FileOption = Annotated[
 
 @app.command("list")
 @fabric_command
-def list_secrets(
-    *,
-    session: Session,
-) -> None:
+def list_secrets(*, session: Session) -> None:
     """List the secrets: version, readers, who was told them, what ought to be done."""
     from hanse.app.render.secrets import listed
 
