@@ -518,9 +518,10 @@ class Client(CredentialCalls):
         """Keep copies at these mirrors from now on."""
         self._ask("PUT", "/api/v1/ledger/mirrors", dict[str, str], json={"policy": policy, "bundle_pem": bundle_pem})
 
-    def mirror_log(self, policy: str) -> str:
-        """Mirror another domain's log from now on; returns its origin."""
-        return self._ask("PUT", "/api/v1/mirror/logs", dict[str, str], json={"policy": policy})["origin"]
+    def mirror_log(self, policy: str, quota: int) -> str:
+        """Mirror another domain's log from now on, up to `quota` entries; returns its origin."""
+        body = {"policy": policy, "quota": quota}
+        return self._ask("PUT", "/api/v1/mirror/logs", dict[str, str], json=body)["origin"]
 
     def mirrored_logs(self) -> tuple[MirroredView, ...]:
         """Logs of other domains that are mirrored here."""

@@ -33,11 +33,21 @@ UPLOAD_S = 600.0
 Trusted = Annotated[Caller, guard("trust", "ledger")]
 
 
+MIRROR_QUOTA = 10_000_000
+"""Entries of one foreign log that are kept unless told otherwise: some 10 GB where entries have 1 KiB."""
+
+
 class PolicyBody(BaseModel):
     """A policy file (C2SP tlog-policy) as text."""
 
     model_config = ConfigDict(extra="forbid")
     policy: str = Field(max_length=2**20)
+
+
+class MirrorBody(PolicyBody):
+    """A log to keep a copy of, and how much of it at most."""
+
+    quota: int = Field(default=MIRROR_QUOTA, ge=1, le=2**40, description="Entries.")
 
 
 class NodeBody(BaseModel):
@@ -167,10 +177,10 @@ def mirrors_router(controller: Controller, service: FabricService) -> APIRouter:
         return [key.vkey for key in controller.mirror.keys]
 
     @router.put("/api/v1/mirror/logs", status_code=202)
-    async def mirror_log(body: PolicyBody, by: Trusted) -> dict[str, str]:
+    async def mirror_log(body: MirrorBody, by: Trusted) -> dict[str, str]:
         """Mirror another domain's log from now on, by that domain's policy."""
         await service.note("mirror", "ledger/log", user=by.id)
-        return {"origin": await controller.mirror.known.add(body.policy.encode())}
+        return {"origin": await controller.mirror.known.add(body.policy.encode(), body.quota)}
 
     return router
 

@@ -25,7 +25,7 @@ from hanse.core.ports import ControlPorts, Entry
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.time import WallTime
-from hanse.placement import Finding, Kept, accrued, audit, is_same, replan
+from hanse.placement import Finding, Kept, accrued, audit, is_same, replan, with_input
 from hanse.policy import PackSet, Screening, VerdictCache, in_force, screen, turned
 from hanse.rollout import Hold, Start, Step, Stop, next_steps
 from hanse.wire import canonical, envelope
@@ -98,7 +98,7 @@ def decide(
     fresh_causes = sorted({one for pair, why in lost.items() for one in why if last and pair not in last.turned})
     trigger = "; ".join([*([trigger] if trigger != TIME_PASSES or not fresh_causes else []), *fresh_causes])
     # A proposal is weighed against a whole plan: one that answered an event looked for no gain.
-    planned, kept = replan(
+    fresh, kept = replan(
         before.kept if before is not None and proposal is None else None,
         at,
         verdicts,
@@ -108,11 +108,10 @@ def decide(
         trigger=trigger,
         settings=config.placement,
     )
-    if proposal is not None and pays(proposal, planned, config.placement):
+    if proposal is not None and pays(proposal, fresh, config.placement):
         return _taken(_by_rules(proposal, laid, guardrails), at, verdicts, packs=packs, guardrails=config.guardrails)
-    fresh = _by_rules(planned, laid, guardrails)
     is_new = parent is None or _substance(fresh) != _substance(parent)
-    chosen = fresh if is_new or parent is None else parent
+    chosen = _by_rules(fresh, laid, guardrails) if is_new or parent is None else parent
     findings = audit(chosen, at, verdicts) if is_new else ()
     return Decision(
         snapshot=at,
@@ -129,7 +128,7 @@ def decide(
 def _by_rules(plan: Plan, packs: PackSet, guardrails: tuple[str, ...]) -> Plan:
     """The plan with a digest of the packs, layers and guardrails that were in force for it."""
     policies = canonical.digest_of([packs.digest, list(guardrails)])
-    return replace(plan, inputs=dict(sorted({**plan.inputs, "policies": policies}.items())))
+    return with_input(plan, "policies", policies)
 
 
 def _taken(

@@ -106,6 +106,12 @@ def plan_digest(draft: Plan) -> str:
     return digest_of(replace(draft, id=PlanId(""))).removeprefix("sha256:")
 
 
+def with_input(plan: Plan, name: str, digest: str) -> Plan:
+    """The plan with the digest of one input more, and the id that follows from it."""
+    draft = replace(plan, inputs=dict(sorted({**plan.inputs, name: digest}.items())))
+    return replace(draft, id=PlanId(f"p{plan.generation}-{plan_digest(draft)[:16]}"))
+
+
 def placing_of(workload: Workload, screening: Screen, has: Standing | None) -> Placing:
     """Make one workload ready to be placed, with what it already has."""
     table = screening.table

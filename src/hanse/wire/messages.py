@@ -228,6 +228,8 @@ class WitnessedLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
 
     policy: str
     """C2SP tlog-policy of that log: its keys."""
+    quota: int | None = None
+    """Entries that are kept of it at most; None: no bound."""
 
 
 class WitnessedHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witnessed-head.v1", kw_only=True):

@@ -214,3 +214,24 @@ def test_a_forked_log_raises_the_alarm_and_the_copy_stays_as_it_was() -> None:
         assert (await other.api.get("/api/v1/ledger/witnesses")).json()["alarms"] == []
 
     run(scenario())
+
+
+def test_a_foreign_log_never_fills_the_disk_beyond_its_quota() -> None:
+    async def scenario() -> None:
+        north, south = await made_friends()
+        policy = (await north.api.get("/api/v1/ledger/policy")).text
+        await south.api.put("/api/v1/mirror/logs", json={"policy": policy, "quota": 300})
+        await north.grow(0, 300)
+        await send(north, south)
+        assert await mirrored_size(south) == 300
+        rows = dict(cast(DictStore, south.ports.ledger).rows)
+        await north.grow(300, 301)
+        await send(north, south)
+        assert await mirrored_size(south) == 300
+        assert cast(DictStore, south.ports.ledger).rows == rows, "nothing of it was kept"
+        assert (await north.controller.cosigning.view()).alarms == (), "a full disk is no second history"
+        await south.api.put("/api/v1/mirror/logs", json={"policy": policy, "quota": 301})
+        await send(north, south)
+        assert await mirrored_size(south) == 301
+
+    run(scenario())

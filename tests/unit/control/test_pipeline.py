@@ -52,6 +52,8 @@ def test_equal_snapshots_decide_alike_and_a_plan_that_stands_is_kept():
     assert first.plan == again.plan
     assert first.is_new
     assert first.findings == ()
+    named = {"facts", "forecast", "intensity", "policies", "prices", "specs", "verdicts"}
+    assert named <= set(first.plan.inputs), "whatever is decided on is named by a digest"
     assert [(a.workload, a.node) for a in first.plan.assignments] == [(WORKLOAD, ME)]
     later = decide(at, first.plan, RULES, first.verdicts.cache, CONFIG, now=WallTime(START + US_PER_S), trigger="later")
     assert not later.is_new

@@ -111,6 +111,9 @@ def mirror(
             "--log", help="Mirror this log from now on: the other domain's policy.", exists=True, dir_okay=False
         ),
     ] = None,
+    quota: Annotated[
+        int, typer.Option("--quota", min=1, help="With --log: entries of it that are kept at most.")
+    ] = 10_000_000,
     session: Session,
 ) -> None:
     """Show the logs of other domains that are kept here, and this domain's keys for it. Exits 1 on a split view."""
@@ -119,7 +122,7 @@ def mirror(
 
     with session.client() as client:
         if log_policy is not None:
-            client.mirror_log(log_policy.read_text())
+            client.mirror_log(log_policy.read_text(), quota)
         logs, keys = client.mirrored_logs(), client.mirror_keys()
     session.answer({"logs": logs, "keys": keys}, lambda: render(logs, keys))
     raise typer.Exit(Exit.FAILED if any(one.log.split_size is not None for one in logs) else Exit.OK)
