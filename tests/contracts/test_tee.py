@@ -21,12 +21,17 @@ from hanse.core.errors import AttestorError
 NONCE = b"\x5a" * 64
 
 
-def table(entries: dict[str, bytes]) -> bytes:
+def table(entries: dict[str, bytes], *, is_little: bool = False) -> bytes:
     """A certificate table as a host writes it."""
     guids = {name: guid for guid, name in NAMES.items()}
     at, head, body = 24 * (len(entries) + 1), b"", b""
     for name, data in entries.items():
-        head += guids[name].bytes + (at + len(body)).to_bytes(4, "little") + len(data).to_bytes(4, "little")
+        guid = UUID(guids[name])
+        head += (
+            (guid.bytes_le if is_little else guid.bytes)
+            + (at + len(body)).to_bytes(4, "little")
+            + len(data).to_bytes(4, "little")
+        )
         body += data
     return head + bytes(24) + body
 
@@ -167,5 +172,6 @@ def test_a_table_is_bounded_and_what_is_unknown_is_left_out() -> None:
         read_certificate_table(bytes(70_000))
     assert refused.value.code == "attest.too_large"
     assert read_certificate_table(table({"vcek": b"v", "ark": b"a"})) == {"vcek": b"v", "ark": b"a"}
+    assert read_certificate_table(table({"vlek": b"v"}, is_little=True)) == {"vlek": b"v"}
     unknown = b"\7" * 16 + (48).to_bytes(4, "little") + (1).to_bytes(4, "little") + bytes(24) + b"x"
     assert read_certificate_table(unknown) == {}

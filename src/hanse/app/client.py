@@ -335,8 +335,8 @@ class Client(CredentialCalls):
 
     def plan_frontier(self, prices_eur_per_t: Sequence[int] = ()) -> FrontierAnswer:
         """Money against carbon, at these prices of a tonne or at the usual ones."""
-        body = {"carbon_prices_eur_per_t": list(prices_eur_per_t)} if prices_eur_per_t else {}
-        return self._ponder("/api/v1/plan/frontier", FrontierAnswer, body)
+        prices = {"carbon_prices_eur_per_t": list(prices_eur_per_t)}
+        return self._ponder("/api/v1/plan/frontier", FrontierAnswer, prices if prices_eur_per_t else {})
 
     def plan_shift(
         self, workload: str, *, duration_us: int, within_us: int, is_interruptible: bool
@@ -441,16 +441,13 @@ class Client(CredentialCalls):
         """What supposed facts would do. Raises ApiError ``policy.fact``."""
         return self._ask("POST", "/api/v1/policy/impact", PolicyDiff, json={"facts": list(facts)}, is_idempotent=True)
 
-    # --- other domains ---
-
     def trusts(self) -> tuple[TrustView, ...]:
         """Domains that are believed beside this one."""
         return self._get("/api/v1/trust", tuple[TrustView, ...])
 
-    def trust(self, domain: str, *, bundle: str, url: str, profile: str, endpoint_id: str) -> TrustView:
-        """Believe another domain."""
-        body = {"bundle": bundle, "url": url, "profile": profile, "endpoint_id": endpoint_id}
-        return self._ask("PUT", f"/api/v1/trust/{domain}", TrustView, json=body)
+    def trust(self, domain: str, *, bundle: str, **endpoint: str) -> TrustView:
+        """Believe another domain; `endpoint`: url, profile, endpoint_id."""
+        return self._ask("PUT", f"/api/v1/trust/{domain}", TrustView, json={"bundle": bundle, **endpoint})
 
     def distrust(self, domain: str) -> None:
         """Believe another domain no longer."""
@@ -541,7 +538,6 @@ class Client(CredentialCalls):
         return self._get("/api/v1/ledger/entries", list[dict[str, Any]], params=params)
 
     # --- details ---
-
     def _get(self, path: str, kind: type[T], *, params: Mapping[str, str] | None = None) -> T:
         return self._ask("GET", path, kind, params=params)
 
