@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from hanse.app.authentication import User
+from hanse.app.authentication import Caller, guard
 from hanse.control.certifying import Certifying, CredentialView
 from hanse.core.ids import OperatorId
 from hanse.identity.credential import TOKEN_MAX_CHARACTERS, TrustedIssuer
@@ -36,14 +38,13 @@ def credential_router(certifying: Certifying) -> APIRouter:
     """Build the routes around the verbs of one controller."""
     router = APIRouter(prefix="/api/v1/credentials")
 
-    @router.get("")
-    async def held(by: User) -> tuple[CredentialView, ...]:
+    @router.get("", dependencies=[guard("read", "operator")])
+    async def held() -> tuple[CredentialView, ...]:
         """Credentials that the domain holds."""
-        del by
         return certifying.held()
 
     @router.post("")
-    async def add(body: CredentialBody, by: User) -> CredentialView:
+    async def add(body: CredentialBody, by: Annotated[Caller, guard("trust", "operator")]) -> CredentialView:
         """Verify one and hold it."""
         issuers = [
             TrustedIssuer(
@@ -52,12 +53,14 @@ def credential_router(certifying: Certifying) -> APIRouter:
             )
             for one in body.issuers
         ]  # fmt: skip
-        return await certifying.add(OperatorId(body.operator), body.credential, issuers, body.subject, user=by)
+        return await certifying.add(OperatorId(body.operator), body.credential, issuers, body.subject, user=by.id)
 
     @router.delete("/{operator}/{credential}", status_code=202)
-    async def remove(operator: str, credential: str, by: User) -> dict[str, str]:
+    async def remove(
+        operator: str, credential: str, by: Annotated[Caller, guard("trust", "operator")]
+    ) -> dict[str, str]:
         """Hold one no longer."""
-        await certifying.remove(OperatorId(operator), credential, user=by)
+        await certifying.remove(OperatorId(operator), credential, user=by.id)
         return {"status": "removed"}
 
     return router

@@ -10,6 +10,7 @@ import asyncio
 
 import structlog
 
+from hanse.control.accounts import Accounts
 from hanse.control.attesting import Attesting
 from hanse.control.config import ControlConfig
 from hanse.control.cosigning import Cosigning
@@ -20,6 +21,7 @@ from hanse.control.lease import LeaseKeeper
 from hanse.control.liveness import Liveness
 from hanse.control.mirror import Mirror
 from hanse.control.mirroring import Mirroring
+from hanse.control.node_witnesses import NodeWitnesses
 from hanse.control.pipeline import TIME_PASSES, Pipeline
 from hanse.control.releasing import Releasing
 from hanse.control.state import WATCHED, FabricState
@@ -74,7 +76,9 @@ class Controller:
             ports, config, self.state, self.liveness, parse_packs(config.packs), may_act=self.lease.is_leader
         )
         self.journal = Journal(ports, config)
+        self.accounts = Accounts(ports, self.state, self.journal)
         self.cosigning = Cosigning(ports, self.journal)
+        self.node_witnesses = NodeWitnesses(ports, self.state, self.cosigning, self.journal)
         self.witness = Witness(ports, config.domain)
         self.mirror = Mirror(ports, config.domain)
         self.mirroring = Mirroring(ports, self.journal, self.cosigning)
@@ -287,6 +291,10 @@ class Controller:
             match message.subject.rpartition(".")[2]:
                 case "renew":
                     answer = await self.enrolment.renew(message)
+                case "account":
+                    answer = await self.accounts.answer(message)
+                case "workload-svid":
+                    answer = await self.enrolment.workload_svid(message)
                 case "challenge" | "attest":
                     answer = await self.attesting.answer(message)
                 case "secrets":

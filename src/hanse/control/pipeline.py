@@ -98,7 +98,7 @@ def decide(
     fresh_causes = sorted({one for pair, why in lost.items() for one in why if last and pair not in last.turned})
     trigger = "; ".join([*([trigger] if trigger != TIME_PASSES or not fresh_causes else []), *fresh_causes])
     # A proposal is weighed against a whole plan: one that answered an event looked for no gain.
-    fresh, kept = replan(
+    planned, kept = replan(
         before.kept if before is not None and proposal is None else None,
         at,
         verdicts,
@@ -108,8 +108,9 @@ def decide(
         trigger=trigger,
         settings=config.placement,
     )
-    if proposal is not None and pays(proposal, fresh, config.placement):
-        return _taken(proposal, at, verdicts, packs=packs, guardrails=config.guardrails)
+    if proposal is not None and pays(proposal, planned, config.placement):
+        return _taken(_by_rules(proposal, laid, guardrails), at, verdicts, packs=packs, guardrails=config.guardrails)
+    fresh = _by_rules(planned, laid, guardrails)
     is_new = parent is None or _substance(fresh) != _substance(parent)
     chosen = fresh if is_new or parent is None else parent
     findings = audit(chosen, at, verdicts) if is_new else ()
@@ -123,6 +124,12 @@ def decide(
         packs=packs,
         guardrails=config.guardrails,
     )
+
+
+def _by_rules(plan: Plan, packs: PackSet, guardrails: tuple[str, ...]) -> Plan:
+    """The plan with a digest of the packs, layers and guardrails that were in force for it."""
+    policies = canonical.digest_of([packs.digest, list(guardrails)])
+    return replace(plan, inputs=dict(sorted({**plan.inputs, "policies": policies}.items())))
 
 
 def _taken(
@@ -172,9 +179,8 @@ class Pipeline:
         self._liveness = liveness
         self._packs = packs
         self._may_act = may_act
-        self.cache: VerdictCache | None = None
-        """Verdicts by class of the last screening, shared with the API's previews."""
         self._last: Screening | None = None
+        """What the last round screened; kept where its plan was not committed, for verdicts do not depend on it."""
         self._basis = Basis(ports, config)
         self._plan: Plan | None = None
         self._decision: Decision | None = None
@@ -188,6 +194,11 @@ class Pipeline:
     def packs(self) -> PackSet:
         """The packs of this domain, without the policies that were submitted to it."""
         return self._packs
+
+    @property
+    def cache(self) -> VerdictCache | None:
+        """Verdicts by class of the last screening, shared with the API's previews."""
+        return None if self._last is None else self._last.cache
 
     def rules(self, at: Snapshot) -> tuple[PackSet, tuple[str, ...]]:
         """The rules in force and what binds which namespace, submitted policies included."""
@@ -237,7 +248,7 @@ class Pipeline:
             before=before, last=self._last, proposal=self.proposal,
         )  # fmt: skip
         self.proposal = None
-        self.cache, self._last = decision.verdicts.cache, decision.verdicts
+        self._last = decision.verdicts
         if decision.findings:
             first = decision.findings[0]
             raise PlanRejected(

@@ -34,6 +34,7 @@ from hanse.wire.messages import (
     Attestation,
     CarbonFeed,
     CredentialRecord,
+    FederatedBundle,
     NodeRecord,
     Order,
     PlanRecord,
@@ -52,6 +53,7 @@ from hanse.wire.subjects import (
     APPRAISAL,
     ATTESTED,
     CREDENTIALS,
+    FEDERATION,
     FEEDS,
     MEASURED,
     NODES,
@@ -75,12 +77,12 @@ SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
     TRUST: Revocations, ACTIONS: ActionRecord, APPRAISAL: AppraisalRecord, ATTESTED: Attestation,
     TOKENS: JoinToken, SPENDING: SpendRecord, FEEDS: CarbonFeed, MEASURED: Survey, CREDENTIALS: CredentialRecord,
-    SECRETS: SecretValue, RELEASES: ReleaseRecord,
+    SECRETS: SecretValue, RELEASES: ReleaseRecord, FEDERATION: FederatedBundle,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
 WATCHED = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, APPRAISAL, ATTESTED, TOKENS, SPENDING,
-    FEEDS, MEASURED, CREDENTIALS, SECRETS, RELEASES,
+    FEEDS, MEASURED, CREDENTIALS, SECRETS, RELEASES, FEDERATION,
 )  # fmt: skip
 
 

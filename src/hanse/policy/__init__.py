@@ -5,6 +5,7 @@ properties, packs --prove--> proofs or counterexamples.
 Screening, Screening --diff--> what would change; suppositions --impact--> what would have to move.
 """
 
+from hanse.policy.access import ACTIONS, AccessRules, Asker, Part, access_rules, check_roles
 from hanse.policy.cases import CaseResult, check_packs
 from hanse.policy.causes import causes, turned
 from hanse.policy.control import control_reach, key_reach, secnumcloud
@@ -33,12 +34,16 @@ from hanse.policy.satisfiable import DeadEnd, countries_that_could_do, dead_ends
 from hanse.policy.screen import Screening, VerdictCache, guardrails_for, screen
 
 __all__ = [
+    "ACTIONS",
+    "AccessRules",
+    "Asker",
     "CaseResult",
     "DeadEnd",
     "FactError",
     "Instance",
     "Outcome",
     "PackSet",
+    "Part",
     "PolicyDiff",
     "PolicyError",
     "Proof",
@@ -52,6 +57,7 @@ __all__ = [
     "Uprooted",
     "VerdictCache",
     "World",
+    "access_rules",
     "attested_at",
     "causes",
     "check_access",
@@ -59,6 +65,7 @@ __all__ = [
     "check_fabric",
     "check_packs",
     "check_policy",
+    "check_roles",
     "check_secret",
     "control_reach",
     "countries_that_could_do",

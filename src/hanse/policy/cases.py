@@ -118,7 +118,8 @@ class CaseResult:
     wanted: str
     got: str
     is_ok: bool
-    verdict: Verdict
+    verdict: Verdict | None = None
+    """None for cases about users, who are given no verdict on a place."""
 
 
 def check_packs(packs: PackSet) -> tuple[CaseResult, ...]:
@@ -136,12 +137,13 @@ def cases_of(packs: PackSet) -> Iterator[tuple[str, Case]]:
 def _run(packs: PackSet, file: str, case: Case) -> CaseResult:
     site, operator, node = place_of(case)
     verdict = screen_order(workload_of(case), node, site, operator, packs, None, at_midnight(case.when))
-    got = _spell(verdict.is_allowed, () if verdict.is_allowed else tuple(r.rule for r in verdict.reasons))
-    wanted = _spell(case.verdict == "allow", case.rules)
+    got = spell_case(verdict.is_allowed, () if verdict.is_allowed else tuple(r.rule for r in verdict.reasons))
+    wanted = spell_case(case.verdict == "allow", case.rules)
     return CaseResult(file=file, name=case.name, wanted=wanted, got=got, is_ok=wanted == got, verdict=verdict)
 
 
-def _spell(is_allowed: bool, rules: tuple[str, ...]) -> str:
+def spell_case(is_allowed: bool, rules: tuple[str, ...]) -> str:
+    """An outcome on one line; of what is allowed no rule is told."""
     return "allow" if is_allowed else "deny " + " ".join(sorted(rules))
 
 

@@ -1,4 +1,4 @@
-"""The Cedar schemas that every rule, fact and request is validated against: one about places, one about requests.
+"""The Cedar schemas that every rule, fact and request is validated against: about places, requests, and the API.
 
 They stand in code and not beside the packs, because `entities` and the engine build exactly these types: a pack cannot
 bring its own. `place`, `read` and `invoke` are asked now; the other actions of the design are declared so that packs
@@ -145,3 +145,22 @@ action invoke appliesTo {
 
 INVOKE_SCHEMA: Final = cedarpy.Schema.from_str(INVOKE_SCHEMA_TEXT)
 """The parsed schema of requests."""
+
+ACCESS_SCHEMA_TEXT: Final = """\
+// Who may do what with the API. Tags of a principal are its roles: each names the namespaces in which it is held, `*`
+// for all of them and for what belongs to no namespace.
+entity User = { issuer: String, subject: String } tags Set<String>;
+entity Token = { subject: String } tags Set<String>;
+// What is asked about; `namespace` is empty for what belongs to the domain: nodes, sites, the ledger.
+entity Part = { kind: String, namespace: String, name: String };
+
+action read, deploy, delete, "set-policy", operate, audit, trust, administer appliesTo {
+  principal: [User, Token],
+  resource: [Part],
+  context: {},
+};
+"""
+"""What rules of roles may speak of (`hanse.policy.access`)."""
+
+ACCESS_SCHEMA: Final = cedarpy.Schema.from_str(ACCESS_SCHEMA_TEXT)
+"""The parsed schema of the API's questions."""

@@ -38,6 +38,9 @@ MEASURED = "measured"
 REVOCATIONS = "revocations"
 """The one key of `TRUST`."""
 
+FEDERATION = "federation"
+"""Other trust domains: key is the domain, sealed `FederatedBundle` (by the controller)."""
+
 WITNESS = "witness"
 """Witnessing and mirroring: ``log.<origin>`` (`WitnessedLog`), ``head.<origin>`` (`WitnessedHead`), the same as
 ``mirror-log`` and ``mirror-head`` for logs that are mirrored here, ``asked`` and ``mirrors`` (`Witnesses`), and
@@ -66,9 +69,12 @@ FEEDS = "feeds"
 TOKENS = "tokens"
 """Join tokens: key is the token's hash, sealed `JoinToken` (by the controller)."""
 
+API_TOKENS = "api-tokens"
+"""Named tokens of users: key is the token's name, sealed `ApiToken` (by the controller)."""
+
 BUCKETS = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS,
-    APPRAISAL, ATTESTED, SPENDING, FEEDS, MEASURED, CREDENTIALS, BASIS, SECRETS, RELEASES,
+    APPRAISAL, ATTESTED, SPENDING, FEEDS, MEASURED, CREDENTIALS, BASIS, SECRETS, RELEASES, FEDERATION, API_TOKENS,
 )  # fmt: skip
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""
