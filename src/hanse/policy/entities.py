@@ -103,7 +103,7 @@ def object_under(node: Node, site: Site, op: Entity, reads: Reads, now: WallTime
         "operator": op["uid"],
         "tier": node.tier.value,
         "grade": int(grade_at(node, now)),
-        "attested": attested_attrs(attested_at(node, now)),
+        "attested": _NOTHING_SHOWN if node.attested is None else attested_attrs(attested_at(node, now)),
         "measured": measured_attrs(measured_at(node, now)),
     }
     parents = [_ref("Site", site.id)] if reads.names_type("Site") else []
@@ -179,6 +179,10 @@ def attested_attrs(of: Attested | None) -> dict[str, Any]:
         "references": [] if of is None else list(of.references),
         "advisories": [] if of is None else list(of.advisories),
     }
+
+
+_NOTHING_SHOWN = attested_attrs(None)
+"""Made once: most nodes show nothing."""
 
 
 def measured_attrs(of: Measured | None) -> dict[str, Any]:

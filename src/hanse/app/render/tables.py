@@ -25,9 +25,11 @@ from hanse.control.views import (
 
 
 def nodes(views: Iterable[NodeView]) -> Table:
-    """Where each node stands, who runs it, whether it is heard of, and how full it is."""
+    """Where each node stands, who runs it, whether it is heard of, and how full it is; where landmarks found it."""
+    views = tuple(views)
+    measured = ("MEASURED",) if any(view.measured for view in views) else ()
     made = table(
-        "NODE", "CITY", "OPERATOR", "TIER", "REACH", "HEARD", "CPU", "MEMORY", "POWER", "GRID", "MEASURED", "RUNS",
+        "NODE", "CITY", "OPERATOR", "TIER", "REACH", "HEARD", "CPU", "MEMORY", "POWER", "GRID", *measured, "RUNS",
         right=("CPU", "MEMORY", "POWER", "HEARD"), fold=("RUNS",),
     )  # fmt: skip
     for view in views:
@@ -45,7 +47,7 @@ def nodes(views: Iterable[NodeView]) -> Table:
             q.memory(view.memory_bytes_used, view.memory_bytes),
             q.power(view.power_mw, is_modelled=view.is_power_modelled),
             grid,
-            _measured(view),
+            *([_measured(view)] if measured else []),
             ", ".join(view.workloads) or q.NOTHING,
         )
     return made
