@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from hanse.control import orders, revocations, routes
+from hanse.control import memory, orders, revocations, routes
 from hanse.control.accounting import records_of
 from hanse.control.basis import Basis
 from hanse.control.config import ControlConfig
@@ -26,6 +26,7 @@ from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.time import WallTime
 from hanse.placement import Finding, Kept, accrued, audit, is_same, replan, with_input
+from hanse.placement.solvers import Watch
 from hanse.policy import PackSet, Screening, VerdictCache, in_force, screen, turned
 from hanse.rollout import Hold, Start, Step, Stop, next_steps
 from hanse.wire import canonical, envelope
@@ -208,6 +209,11 @@ class Pipeline:
         clock = self._ports.clock
         return snapshot(self._state, self._liveness, self._config, now=clock.wall(), mono=clock.monotonic())
 
+    def watch(self) -> Watch:
+        """How long the global solver may think from now on."""
+        clock = self._ports.clock
+        return Watch(clock_us=clock.monotonic, until_us=clock.monotonic() + self._config.solve_most_us)
+
     async def current_plan(self) -> Plan | None:
         """The committed plan, read from the blobs if this controller has not got it yet."""
         record = self._state.plan_record()
@@ -224,7 +230,7 @@ class Pipeline:
         if parent is None:
             return False
         at, packs, cache, config = self.snapshot(), self._packs, self.cache, self._config
-        found = await think(lambda: look_for_better(at, parent, packs, cache, config))
+        found = await think(lambda: look_for_better(at, parent, packs, cache, config, watch=self.watch()))
         has_moved = _substance(found) != _substance(parent)
         self.proposal = found if has_moved else None
         return has_moved
@@ -256,6 +262,9 @@ class Pipeline:
             )
         if decision.is_new:
             await self._commit(decision.plan)
+            is_whole = decision.kept is None or not decision.kept.has_events
+            if is_whole and len(decision.plan.assignments) >= memory.LARGE_PLAN:
+                memory.settle()
         self._decision = decision
         steps = next_steps(decision.plan, at, at.workloads, limits=self._config.rollout, now=at.at_us)
         await self._order(steps, decision.plan, at)
