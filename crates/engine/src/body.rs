@@ -75,6 +75,8 @@ impl HttpBody for RequestBody {
         let frame = match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
             None => return Poll::Ready(None),
             Some(Err(cause)) => {
+                // Chunks that are none, a client that left, a stream that was reset.
+                self.counters.error("request.incomplete");
                 let error = wasmtime_wasi_http::Error::InternalError(Some(cause.to_string()));
                 return Poll::Ready(Some(Err(error)));
             }

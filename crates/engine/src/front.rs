@@ -204,8 +204,9 @@ pub(crate) async fn here(
         let deadline = began + service.timeout().min(allowed);
         let answered = match introduced(core, workload, request) {
             Ok(mut request) => {
+                let is_head = request.method() == Method::HEAD;
                 let span = service.span(&mut request);
-                sight::until_end(span, service.answer(request, deadline, turn).await)
+                sight::until_end(span, is_head, service.answer(request, deadline, turn).await)
             }
             Err(fault) => Err(fault),
         };

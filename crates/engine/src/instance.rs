@@ -49,6 +49,7 @@ pub(crate) async fn run(
     deadline: Instant,
     permit: Permit,
 ) -> Result<Response<Body>, Fault> {
+    let is_head = request.method() == Method::HEAD;
     let (mut request, trace, span) = traced(&workload, request);
     if upgrade::is_asked(request.extensions()) && request.method() == Method::CONNECT {
         // Functions speak no WebSocket: the request goes on as if it had not asked (RFC 9110 section 7.8).
@@ -63,7 +64,7 @@ pub(crate) async fn run(
         span.truth("faas.coldstart", !signs.is_warm.load(Ordering::Relaxed));
         span
     });
-    sight::until_end(span, answered)
+    sight::until_end(span, is_head, answered)
 }
 
 /// The request as the guest's own step in its trace, by the conventions for functions of OpenTelemetry.

@@ -167,6 +167,8 @@ async fn admitted(
     let response = answered?;
     match client {
         Some(client) if upgrade::is_agreed(&response) => Ok(upgrade::join(core, client, response, true, counters)),
+        // The node that asks would take any success for a tunnel (RFC 8441 section 4).
+        Some(_) if response.status().is_success() => Err(upgrade::refused()),
         _ => Ok(response),
     }
 }

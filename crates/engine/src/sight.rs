@@ -16,7 +16,8 @@ use std::sync::atomic::Ordering;
 use std::task::{Context as Waker, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
@@ -81,6 +82,7 @@ impl Sight {
     pub(crate) fn enter<B>(&self, request: &mut Request<B>, entry: Option<&Entry>, is_tls: bool) -> Visit {
         let mut visit = Visit {
             began: Instant::now(),
+            is_head: request.method() == Method::HEAD,
             span: None,
             line: None,
         };
@@ -150,6 +152,7 @@ impl Sight {
 /// One request while it is watched.
 pub(crate) struct Visit {
     began: Instant,
+    is_head: bool,
     span: Option<Span>,
     line: Option<Line>,
 }
@@ -159,6 +162,7 @@ impl Visit {
     pub(crate) fn leave(self, response: Response<Body>) -> Response<Body> {
         let Self {
             began,
+            is_head,
             mut span,
             mut line,
         } = self;
@@ -180,37 +184,22 @@ impl Visit {
             line.error = error.map(str::to_owned);
             line.node = text(NODE).map(str::to_owned);
         }
-        response.map(|inner| {
-            Watched {
-                inner,
-                began,
-                is_over: false,
-                span,
-                line,
-            }
-            .boxed_unsync()
-        })
+        Watched::wrap(response, began, is_head, span, line)
     }
 }
 
 /// Have `span` end with the body of what was answered.
-pub(crate) fn until_end(span: Option<Span>, answered: Result<Response<Body>, Fault>) -> Result<Response<Body>, Fault> {
+pub(crate) fn until_end(
+    span: Option<Span>,
+    is_head: bool,
+    answered: Result<Response<Body>, Fault>,
+) -> Result<Response<Body>, Fault> {
     let Some(mut span) = span else { return answered };
     match answered {
         Ok(response) => {
             let error = response.headers().get(ERROR).and_then(|code| code.to_str().ok());
             span.status(response.status().as_u16(), error);
-            let began = Instant::now();
-            Ok(response.map(|inner| {
-                Watched {
-                    inner,
-                    began,
-                    is_over: false,
-                    span: Some(span),
-                    line: None,
-                }
-                .boxed_unsync()
-            }))
+            Ok(Watched::wrap(response, Instant::now(), is_head, Some(span), None))
         }
         Err(fault) => {
             span.status(fault.status.as_u16(), Some(fault.code));
@@ -224,8 +213,35 @@ struct Watched {
     inner: Body,
     began: Instant,
     is_over: bool,
+    /// What the header promised; a connection asks for no more than that, and not whether there is more.
+    left: Option<u64>,
     span: Option<Span>,
     line: Option<Line>,
+}
+
+impl Watched {
+    fn wrap(
+        response: Response<Body>,
+        began: Instant,
+        is_head: bool,
+        span: Option<Span>,
+        line: Option<Line>,
+    ) -> Response<Body> {
+        let left = response.headers().get(CONTENT_LENGTH);
+        let left = left.and_then(|len| len.to_str().ok()?.parse().ok());
+        response.map(|inner| {
+            Self {
+                // The body of an answer to HEAD is asked for by nobody.
+                is_over: is_head || left == Some(0),
+                inner,
+                began,
+                left,
+                span,
+                line,
+            }
+            .boxed_unsync()
+        })
+    }
 }
 
 impl HttpBody for Watched {
@@ -241,7 +257,8 @@ impl HttpBody for Watched {
                 if let Some(line) = &mut self.line {
                     line.bytes += len;
                 }
-                self.is_over = self.inner.is_end_stream();
+                self.left = self.left.map(|left| left.saturating_sub(len));
+                self.is_over = self.left == Some(0) || self.inner.is_end_stream();
             }
             Some(Err(_)) => {}
         }

@@ -264,6 +264,30 @@ fn the_access_log_tells_a_share_of_the_rest_and_survives_rotation() {
 }
 
 #[test]
+fn an_answer_to_head_and_one_of_known_length_are_no_errors() {
+    let (config, path) = logged("heads", 0);
+    let node = Node::with(config);
+    node.serve("hello", Limits::default());
+    node.load("trap", Limits::default(), &[]);
+    node.engine
+        .set_routes(&[route("hello", &[]), route("trap", &[])])
+        .unwrap();
+    let mut stream = open(&node.addresses.front);
+    stream
+        .write_all(
+            b"HEAD /hello HTTP/1.1\r\nhost: t\r\n\r\nGET /hello HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n",
+        )
+        .unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 2, "{answers}");
+    // The one that is told: lines are in order.
+    assert_eq!(node.get("/trap").status, 500);
+    eventually("the error is told", || !lines(&path).is_empty());
+    assert_eq!(lines(&path)[0]["workload"], "trap");
+}
+
+#[test]
 fn a_body_that_breaks_off_is_an_error_too() {
     let (config, path) = logged("broken", 0);
     let node = Node::with(config);
@@ -293,7 +317,7 @@ fn processor_time_is_charged_to_who_ran_and_not_to_who_waited() {
     let slept = node.stats("sleep").cpu_us;
     node.serve("loop", limits);
     assert_eq!(node.get("/loop").status, 504);
-    eventually("the loop is charged", || node.stats("loop").cpu_us > 20_000);
+    eventually("the loop is charged", || node.stats("loop").cpu_us > 1_500);
     assert!(slept < 50_000, "{slept}");
     assert!(node.stats("loop").cpu_us < 600_000);
     assert!(node.stats("sleep").peak_memory_bytes > 0);
