@@ -29,6 +29,7 @@ from hanse.control.service import FabricService, NotFound, SpecRefused
 from hanse.control.views import (
     ExplainView,
     InstanceView,
+    JobView,
     NodeView,
     OperatorView,
     PlanView,
@@ -188,6 +189,11 @@ def build_api(
     async def workloads() -> tuple[WorkloadView, ...]:
         """Every workload."""
         return inspect.workloads(controller, await controller.pipeline.current_plan())
+
+    @app.get("/api/v1/jobs", dependencies=secured)
+    async def jobs() -> tuple[JobView, ...]:
+        """Work that may wait: when each runs, and how far it has come."""
+        return inspect.jobs(controller)
 
     @app.get("/api/v1/workloads/{namespace}/{name}", dependencies=secured)
     async def workload(namespace: str, name: str) -> WorkloadDetail:

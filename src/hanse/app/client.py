@@ -32,6 +32,7 @@ from hanse.control.supposing import PackView
 from hanse.control.views import (
     ExplainView,
     InstanceView,
+    JobView,
     NodeView,
     OperatorView,
     PlanView,
@@ -167,6 +168,10 @@ class Client:
     def workloads(self) -> tuple[WorkloadView, ...]:
         """Every workload."""
         return self._get("/api/v1/workloads", tuple[WorkloadView, ...])
+
+    def jobs(self) -> tuple[JobView, ...]:
+        """Every job."""
+        return self._get("/api/v1/jobs", tuple[JobView, ...])
 
     def workload(self, namespace: str, name: str) -> WorkloadDetail:
         """Everything about one workload. Raises ApiError ``not_found``."""

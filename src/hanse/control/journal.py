@@ -302,7 +302,7 @@ class Journal:
 
     def _spec_entry(self, key: str, record: SpecRecord) -> bytes:
         if record.workload is None:
-            subject = record.operator or record.site or record.policy
+            subject = record.operator or record.site or record.policy or record.dataset or record.namespace
             kind, _, name = key.partition(".")
             grade = 0 if record.operator is None else record.operator.grade
             after = None if record.is_deleted else canonical.digest_of(subject)

@@ -24,10 +24,11 @@ def order_to_start(
     *,
     now: WallTime,
     lifetime_us: int,
+    checkpoint: bytes = b"",
 ) -> Order:
     """Order an instance to run, with the facts about its node that the decision rested on.
 
-    `above` is the last generation known of the instance (`last_generation`).
+    `above` is the last generation known of the instance (`last_generation`); `checkpoint` is what a job goes on from.
     """
     node = fabric.nodes[step.assignment.node]
     return Order(
@@ -44,6 +45,7 @@ def order_to_start(
         issued_us=now,
         expires_us=WallTime(now + lifetime_us),
         attested=node.attested,
+        checkpoint=checkpoint,
     )
 
 
@@ -104,4 +106,5 @@ def _reissued(
         issued_us=now,
         expires_us=WallTime(now + lifetime_us),
         attested=last.attested,
+        checkpoint=last.checkpoint,
     )

@@ -6,7 +6,7 @@ between the snapshot and the finished decision nothing is awaited.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import structlog
@@ -14,7 +14,9 @@ import structlog
 from hanse.control import orders, revocations, routes
 from hanse.control.accounting import records_of
 from hanse.control.config import ControlConfig
+from hanse.control.datasets import with_data
 from hanse.control.improving import Think, look_for_better, pays
+from hanse.control.jobs import advanced
 from hanse.control.liveness import Liveness
 from hanse.control.state import FabricState, snapshot
 from hanse.core.errors import ConflictError, HanseError
@@ -24,16 +26,18 @@ from hanse.core.ports import ControlPorts, Entry
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.time import WallTime
+from hanse.core.work import DataSet
 from hanse.placement import Finding, Kept, accrued, audit, is_same, replan
-from hanse.policy import PackSet, Screening, VerdictCache, in_force, screen, turned
+from hanse.policy import PackSet, Screening, VerdictCache, facts_at, in_force, screen, turned
 from hanse.rollout import Hold, Start, Step, Stop, next_steps
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import Order, PlanBody, PlanRecord, RouteRecord
-from hanse.wire.subjects import ORDERS, PLANS, REPORTS, REVOCATIONS, ROUTES, SPECS, SPENDING, TRUST, instance_key
+from hanse.wire.messages import JobRecord, Order, PlanBody, PlanRecord, RouteRecord
+from hanse.wire.subjects import JOBS, ORDERS, PLANS, REPORTS, REVOCATIONS, ROUTES, SPECS, SPENDING, TRUST, instance_key
 
 log = structlog.get_logger("control")
 
 
+_OVER = (Phase.STOPPED, Phase.SUCCEEDED)
 TIME_PASSES = "time passes"
 """The trigger of a round that nothing but the clock began."""
 
@@ -194,7 +198,12 @@ class Pipeline:
     def snapshot(self) -> Snapshot:
         """Freeze what is known now."""
         clock = self._ports.clock
-        return snapshot(self._state, self._liveness, self._config, now=clock.wall(), mono=clock.monotonic())
+        at = snapshot(self._state, self._liveness, self._config, now=clock.wall(), mono=clock.monotonic())
+        return self.with_data(at, self._state.datasets())
+
+    def with_data(self, at: Snapshot, datasets: Mapping[str, DataSet]) -> Snapshot:
+        """Give work the data sets it reads, as the law is at the snapshot's moment."""
+        return with_data(at, datasets, lambda names: facts_at(self._packs.facts, at.at_us).expand(names))
 
     async def current_plan(self) -> Plan | None:
         """The committed plan, read from the blobs if this controller has not got it yet."""
@@ -226,6 +235,7 @@ class Pipeline:
         parent = await self.current_plan()
         if parent is not None and await self._restore_orders(parent):
             return  # these orders enter the ledger before anything follows from them
+        await self._advance_jobs()
         at = self.snapshot()
         before, self._decision = self._decision, None
         decision = decide(
@@ -249,6 +259,22 @@ class Pipeline:
         await self._renew_orders(at.at_us)
         await self._tidy(at)
         await self._account(at)
+
+    async def _advance_jobs(self) -> None:
+        """Write how far jobs have come, before anything is decided by it; those of specs that are gone go, too."""
+        known = self._state.jobs()
+        if not known and all(spec.job is None for spec in self._state.workloads().values()):
+            return
+        at = self.snapshot()
+        packs, guardrails = self.rules(at)
+        news = advanced(self._state, at, packs, self.cache, guardrails=guardrails, config=self._config)
+        for workload, progress in news.items():
+            await self._write(JOBS, workload, envelope.seal(JobRecord(progress=progress), self._ports.signer))
+            log.info("job", workload=workload, state=progress.state.value, why=progress.why, late=progress.late)
+        kept = self._state.workloads(with_deleted=True)
+        for workload in sorted(known):
+            if workload not in kept:
+                await self._delete(JOBS, workload)
 
     async def _account(self, at: Snapshot) -> None:
         """Bring the book of spending up, once in a while; it is written before anything is decided by it."""
@@ -316,13 +342,14 @@ class Pipeline:
         log.info("plan.committed", plan=fresh.id, generation=fresh.generation, trigger=fresh.trigger)
 
     async def _order(self, steps: tuple[Step, ...], chosen: Plan, at: Snapshot) -> None:
-        standing, reports = self._state.orders(), self._state.reports()
+        standing, reports, jobs = self._state.orders(), self._state.reports(), self._state.jobs()
         holds: list[Hold] = []
         for step in steps:
             match step:
                 case Start():
                     workload = at.workloads[step.assignment.workload]
                     instance = step.assignment.instance
+                    job = jobs.get(workload.id)
                     order = orders.order_to_start(
                         step,
                         workload,
@@ -331,6 +358,7 @@ class Pipeline:
                         orders.last_generation(standing.get(instance), reports.get(instance)),
                         now=at.at_us,
                         lifetime_us=self._config.order_lifetime_us,
+                        checkpoint=b"" if job is None or job.generation != workload.generation else job.checkpoint,
                     )
                     await self._write_order(order)
                 case Stop():
@@ -371,9 +399,9 @@ class Pipeline:
 
     async def _tidy(self, at: Snapshot) -> None:
         """Purge what is over: stopped instances after a while, deleted specs once nothing of them runs."""
-        left = {one.workload for one in at.running if one.is_wanted or one.phase is not Phase.STOPPED}
+        left = {one.workload for one in at.running if one.is_wanted or one.phase not in _OVER}
         for one in at.running:
-            is_over = not one.is_wanted and one.phase is Phase.STOPPED
+            is_over = not one.is_wanted and one.phase in _OVER
             is_gone = not one.is_wanted and at.reach.get(one.node) in (None, Reach.REVOKED)
             if (is_over and at.at_us - one.since_us >= self._config.stopped_keep_us) or is_gone:
                 key = instance_key(one.node, one.instance)

@@ -19,18 +19,20 @@ from hanse.control.liveness import Liveness
 from hanse.core.errors import HanseError, SignatureError
 from hanse.core.fabric import Attested, Fabric, Node, Operator, Resources, Site
 from hanse.core.ids import InstanceId, NodeId, OperatorId, SiteId, WorkloadId
+from hanse.core.jobs import JobProgress
 from hanse.core.layer import Policy
 from hanse.core.ports import Entry
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import DAY_US, MonoTime, WallTime
-from hanse.core.work import Workload
+from hanse.core.work import DataSet, Namespace, Workload
 from hanse.identity.join import JoinToken
-from hanse.placement import Book, Spent, mean_of
+from hanse.placement import Book, Spent, mean_of, timed
 from hanse.wire import envelope
 from hanse.wire.messages import (
     ActionRecord,
     Attestation,
     CarbonFeed,
+    JobRecord,
     NodeRecord,
     Order,
     PlanRecord,
@@ -46,6 +48,7 @@ from hanse.wire.subjects import (
     APPRAISAL,
     ATTESTED,
     FEEDS,
+    JOBS,
     NODES,
     ORDERS,
     PLANS,
@@ -64,12 +67,12 @@ _M = TypeVar("_M", bound=msgspec.Struct)
 SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
     TRUST: Revocations, ACTIONS: ActionRecord, APPRAISAL: AppraisalRecord, ATTESTED: Attestation,
-    TOKENS: JoinToken, SPENDING: SpendRecord, FEEDS: CarbonFeed,
+    TOKENS: JoinToken, SPENDING: SpendRecord, FEEDS: CarbonFeed, JOBS: JobRecord,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
 WATCHED = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, APPRAISAL, ATTESTED, TOKENS, SPENDING,
-    FEEDS,
+    FEEDS, JOBS,
 )  # fmt: skip
 
 
@@ -212,6 +215,16 @@ class FabricState:
         records = self.specs().values()
         return {r.operator.id: r.operator for r in records if r.operator is not None and not r.is_deleted}
 
+    def datasets(self) -> dict[str, DataSet]:
+        """Declared data sets by id."""
+        records = self.specs().values()
+        return {r.dataset.id: r.dataset for r in records if r.dataset is not None and not r.is_deleted}
+
+    def namespaces(self) -> dict[str, Namespace]:
+        """What holds for whole namespaces, by name."""
+        records = self.specs().values()
+        return {r.namespace.id: r.namespace for r in records if r.namespace is not None and not r.is_deleted}
+
     def policies(self) -> tuple[Policy, ...]:
         """Accepted layers of rules, in id order."""
         records = self.specs().values()
@@ -241,6 +254,10 @@ class FabricState:
     def carbon_feed(self) -> CarbonFeed | None:
         """The forecast of carbon intensity that was brought in last."""
         return self.messages(FEEDS, CarbonFeed).get("carbon")
+
+    def jobs(self) -> dict[WorkloadId, JobProgress]:
+        """How far each job has come, as last written."""
+        return {WorkloadId(key): record.progress for key, record in self.messages(JOBS, JobRecord).items()}
 
     def book(self) -> Book | None:
         """What work cost this month, as last written; None before anything was accounted."""
@@ -305,7 +322,7 @@ def snapshot(
         forecast={} if feed is None else feed.zones,
         forecast_error_permille=0 if feed is None else feed.error_permille,
     )
-    return within_budgets(at, state.book(), config.placement)
+    return within_budgets(timed(at, state.jobs()), state.book(), config.placement)
 
 
 def _intensity(feed: CarbonFeed | None, yearly: Mapping[str, int], now: WallTime) -> Mapping[str, int]:

@@ -35,6 +35,8 @@ class Phase(StrEnum):
     """The node's owner's policy, or a check of the order, said no."""
     FAILED = "failed"
     STOPPED = "stopped"
+    SUCCEEDED = "succeeded"
+    """A job ran to its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

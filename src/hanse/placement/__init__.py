@@ -11,6 +11,7 @@ from hanse.placement.changes import Changes, changes, is_same
 from hanse.placement.compare import PlanDifference, WorkloadDifference, difference
 from hanse.placement.frontier import FrontierPoint, frontier
 from hanse.placement.headroom import Capacity, Free, Headroom, capacity, headroom
+from hanse.placement.jobs import Heard, advance, forecast_digest, is_due, next_turn_us, timed
 from hanse.placement.obstacles import Obstacle, WhyNot, why_not
 from hanse.placement.optimise import optimise
 from hanse.placement.planner import plan
@@ -28,6 +29,7 @@ __all__ = [
     "Free",
     "FrontierPoint",
     "Headroom",
+    "Heard",
     "Homeless",
     "Kept",
     "Leaving",
@@ -42,14 +44,18 @@ __all__ = [
     "WhyNot",
     "WorkloadDifference",
     "accrued",
+    "advance",
     "audit",
     "capacity",
     "changes",
     "difference",
+    "forecast_digest",
     "frontier",
     "headroom",
+    "is_due",
     "is_same",
     "mean_of",
+    "next_turn_us",
     "optimise",
     "outlook",
     "plan",
@@ -57,5 +63,6 @@ __all__ = [
     "replan",
     "restrained",
     "shift",
+    "timed",
     "why_not",
 ]

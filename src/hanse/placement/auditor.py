@@ -113,7 +113,7 @@ def _duplicates(case: _Case) -> Iterator[Finding]:
 
 def _places(case: _Case) -> Iterator[Finding]:
     """Each assignment alone: known, current, allowed, selected, reachable."""
-    present = {(r.workload, r.node) for r in case.snapshot.running if r.phase is not Phase.STOPPED}
+    present = {(r.workload, r.node) for r in case.snapshot.running if r.phase not in (Phase.STOPPED, Phase.SUCCEEDED)}
     for a in case.plan.assignments:
         workload, node = case.snapshot.workloads.get(a.workload), case.snapshot.fabric.nodes.get(a.node)
         if workload is None:

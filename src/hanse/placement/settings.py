@@ -44,6 +44,13 @@ class PlacementSettings:
     """Longest exclusion; rollout forgets failures after the same time."""
     fetch_bytes_per_s: int = 12_500_000
     """Rate at which a node fetches artifacts, 1 or more: 100 Mbit/s, a modest uplink of a branch or a shop."""
+    job_slack_permille: int = 100
+    """How much longer than its owner says a job is taken to run when its hours are chosen, of its duration."""
+    moving_microeur_per_s: int = 1_000
+    """Price of a second in which a moved replica does not serve as it did, 3.60 euro an hour: what an idle team costs
+    in minutes, not in days."""
+    transfer_microeur_per_hour: int = 10_000
+    """Price of an hour spent waiting for data from another site: one cent, as a millisecond of latency for a month."""
     start_us: int = 2 * US_PER_S
     """From a fetched artifact to a serving replica: order, verification, load, first readiness."""
     full_explanation_nodes: int = 200

@@ -11,6 +11,7 @@ from hanse.policy.control import control_reach
 from hanse.policy.diff import PolicyDiff, Turn, Uprooted, diff
 from hanse.policy.entities import attested_at
 from hanse.policy.errors import FactError, PolicyError
+from hanse.policy.facts import facts_at
 from hanse.policy.impact import Supposition, World, impact, parse_supposition
 from hanse.policy.invoke import check_access, invoke_policy_of
 from hanse.policy.layers import check_policy, in_force
@@ -51,6 +52,7 @@ __all__ = [
     "countries_that_could_do",
     "dead_ends",
     "diff",
+    "facts_at",
     "find_property",
     "guardrails_for",
     "impact",

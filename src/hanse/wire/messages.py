@@ -10,12 +10,13 @@ import msgspec
 from hanse.core.fabric import Attested, Gpus, Node, Operator, Resources, Site
 from hanse.core.geo import Place
 from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, PlanId, WorkloadId
+from hanse.core.jobs import JobProgress
 from hanse.core.layer import Policy
 from hanse.core.plan import Plan
 from hanse.core.ports import LogLine, WorkloadStats
 from hanse.core.snapshot import Phase, Series
 from hanse.core.time import WallTime
-from hanse.core.work import JwtAuth, Workload
+from hanse.core.work import DataSet, JwtAuth, Namespace, Workload
 
 
 class SpecRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="spec.v1", kw_only=True):
@@ -27,6 +28,8 @@ class SpecRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="s
     operator: Operator | None = None
     site: Site | None = None
     policy: Policy | None = None
+    dataset: DataSet | None = None
+    namespace: Namespace | None = None
     is_deleted: bool = False
 
 
@@ -100,6 +103,8 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="order.
     expires_us: WallTime
     attested: Attested | None = None
     """What was attested of the node when the order was decided."""
+    checkpoint: bytes = b""
+    """Of a job: what it goes on from."""
 
 
 class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="report.v1", kw_only=True):
@@ -117,6 +122,8 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="repor
     code: str = ""
     reason: str = ""
     artifact: str = ""
+    checkpoint: bytes = b""
+    """Of a job: what its next piece goes on from, wherever that runs."""
 
 
 class RouteReplica(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -262,6 +269,12 @@ class SpendRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     period_start_us: WallTime
     until_us: WallTime
     workloads: dict[WorkloadId, SpendRow]
+
+
+class JobRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="job.v1", kw_only=True):
+    """How far one job has come. Written by the leader."""
+
+    progress: JobProgress
 
 
 class CarbonFeed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="carbon-feed.v1", kw_only=True):

@@ -46,6 +46,9 @@ ACTORS = "actors"
 SPENDING = "spending"
 """What work cost this month: key is a namespace, sealed `SpendRecord` (by the controller)."""
 
+JOBS = "jobs"
+"""How far work that may wait has come: key is a workload id, sealed `JobRecord` (by the controller)."""
+
 FEEDS = "feeds"
 """Data from outside: key ``carbon``, sealed `CarbonFeed` (by the controller)."""
 
@@ -54,7 +57,7 @@ TOKENS = "tokens"
 
 BUCKETS = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS,
-    APPRAISAL, ATTESTED, SPENDING, FEEDS,
+    APPRAISAL, ATTESTED, SPENDING, FEEDS, JOBS,
 )  # fmt: skip
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""

@@ -30,6 +30,7 @@ class Thing(StrEnum):
     """What there is to get."""
 
     WORKLOADS = "workloads"
+    JOBS = "jobs"
     NODES = "nodes"
     INSTANCES = "instances"
     OPERATORS = "operators"
@@ -59,7 +60,7 @@ def get(
     context: ContextOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """List what there is: workloads, nodes, instances, operators, sites, plans."""
+    """List what there is: workloads, jobs, nodes, instances, operators, sites, plans."""
     from hanse.app.cli.names import workload_name
     from hanse.app.render import tables
 
@@ -164,6 +165,7 @@ def top(
 def _askers(client: Client, workload: str | None) -> Mapping[Thing, Callable[[], Sequence[Any]]]:
     return {
         Thing.WORKLOADS: client.workloads,
+        Thing.JOBS: client.jobs,
         Thing.NODES: client.nodes,
         Thing.INSTANCES: lambda: client.instances(workload),
         Thing.OPERATORS: client.operators,

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hanse.app.render import quantities as q
-from hanse.app.render.style import FAINT, table, word
-from hanse.control.views import InstanceView, NodeView, OperatorView, PlanView, SiteView, TopRow, WorkloadView
+from hanse.app.render.style import FAINT, WARN, table, word
+from hanse.control.views import InstanceView, JobView, NodeView, OperatorView, PlanView, SiteView, TopRow, WorkloadView
 
 
 def nodes(views: Iterable[NodeView]) -> Table:
@@ -57,6 +57,22 @@ def workloads(views: Iterable[WorkloadView]) -> Table:
             q.euros(view.money_microeur_month),
             q.carbon(view.carbon_ug_month),
             q.latency(view.latency_us),
+        )
+    return made
+
+
+def jobs(views: Iterable[JobView]) -> Table:
+    """Work that may wait: when it runs, by when it has to be done, and why then."""
+    made = table("JOB", "STATE", "RUNS", "SITE", "DEADLINE", "FAILED", "WHY", right=("FAILED",), fold=("RUNS", "WHY"))
+    for view in views:
+        made.add_row(
+            view.workload,
+            word(view.state),
+            q.windows(view.runs),
+            ", ".join(view.nodes) or (f"{view.site} ({view.zone})" if view.site else q.NOTHING),
+            q.moment(view.deadline_us),
+            f"{view.failures} of {view.retries + 1}",
+            Text(view.late, style=WARN) if view.late else Text(view.reason or view.why),
         )
     return made
 
