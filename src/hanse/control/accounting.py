@@ -32,7 +32,7 @@ def has_bound(budget: Budget) -> bool:
 
 def outlook_of(workload: Workload, at: Snapshot, book: Book | None, settings: PlacementSettings) -> Outlook:
     """Where one workload's spending leads."""
-    return outlook(book, workload, at, unknown_zone_g_per_kwh=settings.unknown_zone_g_per_kwh)
+    return outlook(book, workload, at, settings=settings)
 
 
 def records_of(book: Book, workloads: Mapping[WorkloadId, Workload]) -> Mapping[str, SpendRecord]:

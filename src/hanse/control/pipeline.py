@@ -283,8 +283,7 @@ class Pipeline:
             return
         if book is None and not at.running:
             return
-        unknown = self._config.placement.unknown_zone_g_per_kwh
-        now = accrued(book, at, unknown_zone_g_per_kwh=unknown)
+        now = accrued(book, at, settings=self._config.placement)
         for namespace, record in records_of(now, at.workloads).items():
             await self._write(SPENDING, namespace, envelope.seal(record, self._ports.signer))
 

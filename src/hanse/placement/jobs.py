@@ -182,7 +182,7 @@ def _with_hours(
         site = at.fabric.site_of(at.fabric.nodes[node])
         found = shifts.get(site.grid_zone)
         if found is not None:
-            key = (_price_microeur(workload, at, node, found.mean), found.mean, site.id)
+            key = (_price_microeur(workload, at, node, found.mean, settings), found.mean, site.id)
             if best is None or key < best[0]:
                 best = key, site.grid_zone
     if best is None:
@@ -211,12 +211,14 @@ def _may_hold(at: Snapshot, workload: Workload, node: NodeId) -> bool:
     return all(carried.get(key) == value for key, value in workload.node_selector.items())
 
 
-def _price_microeur(workload: Workload, at: Snapshot, node: NodeId, g_per_kwh: int) -> float:
+def _price_microeur(
+    workload: Workload, at: Snapshot, node: NodeId, g_per_kwh: int, settings: PlacementSettings
+) -> float:
     """Money and priced carbon of the whole run on one node, as the objective weighs them."""
     job, one = workload.job, at.fabric.nodes[node]
     share = (job.duration_us if job is not None else HOUR_US) / PERIODS_US["month"]
     site = at.fabric.site_of(one)
-    money = bill_microeur(workload, one) * workload.objective.cost_milli / 1_000
+    money = bill_microeur(workload, one, at, settings) * workload.objective.cost_milli / 1_000
     carbon = carbon_ug(workload, one, site, g_per_kwh) * workload.objective.carbon_microeur_per_t / MASS_UNITS["t"]
     return round((money + carbon) * share)
 

@@ -49,6 +49,8 @@ class Placing:
     """Rows that run any instance of it, ascending."""
     excluded: Ints
     """Rows left out after failures, ascending."""
+    uprooting_microeur: Ints | None = None
+    """What starting on each row costs beyond what every move does: state to move, a cold start; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,8 @@ def moving_costs(placing: Placing, rows: Ints, settings: PlacementSettings) -> I
     if not placing.standing.has_any:
         return np.zeros(len(rows), dtype=np.int64)
     costs = moving_microeur(placing.feasibility.scores.totals_microeur(rows), settings)
+    if placing.uprooting_microeur is not None:
+        costs = costs + placing.uprooting_microeur[rows]
     costs[among(rows, placing.kept)] = settings.moving_floor_microeur
     costs[among(rows, placing.settled)] = 0
     return costs

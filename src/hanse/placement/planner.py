@@ -16,9 +16,9 @@ from hanse.core.ids import InstanceId, NodeId, PlanId, WorkloadId, instance_id
 from hanse.core.plan import Assignment, Candidate, Plan
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Snapshot
-from hanse.core.time import WallTime
+from hanse.core.time import US_PER_S, WallTime
 from hanse.core.verdict import Verdicts
-from hanse.core.work import Budget, Workload
+from hanse.core.work import Budget, Moving, Workload
 from hanse.placement.batch import place_alike
 from hanse.placement.choose import Choice, Problem, choose, domains_for
 from hanse.placement.explain import Storyteller, sample
@@ -127,6 +127,7 @@ def placing_of(workload: Workload, screening: Screen, has: Standing | None) -> P
         standing=has,
         settled=np.intersect1d(_rows(table, has.settled), kept),
         kept=kept,
+        uprooting_microeur=_uprooting_microeur(workload, has, screening),
         present=_rows(table, has.present),
         excluded=excluded,
     )
@@ -381,6 +382,18 @@ def _assignment(workload: Workload, instance: InstanceId, ordinal: int, row: int
         spec_generation=workload.generation,
         devices=world.room.held.get((workload.id, row), ()),
     )
+
+
+def _uprooting_microeur(workload: Workload, has: Standing, screening: Screen) -> Ints | None:
+    """What moving its state to each row and a cold start there cost; None where the spec says nothing of either."""
+    if workload.moving == Moving():
+        return None
+    table, settings = screening.table, screening.settings
+    sources = sorted({screening.snapshot.fabric.nodes[n].site for n in has.settled if n in table.row_of})
+    money, time_us = screening.gravity.moves(workload.moving.state_bytes, sources)
+    price = settings.moving_microeur_per_s
+    away = (money + (time_us + workload.moving.cold_start_us) * price // US_PER_S)[table.site]
+    return np.asarray(away)
 
 
 def _rows(table: NodeTable, nodes: Iterable[NodeId]) -> Ints:

@@ -17,6 +17,8 @@ from hanse.core.snapshot import Phase, Running, Snapshot
 from hanse.core.time import WallTime, from_datetime, to_datetime
 from hanse.core.units import PERIODS_US
 from hanse.core.work import Budget, BudgetRule, Workload
+from hanse.placement.gravity import prices_at, reading
+from hanse.placement.settings import PlacementSettings
 
 FINE = 10**6
 """Parts of a microeuro and of a microgram that a book counts in."""
@@ -70,7 +72,7 @@ def period_of(now: WallTime) -> tuple[WallTime, WallTime]:
     return from_datetime(start), from_datetime(end)
 
 
-def accrued(book: Book | None, snapshot: Snapshot, *, unknown_zone_g_per_kwh: int) -> Book:
+def accrued(book: Book | None, snapshot: Snapshot, *, settings: PlacementSettings) -> Book:
     """Add what ran since the book was last brought up; a new month begins a new book, a clock that fell back waits."""
     now = snapshot.at_us
     start, _ = period_of(now)
@@ -89,9 +91,9 @@ def accrued(book: Book | None, snapshot: Snapshot, *, unknown_zone_g_per_kwh: in
         ran_us = now - max(book.until_us, min(one.since_us, now))
         has = spent.get(workload.id, Spent())
         site = snapshot.fabric.site_of(node)
-        intensity = snapshot.intensity_g_per_kwh.get(site.grid_zone, unknown_zone_g_per_kwh)
+        intensity = snapshot.intensity_g_per_kwh.get(site.grid_zone, settings.unknown_zone_g_per_kwh)
         spent[workload.id] = Spent(
-            money=has.money + bill_microeur(workload, node) * FINE * ran_us // _MONTH_US,
+            money=has.money + bill_microeur(workload, node, snapshot, settings) * FINE * ran_us // _MONTH_US,
             carbon=has.carbon + carbon_ug(workload, node, site, intensity) * FINE * ran_us // _MONTH_US,
             run_us=has.run_us + ran_us,
         )
@@ -99,7 +101,7 @@ def accrued(book: Book | None, snapshot: Snapshot, *, unknown_zone_g_per_kwh: in
     return Book(period_start_us=book.period_start_us, until_us=now, spent=kept)
 
 
-def outlook(book: Book | None, workload: Workload, snapshot: Snapshot, *, unknown_zone_g_per_kwh: int) -> Outlook:
+def outlook(book: Book | None, workload: Workload, snapshot: Snapshot, *, settings: PlacementSettings) -> Outlook:
     """Project one workload's spending to the end of the period."""
     now = snapshot.at_us
     start, end = period_of(now)
@@ -111,9 +113,9 @@ def outlook(book: Book | None, workload: Workload, snapshot: Snapshot, *, unknow
             continue
         site = snapshot.fabric.site_of(node)
         running += 1
-        bill += bill_microeur(workload, node)
+        bill += bill_microeur(workload, node, snapshot, settings)
         carbon += carbon_ug(
-            workload, node, site, snapshot.intensity_g_per_kwh.get(site.grid_zone, unknown_zone_g_per_kwh)
+            workload, node, site, snapshot.intensity_g_per_kwh.get(site.grid_zone, settings.unknown_zone_g_per_kwh)
         )
     money, grams = has.money // FINE, has.carbon // FINE
     found = Outlook(
@@ -148,8 +150,8 @@ def restrained(workload: Workload, at: Outlook, now: WallTime) -> Workload:
             return _shrunk(workload, at, now)
 
 
-def bill_microeur(workload: Workload, node: Node) -> int:
-    """Price of one replica on a node per month."""
+def bill_microeur(workload: Workload, node: Node, at: Snapshot, settings: PlacementSettings) -> int:
+    """Price of one replica on a node per month: what is reserved, energy, what is sent, what its data costs."""
     asks, price = workload.resources, node.price
     hourly = asks.cpu_milli * price.cpu_core_hour_microeur / 1_000
     hourly += asks.memory_bytes * price.memory_gib_hour_microeur / 2**30
@@ -159,19 +161,32 @@ def bill_microeur(workload: Workload, node: Node) -> int:
     hourly += sum(amount * units.get(name, 0) for name, amount in asks.custom)
     if workload.gpu is not None:
         hourly += workload.gpu.total_milli * price.gpu_hour_microeur / 1_000
-    return round(hourly * _MONTH_US / PERIODS_US["hour"])
+    site = at.fabric.site_of(node)
+    draw_mw, _ = _draw_mw(workload, node, site)
+    hourly += draw_mw * site.energy_microeur_kwh / 10**6
+    sent = workload.egress_bytes_month * node.price.egress_gib_microeur / 2**30
+    if workload.data.sets:
+        sent += float(reading(workload, site, prices_at(at.fabric), settings).money_microeur)
+    return round(hourly * _MONTH_US / PERIODS_US["hour"] + sent)
 
 
 def carbon_ug(workload: Workload, node: Node, site: Site, g_per_kwh: int) -> int:
-    """Emission of one replica on a node per month at one intensity."""
+    """Emission of one replica on a node per month at one intensity, with its share of what making the node emitted."""
+    draw_mw, share = _draw_mw(workload, node, site)
+    operated = draw_mw * g_per_kwh * _MONTH_US / PERIODS_US["hour"]
+    return round(operated + node.power.embodied_g * 10**6 * share * _MONTH_US / node.power.life_us)
+
+
+def _draw_mw(workload: Workload, node: Node, site: Site) -> tuple[float, float]:
+    """Draw of one replica with its share of the idle draw, PUE included; and the share of the node it reserves."""
     asks, has = workload.resources, node.allocatable
     share = max((asks.of(name) / max(has.of(name), 1) for name in asks.names), default=0.0)
     draw_mw = asks.cpu_milli * node.power.per_core_mw / 1_000
     if workload.gpu is not None:
         share = max(share, workload.gpu.total_milli / 1_000 / max(1, 0 if node.gpus is None else node.gpus.count))
         draw_mw += workload.gpu.total_milli * node.power.per_gpu_mw / 1_000
-    draw_mw += min(share, 1.0) * node.power.idle_mw
-    return round(draw_mw * site.pue_permille / 1_000 * g_per_kwh * _MONTH_US / PERIODS_US["hour"])
+    share = min(share, 1.0)
+    return (draw_mw + share * node.power.idle_mw) * site.pue_permille / 1_000, share
 
 
 def _serving(running: Sequence[Running]) -> Sequence[Running]:

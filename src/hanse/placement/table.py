@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from hanse.core.fabric import PARTS, GpuNeed, Node, Resources
+from hanse.core.fabric import PARTS, GpuNeed, Node, Power, Resources
 from hanse.core.ids import NodeId, SiteId, WorkloadId
 from hanse.core.snapshot import Reach, Snapshot
+from hanse.core.units import PERIODS_US
 from hanse.core.work import Workload
 
 Ints = npt.NDArray[np.int64]
@@ -73,7 +74,12 @@ class NodeTable:
     idle_mw: Ints
     per_core_mw: Ints
     per_gpu_mw: Ints
+    egress_gib_microeur: Ints
+    """Per GiB sent to the internet."""
+    embodied_ug_month: Ints
+    """What making the machine emitted, written off per month."""
     pue_permille: Ints
+    energy_microeur_kwh: Ints
     intensity_g_per_kwh: Ints
 
     @property
@@ -122,11 +128,12 @@ class NodeTable:
 
 COLUMNS = (
     "site", "operator", "country", "reach", "amounts", "prices", "gpu_count", "gpu_model", "gpu_hour_microeur",
-    "idle_mw", "per_core_mw", "per_gpu_mw", "pue_permille", "intensity_g_per_kwh",
+    "idle_mw", "per_core_mw", "per_gpu_mw", "egress_gib_microeur", "embodied_ug_month", "pue_permille",
+    "energy_microeur_kwh", "intensity_g_per_kwh",
 )  # fmt: skip
 _KIND_COLUMNS = (
     "site", "reach", "amounts", "prices", "gpu_count", "gpu_model", "gpu_hour_microeur", "idle_mw", "per_core_mw",
-    "per_gpu_mw",
+    "per_gpu_mw", "egress_gib_microeur", "embodied_ug_month",
 )  # fmt: skip
 """What score and recipe read of a node, policy and selectors aside; the rest follows from the site."""
 
@@ -284,7 +291,10 @@ def table_of(
         idle_mw=_ints([node.power.idle_mw for node in nodes]),
         per_core_mw=_ints([node.power.per_core_mw for node in nodes]),
         per_gpu_mw=_ints([node.power.per_gpu_mw for node in nodes]),
+        egress_gib_microeur=_ints([node.price.egress_gib_microeur for node in nodes]),
+        embodied_ug_month=_ints([_embodied_ug_month(node.power) for node in nodes]),
         pue_permille=_ints([site.pue_permille for site in sites]),
+        energy_microeur_kwh=_ints([site.energy_microeur_kwh for site in sites]),
         intensity_g_per_kwh=_ints([intensity.get(site.grid_zone, unknown_zone_g_per_kwh) for site in sites]),
     )
 
@@ -339,6 +349,10 @@ def _prices(node: Node, names: Sequence[str]) -> Ints:
         "disk": price.disk_gib_hour_microeur, "bandwidth": price.bandwidth_mbit_hour_microeur, **dict(price.custom),
     }  # fmt: skip
     return _ints([known.get(name, 0) for name in names])
+
+
+def _embodied_ug_month(power: Power) -> int:
+    return round(power.embodied_g * 10**6 * PERIODS_US["month"] / power.life_us) if power.embodied_g else 0
 
 
 def _rows_of(rows: Sequence[Ints], width: int) -> Ints:

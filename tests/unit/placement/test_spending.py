@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hanse.core.time import DAY_US, HOUR_US, US_PER_S, WallTime, rfc3339
 from hanse.core.work import Budget, BudgetRule
-from hanse.placement import accrued, outlook, restrained
+from hanse.placement import PlacementSettings, accrued, outlook, restrained
 from hanse.placement.spending import FINE, period_of
 
 
@@ -25,9 +25,9 @@ def serving(eu, spec=None):
 
 def test_an_hour_costs_an_hour_of_the_price(eu) -> None:
     world, spec = serving(eu)
-    book = accrued(None, world, unknown_zone_g_per_kwh=700)
+    book = accrued(None, world, settings=PlacementSettings())
     assert book.spent[spec.id].money == 0
-    book = accrued(book, at(world, eu.now + HOUR_US), unknown_zone_g_per_kwh=700)
+    book = accrued(book, at(world, eu.now + HOUR_US), settings=PlacementSettings())
     # 0.1 cores at 45,000 and 1/16 GiB at 6,000 microeur an hour.
     assert abs(book.spent[spec.id].money / FINE - 4_875) < 0.01
     assert book.spent[spec.id].run_us == HOUR_US
@@ -37,23 +37,23 @@ def test_an_hour_costs_an_hour_of_the_price(eu) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_how_often_it_is_brought_up_never_changes_the_sum(eu, cuts: list[int]) -> None:
     world, spec = serving(eu)
-    start = accrued(None, world, unknown_zone_g_per_kwh=700)
-    once = accrued(start, at(world, eu.now + DAY_US // 4), unknown_zone_g_per_kwh=700)
+    start = accrued(None, world, settings=PlacementSettings())
+    once = accrued(start, at(world, eu.now + DAY_US // 4), settings=PlacementSettings())
     often = start
     for cut in [*sorted(cuts), 21_600]:
-        often = accrued(often, at(world, eu.now + cut * US_PER_S), unknown_zone_g_per_kwh=700)
+        often = accrued(often, at(world, eu.now + cut * US_PER_S), settings=PlacementSettings())
     assert abs(once.spent[spec.id].money - often.spent[spec.id].money) <= 10
     assert once.spent[spec.id].run_us == often.spent[spec.id].run_us
 
 
 def test_a_new_month_begins_a_new_book_and_a_clock_that_falls_back_charges_nothing_twice(eu) -> None:
     world, spec = serving(eu)
-    book = accrued(None, world, unknown_zone_g_per_kwh=700)
-    book = accrued(book, at(world, eu.now + HOUR_US), unknown_zone_g_per_kwh=700)
-    assert accrued(book, at(world, eu.now), unknown_zone_g_per_kwh=700) == book
+    book = accrued(None, world, settings=PlacementSettings())
+    book = accrued(book, at(world, eu.now + HOUR_US), settings=PlacementSettings())
+    assert accrued(book, at(world, eu.now), settings=PlacementSettings()) == book
     start, end = period_of(eu.now)
     assert (rfc3339(start)[:10], rfc3339(end)[:10]) == ("2026-11-01", "2026-12-01")
-    later = accrued(book, at(world, end + 60 * US_PER_S), unknown_zone_g_per_kwh=700)
+    later = accrued(book, at(world, end + 60 * US_PER_S), settings=PlacementSettings())
     assert later.period_start_us == end
     assert later.spent[spec.id].run_us == 60 * US_PER_S
 
@@ -66,21 +66,21 @@ def test_the_outlook_warns_at_80_percent_and_says_over(eu) -> None:
     for budget, state in ((None, "free"), (2.0, "ok"), (1.2, "warn"), (0.9, "over")):
         most = None if budget is None else int(monthly * left * budget)
         bound = replace(spec, budget=Budget(cost_microeur_month=most))
-        assert outlook(None, bound, world, unknown_zone_g_per_kwh=700).state == state
+        assert outlook(None, bound, world, settings=PlacementSettings()).state == state
 
 
 def test_each_rule_does_what_it_says_and_nothing_before_the_budget_is_reached(eu) -> None:
     world, spec = serving(eu)
     start, _ = period_of(eu.now)
-    book = accrued(None, world, unknown_zone_g_per_kwh=700)
-    book = accrued(book, at(world, eu.now + HOUR_US), unknown_zone_g_per_kwh=700)
+    book = accrued(None, world, settings=PlacementSettings())
+    book = accrued(book, at(world, eu.now + HOUR_US), settings=PlacementSettings())
     world = at(world, eu.now + HOUR_US)
     for rule in BudgetRule:
         roomy = replace(spec, budget=Budget(cost_microeur_month=10**9, rule=rule))
-        seen = outlook(book, roomy, world, unknown_zone_g_per_kwh=700)
+        seen = outlook(book, roomy, world, settings=PlacementSettings())
         assert restrained(roomy, seen, world.at_us) == roomy
         spent = replace(spec, budget=Budget(cost_microeur_month=4_000, rule=rule))
-        seen = outlook(book, spent, world, unknown_zone_g_per_kwh=700)
+        seen = outlook(book, spent, world, settings=PlacementSettings())
         bound = restrained(spent, seen, world.at_us)
         if rule is BudgetRule.STOP:
             assert bound.replicas == 0
@@ -96,9 +96,9 @@ def test_shrink_runs_as_many_as_the_rest_pays_for(eu) -> None:
     made = eu.decide(eu.snapshot(spec))
     world = eu.snapshot(spec, running=eu.runs(made))
     free = replace(spec, budget=Budget(cost_microeur_month=10**9))
-    each = (outlook(None, free, world, unknown_zone_g_per_kwh=700).projected_microeur) // 3
+    each = (outlook(None, free, world, settings=PlacementSettings()).projected_microeur) // 3
     bound = replace(spec, budget=replace(spec.budget, cost_microeur_month=each * 2 + 5))
-    assert restrained(bound, outlook(None, bound, world, unknown_zone_g_per_kwh=700), world.at_us).replicas == 2
+    assert restrained(bound, outlook(None, bound, world, settings=PlacementSettings()), world.at_us).replicas == 2
 
 
 def test_a_stopped_workload_is_planned_with_no_replica_and_the_plan_passes_the_audit(eu) -> None:
