@@ -30,6 +30,7 @@ from hanse.control.views import (
     ExplainView,
     InstanceView,
     JobView,
+    NamespaceView,
     NodeView,
     OperatorView,
     PlanView,
@@ -189,6 +190,11 @@ def build_api(
     async def workloads() -> tuple[WorkloadView, ...]:
         """Every workload."""
         return inspect.workloads(controller, await controller.pipeline.current_plan())
+
+    @app.get("/api/v1/namespaces", dependencies=secured)
+    async def namespaces() -> tuple[NamespaceView, ...]:
+        """Namespaces with budgets of their own, and where their spending leads."""
+        return inspect.namespaces(controller)
 
     @app.get("/api/v1/jobs", dependencies=secured)
     async def jobs() -> tuple[JobView, ...]:

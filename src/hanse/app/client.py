@@ -33,6 +33,7 @@ from hanse.control.views import (
     ExplainView,
     InstanceView,
     JobView,
+    NamespaceView,
     NodeView,
     OperatorView,
     PlanView,
@@ -168,6 +169,10 @@ class Client:
     def workloads(self) -> tuple[WorkloadView, ...]:
         """Every workload."""
         return self._get("/api/v1/workloads", tuple[WorkloadView, ...])
+
+    def namespaces(self) -> tuple[NamespaceView, ...]:
+        """Every namespace that has a budget."""
+        return self._get("/api/v1/namespaces", tuple[NamespaceView, ...])
 
     def jobs(self) -> tuple[JobView, ...]:
         """Every job."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from hanse.control.accounting import outlook_of
+from hanse.control.accounting import namespace_outlook, outlook_of
 from hanse.control.controller import Controller
 from hanse.control.views import (
     ExplainView,
     InstanceView,
     JobView,
+    NamespaceView,
     NodeView,
     OperatorView,
     PlanView,
@@ -150,6 +151,25 @@ def jobs(controller: Controller) -> tuple[JobView, ...]:
     at = controller.pipeline.snapshot()
     views = (_job(controller, at, spec) for spec in at.workloads.values())
     return tuple(view for view in views if view is not None)
+
+
+def namespaces(controller: Controller) -> tuple[NamespaceView, ...]:
+    """Every namespace that has a budget."""
+    at, book = controller.pipeline.snapshot(), controller.state.book()
+    views = []
+    for one in controller.state.namespaces().values():
+        pooled, each = namespace_outlook(one, at, book, controller.config.placement)
+        views.append(
+            NamespaceView(
+                id=one.id,
+                workloads=tuple(each),
+                cost_microeur_month=one.budget.cost_microeur_month,
+                carbon_ug_month=one.budget.carbon_ug_month,
+                rule=one.budget.rule.value,
+                spending=pooled,
+            )
+        )
+    return tuple(views)
 
 
 def plans(plan: Plan | None) -> tuple[PlanView, ...]:

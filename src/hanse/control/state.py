@@ -322,7 +322,7 @@ def snapshot(
         forecast={} if feed is None else feed.zones,
         forecast_error_permille=0 if feed is None else feed.error_permille,
     )
-    return within_budgets(timed(at, state.jobs()), state.book(), config.placement)
+    return within_budgets(timed(at, state.jobs()), state.book(), state.namespaces(), config.placement)
 
 
 def _intensity(feed: CarbonFeed | None, yearly: Mapping[str, int], now: WallTime) -> Mapping[str, int]:

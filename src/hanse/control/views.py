@@ -93,6 +93,18 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceView:
+    """One namespace with a budget of its own, and where its spending leads."""
+
+    id: str
+    workloads: tuple[str, ...]
+    cost_microeur_month: int | None
+    carbon_ug_month: int | None
+    rule: str
+    spending: Outlook
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadView:
     """One accepted workload and how it fares."""
 

@@ -270,6 +270,8 @@ class Workload:
     disruption: Disruption = Disruption()
     replicas: int | None = None
     """Fixed number of replicas; None lets the availability target decide."""
+    most_replicas: int | None = None
+    """What a budget's rule lets run now, 0 or more: filled in by the controller, never by the owner of the work."""
     node_selector: Mapping[str, str] = field(default_factory=dict)
     """Labels a node must carry; the keys ``node``, ``site``, ``operator``, ``tier`` match those fields."""
     timeout_us: int = 10_000_000

@@ -19,7 +19,16 @@ from hanse.placement.rehearse import Homeless, Leaving, Rehearsal, rehearse
 from hanse.placement.replan import Kept, replan
 from hanse.placement.settings import PlacementSettings
 from hanse.placement.shift import Shift, Waiting, mean_of, shift
-from hanse.placement.spending import Book, Outlook, Spent, accrued, outlook, restrained
+from hanse.placement.spending import (
+    Book,
+    Outlook,
+    Spent,
+    accrued,
+    outlook,
+    pooled_outlook,
+    restrained,
+    restrained_together,
+)
 
 __all__ = [
     "Book",
@@ -59,9 +68,11 @@ __all__ = [
     "optimise",
     "outlook",
     "plan",
+    "pooled_outlook",
     "rehearse",
     "replan",
     "restrained",
+    "restrained_together",
     "shift",
     "timed",
     "why_not",

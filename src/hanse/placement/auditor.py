@@ -220,6 +220,9 @@ def _counts(case: _Case) -> Iterator[Finding]:
         if workload.replicas is not None and wanted != workload.replicas:
             message = f"{identity} asks for {workload.replicas} replicas, the plan counts with {wanted}"
             yield Finding(rule="count.wanted", message=message, workload=identity)
+        if workload.most_replicas is not None and has > workload.most_replicas:
+            message = f"{identity} has {has} replicas, its budget pays for {workload.most_replicas}"
+            yield Finding(rule="count.budget", message=message, workload=identity)
         if has > wanted:
             message = f"{identity} has {has} replicas, wanted are {wanted}"
             yield Finding(rule="count.surplus", message=message, workload=identity)
@@ -328,7 +331,7 @@ def _node_with_a_place(case: _Case, workload: Workload, entry: Unplaced) -> Node
     used = [node for node in (case.snapshot.fabric.nodes.get(n) for n in sorted(assigned)) if node is not None]
     explanation = case.plan.explanations.get(workload.id)
     is_short = explanation is None or len(assigned) < explanation.replicas_wanted
-    if not is_short and workload.replicas is not None:
+    if not is_short and (workload.replicas is not None or len(assigned) == workload.most_replicas):
         return None  # The count is fixed and full: no node may take one more, whatever it would serve.
     origins = workload.slo.demanding if workload.slo.latency_p99_us is not None else ()
     unserved = [o for o in origins if not any(_is_in_time(case, workload, o, node) for node in used)]

@@ -66,6 +66,15 @@ def demand(workload: Workload, distinct: Mapping[Spread, int], least_cover: int,
     """
     if workload.replicas is not None:
         return _fixed(workload.replicas, least_cover)
+    found = _asked(workload, distinct, least_cover, settings)
+    most = workload.most_replicas
+    if most is None or found.replicas <= most:
+        return found
+    why = f"{_count(most)}: its budget pays for no more; without it {found.why}"
+    return Demand(replicas=most, spread=found.spread, why=why)
+
+
+def _asked(workload: Workload, distinct: Mapping[Spread, int], least_cover: int, settings: PlacementSettings) -> Demand:
     found = _least(workload, distinct, settings)
     if least_cover <= found.replicas:
         return found

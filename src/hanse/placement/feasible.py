@@ -135,6 +135,7 @@ class Screen:
             workload.slo,
             workload.budget,
             workload.replicas,
+            workload.most_replicas,
             workload.egress_bytes_month,
             (workload.data.reads, workload.data.sets, workload.job) if workload.data.sets else None,
             tuple(sorted(workload.node_selector.items())),

@@ -198,7 +198,8 @@ def _choose_enough(placing: Placing, world: World) -> Outcome:
     best = _choose(placing, wanted, world)
     if placing.workload.replicas is not None:
         return best
-    while best.uncovered and len(best.rows) == best.wanted:
+    most = placing.workload.most_replicas
+    while best.uncovered and len(best.rows) == best.wanted and (most is None or best.wanted < most):
         more = _choose(placing, best.wanted + 1, world)
         if more.uncovered.bit_count() >= best.uncovered.bit_count():
             return best

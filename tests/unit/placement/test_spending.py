@@ -7,9 +7,21 @@ from dataclasses import replace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hanse.core.fabric import Resources
+from hanse.core.ids import Digest, WorkloadId
 from hanse.core.time import DAY_US, HOUR_US, US_PER_S, WallTime, rfc3339
-from hanse.core.work import Budget, BudgetRule
-from hanse.placement import PlacementSettings, accrued, outlook, restrained
+from hanse.core.work import Budget, BudgetRule, Kind, Route, Workload
+from hanse.placement import (
+    Book,
+    Outlook,
+    PlacementSettings,
+    Spent,
+    accrued,
+    outlook,
+    pooled_outlook,
+    restrained,
+    restrained_together,
+)
 from hanse.placement.spending import FINE, period_of
 
 
@@ -85,7 +97,7 @@ def test_each_rule_does_what_it_says_and_nothing_before_the_budget_is_reached(eu
         if rule is BudgetRule.STOP:
             assert bound.replicas == 0
         elif rule in (BudgetRule.REFUSE, BudgetRule.SHRINK):
-            assert bound.replicas == 1
+            assert (bound.replicas, bound.most_replicas) == (None, 1)
         else:
             assert bound.budget.cost_microeur_month == 0
     assert start < book.until_us
@@ -110,3 +122,83 @@ def test_a_stopped_workload_is_planned_with_no_replica_and_the_plan_passes_the_a
     assert made.assignments == ()
     assert made.unplaced == ()
     assert audit(made, stopped, eu.verdicts(stopped)) == ()
+
+
+def namespace_of(eu, count: int, budget: Budget):
+    """`count` functions of two replicas each that run, with the outlooks of each and of all."""
+    specs = [eu.function(f"w{i}", replicas=2) for i in range(count)]
+    made = eu.decide(eu.snapshot(*specs))
+    world = eu.snapshot(*specs, running=eu.runs(made))
+    each = [(spec, outlook(None, spec, world, settings=PlacementSettings())) for spec in specs]
+    return world, each, pooled_outlook(None, "clinic", budget, [one for _, one in each], world.at_us)
+
+
+def test_a_namespace_is_projected_as_a_whole_and_warned_at_80_percent(eu) -> None:
+    _, each, pooled = namespace_of(eu, 3, Budget())
+    whole = sum(one.projected_microeur for _, one in each)
+    assert (pooled.projected_microeur, pooled.running, pooled.state) == (whole, 6, "free")
+    for permille, state in ((1_251, "ok"), (1_249, "warn"), (999, "over")):
+        budget = Budget(cost_microeur_month=whole * permille // 1_000)
+        assert namespace_of(eu, 3, budget)[2].state == state
+
+
+def test_what_was_deleted_still_counts_against_its_namespace(eu) -> None:
+    world, each, _ = namespace_of(eu, 1, Budget())
+    start, _ = period_of(eu.now)
+    book = Book(
+        period_start_us=start, until_us=eu.now, spent={WorkloadId("clinic.gone"): Spent(money=7_000_000 * FINE)}
+    )
+    pooled = pooled_outlook(book, "clinic", Budget(cost_microeur_month=1), [one for _, one in each], world.at_us)
+    assert pooled.spent_microeur == 7_000_000
+    assert pooled_outlook(book, "other", Budget(), [], world.at_us).spent_microeur == 0
+
+
+def test_the_four_rules_bind_a_namespace_as_a_whole(eu) -> None:
+    for rule in BudgetRule:
+        world, each, pooled = namespace_of(eu, 3, Budget())
+        used_up = replace(pooled, spent_microeur=10**9, projected_microeur=10**9 + pooled.projected_microeur)
+        bound = restrained_together(Budget(cost_microeur_month=10**9, rule=rule), used_up, each, world.at_us).values()
+        match rule:
+            case BudgetRule.STOP:
+                assert {w.replicas for w in bound} == {0}
+            case BudgetRule.REFUSE:
+                assert {w.replicas for w in bound} == {2}
+                fresh = [(eu.function("new"), replace(each[0][1], running=0))]
+                new = restrained_together(Budget(cost_microeur_month=10**9, rule=rule), used_up, fresh, world.at_us)
+                assert new["clinic.new"].most_replicas == 0
+            case BudgetRule.SHRINK:
+                assert {w.replicas for w in bound} == {1}
+            case BudgetRule.MOVE:
+                assert {w.budget.cost_microeur_month for w in bound} == {0}
+        roomy = Budget(cost_microeur_month=10**12, rule=rule)
+        assert [*restrained_together(roomy, pooled, each, world.at_us).values()] == [spec for spec, _ in each]
+
+
+def test_the_stricter_of_two_budgets_binds(eu) -> None:
+    world, each, pooled = namespace_of(eu, 2, Budget())
+    own = [(replace(spec, budget=Budget(cost_microeur_month=5)), one) for spec, one in each]
+    tight = Budget(cost_microeur_month=pooled.projected_microeur - 1, rule=BudgetRule.MOVE)
+    bound = restrained_together(tight, replace(pooled, state="over"), own, world.at_us)
+    assert {w.budget.cost_microeur_month for w in bound.values()} == {5}
+
+
+@given(st.integers(1, 9), st.integers(1, 60), st.lists(st.integers(960, 1_040), min_size=8, max_size=8))
+def test_a_count_that_shrank_does_not_swing_with_a_drift(wanted: int, affordable_tenths: int, drift: list[int]) -> None:
+    """Prices drift by four percent either way; the count comes down, twice at most, and never goes up."""
+    spec = Workload(
+        id=WorkloadId("t.w"), kind=Kind.FUNCTION, namespace="t", name="w", artifact=Digest("sha256:" + "0" * 64),
+        artifact_bytes=1, route=Route(path="/"), resources=Resources(cpu_milli=1), replicas=wanted,
+        budget=Budget(cost_microeur_month=10**5 * affordable_tenths, rule=BudgetRule.SHRINK),
+    )  # fmt: skip
+    running, counts = wanted, []
+    for permille in drift:
+        projected = 10**6 * running * permille // 1_000
+        at = Outlook(
+            spent_microeur=0, spent_ug=0, projected_microeur=projected, projected_ug=0, left_permille=500,
+            running=running, state=("over" if projected > spec.budget.cost_microeur_month else "ok"),
+        )  # fmt: skip
+        running = restrained(spec, at, WallTime(1_795_262_400_000_000)).replicas
+        counts.append(running)
+    changes = [now - was for was, now in zip([wanted, *counts], counts, strict=False)]
+    assert all(change <= 0 for change in changes), counts
+    assert sum(change != 0 for change in changes) <= 2

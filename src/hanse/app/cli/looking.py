@@ -31,6 +31,7 @@ class Thing(StrEnum):
 
     WORKLOADS = "workloads"
     JOBS = "jobs"
+    NAMESPACES = "namespaces"
     NODES = "nodes"
     INSTANCES = "instances"
     OPERATORS = "operators"
@@ -60,7 +61,7 @@ def get(
     context: ContextOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """List what there is: workloads, jobs, nodes, instances, operators, sites, plans."""
+    """List what there is: workloads, jobs, namespaces, nodes, instances, operators, sites, plans."""
     from hanse.app.cli.names import workload_name
     from hanse.app.render import tables
 
@@ -166,6 +167,7 @@ def _askers(client: Client, workload: str | None) -> Mapping[Thing, Callable[[],
     return {
         Thing.WORKLOADS: client.workloads,
         Thing.JOBS: client.jobs,
+        Thing.NAMESPACES: client.namespaces,
         Thing.NODES: client.nodes,
         Thing.INSTANCES: lambda: client.instances(workload),
         Thing.OPERATORS: client.operators,

@@ -12,7 +12,17 @@ from rich.text import Text
 
 from hanse.app.render import quantities as q
 from hanse.app.render.style import FAINT, WARN, table, word
-from hanse.control.views import InstanceView, JobView, NodeView, OperatorView, PlanView, SiteView, TopRow, WorkloadView
+from hanse.control.views import (
+    InstanceView,
+    JobView,
+    NamespaceView,
+    NodeView,
+    OperatorView,
+    PlanView,
+    SiteView,
+    TopRow,
+    WorkloadView,
+)
 
 
 def nodes(views: Iterable[NodeView]) -> Table:
@@ -73,6 +83,27 @@ def jobs(views: Iterable[JobView]) -> Table:
             q.moment(view.deadline_us),
             f"{view.failures} of {view.retries + 1}",
             Text(view.late, style=WARN) if view.late else Text(view.reason or view.why),
+        )
+    return made
+
+
+def namespaces(views: Iterable[NamespaceView]) -> Table:
+    """Budgets of whole namespaces: what is spent this month, where that leads, and what follows."""
+    made = table(
+        "NAMESPACE", "BUDGET", "SPENT", "PROJECTED", "CO2e BUDGET", "CO2e SPENT", "CO2e PROJECTED", "STATE", "RULE",
+        right=("BUDGET", "SPENT", "PROJECTED", "CO2e BUDGET", "CO2e SPENT", "CO2e PROJECTED"),
+    )  # fmt: skip
+    for view in views:
+        made.add_row(
+            view.id,
+            q.euros(view.cost_microeur_month),
+            q.euros(view.spending.spent_microeur),
+            q.euros(view.spending.projected_microeur),
+            q.carbon(view.carbon_ug_month),
+            q.carbon(view.spending.spent_ug),
+            q.carbon(view.spending.projected_ug),
+            word(view.spending.state),
+            view.rule,
         )
     return made
 
