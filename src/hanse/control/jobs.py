@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hanse.control.config import ControlConfig
 from hanse.control.state import FabricState
@@ -27,7 +28,12 @@ def advanced(
     config: ControlConfig,
 ) -> Mapping[WorkloadId, JobProgress]:
     """Progress that differs from what is written, in workload id order; `packs` and `guardrails` are those in force."""
-    specs = {key: spec for key, spec in state.workloads().items() if spec.job is not None}
+    # As their owners wrote them, with the data they read and its fences as they are now.
+    specs = {
+        key: replace(spec, data=at.workloads[key].data, sovereignty=at.workloads[key].sovereignty)
+        for key, spec in state.workloads().items()
+        if spec.job is not None and key in at.workloads
+    }
     if not specs:
         return {}
     known, heard, planned_from = state.jobs(), _heard(state, specs), forecast_digest(at)

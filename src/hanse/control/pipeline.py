@@ -15,6 +15,7 @@ from hanse.control import orders, revocations, routes
 from hanse.control.accounting import records_of
 from hanse.control.config import ControlConfig
 from hanse.control.datasets import with_data
+from hanse.control.history import watched
 from hanse.control.improving import Think, look_for_better, pays
 from hanse.control.jobs import advanced
 from hanse.control.liveness import Liveness
@@ -32,7 +33,19 @@ from hanse.policy import PackSet, Screening, VerdictCache, facts_at, in_force, s
 from hanse.rollout import Hold, Start, Step, Stop, next_steps
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import JobRecord, Order, PlanBody, PlanRecord, RouteRecord
-from hanse.wire.subjects import JOBS, ORDERS, PLANS, REPORTS, REVOCATIONS, ROUTES, SPECS, SPENDING, TRUST, instance_key
+from hanse.wire.subjects import (
+    HISTORY,
+    JOBS,
+    ORDERS,
+    PLANS,
+    REPORTS,
+    REVOCATIONS,
+    ROUTES,
+    SPECS,
+    SPENDING,
+    TRUST,
+    instance_key,
+)
 
 log = structlog.get_logger("control")
 
@@ -259,6 +272,7 @@ class Pipeline:
         await self._renew_orders(at.at_us)
         await self._tidy(at)
         await self._account(at)
+        await self._watch_outages(at)
 
     async def _advance_jobs(self) -> None:
         """Write how far jobs have come, before anything is decided by it; those of specs that are gone go, too."""
@@ -286,6 +300,14 @@ class Pipeline:
         now = accrued(book, at, settings=self._config.placement)
         for namespace, record in records_of(now, at.workloads).items():
             await self._write(SPENDING, namespace, envelope.seal(record, self._ports.signer))
+
+    async def _watch_outages(self, at: Snapshot) -> None:
+        """Bring the history of outages up, as often as the book."""
+        record, every_us = self._state.history(), self._config.account_every_us
+        if record is not None and at.at_us - record.until_us < every_us:
+            return
+        seen = watched(record, at, every_us=every_us)
+        await self._write(HISTORY, "outages", envelope.seal(seen, self._ports.signer))
 
     async def _publish_revocations(self) -> None:
         """Tell peers and the substrate whom to refuse; before anything that may fail, for it waits on no plan."""

@@ -15,6 +15,7 @@ import msgspec
 from hanse.attest import Anchor, AppraisalRecord, Appraiser, Reference
 from hanse.control.accounting import within_budgets
 from hanse.control.config import ControlConfig
+from hanse.control.history import observed_ppm
 from hanse.control.liveness import Liveness
 from hanse.core.errors import HanseError, SignatureError
 from hanse.core.fabric import Attested, Fabric, Node, Operator, Resources, Site
@@ -32,6 +33,7 @@ from hanse.wire.messages import (
     ActionRecord,
     Attestation,
     CarbonFeed,
+    HistoryRecord,
     JobRecord,
     NodeRecord,
     Order,
@@ -48,6 +50,7 @@ from hanse.wire.subjects import (
     APPRAISAL,
     ATTESTED,
     FEEDS,
+    HISTORY,
     JOBS,
     NODES,
     ORDERS,
@@ -67,12 +70,12 @@ _M = TypeVar("_M", bound=msgspec.Struct)
 SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
     TRUST: Revocations, ACTIONS: ActionRecord, APPRAISAL: AppraisalRecord, ATTESTED: Attestation,
-    TOKENS: JoinToken, SPENDING: SpendRecord, FEEDS: CarbonFeed, JOBS: JobRecord,
+    TOKENS: JoinToken, SPENDING: SpendRecord, FEEDS: CarbonFeed, JOBS: JobRecord, HISTORY: HistoryRecord,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
 WATCHED = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, APPRAISAL, ATTESTED, TOKENS, SPENDING,
-    FEEDS, JOBS,
+    FEEDS, JOBS, HISTORY,
 )  # fmt: skip
 
 
@@ -259,6 +262,10 @@ class FabricState:
         """How far each job has come, as last written."""
         return {WorkloadId(key): record.progress for key, record in self.messages(JOBS, JobRecord).items()}
 
+    def history(self) -> HistoryRecord | None:
+        """What was seen of outages; None before anybody looked."""
+        return self.messages(HISTORY, HistoryRecord).get("outages")
+
     def book(self) -> Book | None:
         """What work cost this month, as last written; None before anything was accounted."""
         records = self.messages(SPENDING, SpendRecord).values()
@@ -319,6 +326,7 @@ def snapshot(
         rtt_us=config.rtt_us,
         gazetteer=config.gazetteer,
         policies=state.policies(),
+        observed_down_ppm=observed_ppm(state.history(), fabric, config.placement),
         forecast={} if feed is None else feed.zones,
         forecast_error_permille=0 if feed is None else feed.error_permille,
     )

@@ -15,6 +15,7 @@ from hanse.placement.jobs import Heard, advance, forecast_digest, is_due, next_t
 from hanse.placement.obstacles import Obstacle, WhyNot, why_not
 from hanse.placement.optimise import optimise
 from hanse.placement.planner import plan
+from hanse.placement.rates import posterior_ppm
 from hanse.placement.rehearse import Homeless, Leaving, Rehearsal, rehearse
 from hanse.placement.replan import Kept, replan
 from hanse.placement.settings import PlacementSettings
@@ -69,6 +70,7 @@ __all__ = [
     "outlook",
     "plan",
     "pooled_outlook",
+    "posterior_ppm",
     "rehearse",
     "replan",
     "restrained",

@@ -21,6 +21,7 @@ from hanse.core.work import Workload
 from hanse.placement.choose import least_cover
 from hanse.placement.demand import Demand, Spread, demand
 from hanse.placement.gravity import Gravity
+from hanse.placement.rates import Rates, rates_of, typical
 from hanse.placement.score import ScoreTable, score, with_more_kinds
 from hanse.placement.settings import PlacementSettings
 from hanse.placement.table import REACH_CODES, Flags, Ints, Kinds, NodeTable, OriginTable, kinds, origin_table
@@ -111,6 +112,7 @@ class Screen:
     origins: OriginTable
     kinds: Kinds
     gravity: Gravity
+    rates: Rates
     shapes: dict[object, Feasibility] = field(default_factory=dict)
     labels: dict[tuple[str, str], Flags] = field(default_factory=dict)
     shared: dict[int, tuple[tuple[NodeId, ...], int]] = field(default_factory=dict)
@@ -306,7 +308,10 @@ class Screen:
     def _demand(self, workload: Workload, shape: Feasibility, kept_rows: Ints) -> Demand:
         usable = [shape.reach_masks[index] for index in _used(shape.masks_of(kept_rows)).tolist()]
         cover = least_cover(shape.every_origin, usable)
-        return demand(workload, _distinct(self.table, kept_rows), cover, self.settings)
+        settings = self.settings
+        if workload.slo.availability_ppm is not None:
+            settings = typical(self.rates, self.table, kept_rows, settings)
+        return demand(workload, _distinct(self.table, kept_rows), cover, settings)
 
     def _selected(self, workload: Workload) -> Flags:
         selected = np.ones(self.table.size, dtype=np.bool_)
@@ -348,6 +353,7 @@ def screen(snapshot: Snapshot, verdicts: Verdicts, table: NodeTable, settings: P
         origins=origin_table(snapshot, table.site_ids),
         kinds=kinds(table),
         gravity=Gravity(fabric=snapshot.fabric, settings=settings, site_ids=table.site_ids),
+        rates=rates_of(snapshot, table, settings),
     )
 
 

@@ -36,7 +36,7 @@ class Pull:
 NO_PULL = Pull(money_microeur=Fraction(0), wait_us=Fraction(0))
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gravity:
     """Egress prices between the sites of one fabric, looked up once per pair; made anew when the fabric changes."""
 
@@ -44,7 +44,8 @@ class Gravity:
     settings: PlacementSettings
     site_ids: Sequence[SiteId]
     """Sites in the order of the columns."""
-    _prices: Mapping[SiteId, tuple[Price, ...]] | None = field(default=None, init=False)
+    prices: dict[SiteId, tuple[Price, ...]] = field(default_factory=dict, compare=False)
+    """What the nodes of each site ask; read when first asked for, since most plans never do."""
 
     def of(self, workload: Workload, site: SiteId) -> Pull:
         """What reading its data sets costs a replica at a site per month."""
@@ -63,9 +64,9 @@ class Gravity:
         return _ints(pull.money_microeur for pull in pulls), _ints(pull.wait_us for pull in pulls)
 
     def _sources(self) -> Mapping[SiteId, tuple[Price, ...]]:
-        if self._prices is None:
-            self._prices = prices_at(self.fabric)
-        return self._prices
+        if not self.prices:
+            self.prices.update(prices_at(self.fabric))
+        return self.prices
 
 
 def prices_at(fabric: Fabric) -> Mapping[SiteId, tuple[Price, ...]]:

@@ -13,6 +13,7 @@ from hanse.core.verdict import Verdicts
 from hanse.core.work import Workload
 from hanse.placement.feasible import Codes, Feasibility, Limit
 from hanse.placement.gpu_order import GpuOrder
+from hanse.placement.rates import Rates
 from hanse.placement.score import moving_microeur
 from hanse.placement.settings import PlacementSettings
 from hanse.placement.standing import Standing
@@ -30,6 +31,8 @@ class World:
     settings: PlacementSettings
     table: NodeTable
     room: Room
+    rates: Rates
+    """How often failure domains are down."""
     gpus: GpuOrder | None = None
     """Who goes first among nodes that cost a replica with GPUs the same; None where nothing asks for any."""
 

@@ -271,6 +271,25 @@ class SpendRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     workloads: dict[WorkloadId, SpendRow]
 
 
+class Outages(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """What was seen of one failure domain."""
+
+    down_us: int
+    count: int
+
+
+class HistoryRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="history.v1", kw_only=True):
+    """Outages that leaders saw, by ``node/x``, ``site/y``, ``operator/z``, ``country/DE``. Written by the leader."""
+
+    until_us: WallTime
+    watched_us: int
+    """Time that was watched in all."""
+    outages: dict[str, Outages]
+    """Of domains that were ever down."""
+    down: tuple[str, ...]
+    """Those that were down at the last look."""
+
+
 class JobRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="job.v1", kw_only=True):
     """How far one job has come. Written by the leader."""
 

@@ -49,6 +49,9 @@ SPENDING = "spending"
 JOBS = "jobs"
 """How far work that may wait has come: key is a workload id, sealed `JobRecord` (by the controller)."""
 
+HISTORY = "history"
+"""What was seen of outages: key ``outages``, sealed `HistoryRecord` (by the controller)."""
+
 FEEDS = "feeds"
 """Data from outside: key ``carbon``, sealed `CarbonFeed` (by the controller)."""
 
@@ -57,7 +60,7 @@ TOKENS = "tokens"
 
 BUCKETS = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS,
-    APPRAISAL, ATTESTED, SPENDING, FEEDS, JOBS,
+    APPRAISAL, ATTESTED, SPENDING, FEEDS, JOBS, HISTORY,
 )  # fmt: skip
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""
