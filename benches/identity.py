@@ -44,6 +44,7 @@ from hanse.identity import (
 )
 from hanse.identity.authority import SECRET_BYTES
 from hanse.identity.enrol import Authority, renew_svid
+from hanse.identity.sealing import SEALING_SECRET_BYTES, sealing_key
 from hanse.wire import envelope
 from hanse.wire.messages import NodeRecord, RenewRequest, Svid
 from hanse.wire.subjects import NODES, ask
@@ -66,7 +67,13 @@ async def _measure(svids: int, nodes: int) -> dict[str, int | float | str | None
     ca_key = key_from_secret(entropy.secret(SECRET_BYTES))
     ca_cert = make_root(ca_key, DOMAIN, clock.wall(), serial_from_secret(entropy.secret(16)))
     account = nkey_from_secret("account", entropy.secret(32))
-    authority = Authority(domain=DOMAIN, ca_key=ca_key, ca_cert=ca_cert, account=account)
+    authority = Authority(
+        domain=DOMAIN,
+        ca_key=ca_key,
+        ca_cert=ca_cert,
+        account=account,
+        sealing=sealing_key(entropy.secret(SEALING_SECRET_BYTES)),
+    )
     request = make_csr(key_from_secret(entropy.secret(SECRET_BYTES)))
     issued_us = [_issue(authority, request, entropy, clock) for _ in range(svids)]
     storm_s, failures = await _storm(authority, nodes, entropy, clock)

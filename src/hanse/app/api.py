@@ -21,10 +21,12 @@ from hanse.app.bodies import TooLarge, read_body
 from hanse.app.ledger_api import cosigners_router, ledger_router, open_router
 from hanse.app.plan_api import plan_router
 from hanse.app.policy_api import policy_router
+from hanse.app.secrets_api import secrets_router
 from hanse.control import explaining, inspect
 from hanse.control.appraising import Appraising
 from hanse.control.controller import Controller
 from hanse.control.planning import UnknownPart
+from hanse.control.secrets import SecretVerbs
 from hanse.control.service import FabricService, NotFound, SpecRefused
 from hanse.control.views import (
     ExplainView,
@@ -38,6 +40,7 @@ from hanse.control.views import (
     StatusView,
     Submission,
     TopRow,
+    UsageView,
     VerdictView,
     WorkloadDetail,
     WorkloadView,
@@ -159,6 +162,7 @@ def build_api(
     app.include_router(cosigners_router(controller), dependencies=secured)
     app.include_router(open_router(controller))
     app.include_router(plan_router(controller), dependencies=secured)
+    app.include_router(secrets_router(SecretVerbs(controller, service, ports)))
     app.include_router(attest_router(Appraising(controller, service, ports)))
 
     @app.get("/api/v1/health")
@@ -295,6 +299,11 @@ def build_api(
     async def top() -> tuple[TopRow, ...]:
         """Traffic per workload and node."""
         return await service.top()
+
+    @app.get("/api/v1/usage", dependencies=secured)
+    async def usage() -> tuple[UsageView, ...]:
+        """What workloads took, as nodes accounted for it."""
+        return inspect.usage(controller)
 
     @app.post("/api/v1/tokens")
     async def token_for(body: TokenBody, by: User) -> TokenMade:

@@ -8,6 +8,7 @@ Blocking: the CLI has nothing else to do meanwhile, and asynchronous callers use
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ssl
 import threading
@@ -27,6 +28,7 @@ from hanse.control.known_logs import LogView
 from hanse.control.mirror import MirroredView
 from hanse.control.mirroring import MirroringView
 from hanse.control.planning import ExitView, FrontierAnswer, PlanAnswer, ShiftView
+from hanse.control.secrets import SealingView, SecretView
 from hanse.control.state_anchor import StateHealth
 from hanse.control.supposing import PackView
 from hanse.control.views import (
@@ -41,13 +43,16 @@ from hanse.control.views import (
     StatusView,
     Submission,
     TopRow,
+    UsageView,
     VerdictView,
     WorkloadDetail,
     WorkloadView,
 )
 from hanse.core.errors import HanseError
-from hanse.core.ids import Digest
+from hanse.core.ids import Digest, SecretId
 from hanse.core.snapshot import Series
+from hanse.identity import seal_to
+from hanse.identity.sealing import info_for_domain
 from hanse.placement import Capacity, WhyNot
 from hanse.policy import PolicyDiff
 
@@ -215,6 +220,10 @@ class Client:
         """Traffic per workload and node."""
         return self._get("/api/v1/top", tuple[TopRow, ...])
 
+    def usage(self) -> tuple[UsageView, ...]:
+        """What workloads took, as nodes accounted for it."""
+        return self._get("/api/v1/usage", tuple[UsageView, ...])
+
     def logs(
         self, namespace: str, name: str, *, after: Mapping[str, int] | None = None, limit: int = 200
     ) -> tuple[LogRow, ...]:
@@ -333,6 +342,26 @@ class Client:
         return self._ask("POST", path, kind, json=body, is_idempotent=True, timeout=PONDER_TIMEOUT_S)
 
     # --- attestation ---
+
+    def secrets(self) -> tuple[SecretView, ...]:
+        """Every declared secret; values are nowhere in it."""
+        return self._get("/api/v1/secrets", tuple[SecretView, ...])
+
+    def secret(self, secret: str) -> SecretView:
+        """One secret. Raises ApiError ``not_found``."""
+        return self._get(f"/api/v1/secrets/{secret}", SecretView)
+
+    def set_secret(self, secret: str, value: bytes) -> SecretView:
+        """Seal a value to the domain, here, and have it kept as the next version. Raises ApiError, SealingError."""
+        at = self._get(f"/api/v1/secrets/{secret}/sealing", SealingView)
+        info = info_for_domain(at.domain, SecretId(secret), at.next_version)
+        sealed = seal_to(base64.b64decode(at.public_key), value, info)
+        path = f"/api/v1/secrets/{secret}/versions/{at.next_version}"
+        return self._ask("PUT", path, SecretView, content=sealed)
+
+    def delete_secret(self, secret: str) -> None:
+        """Withdraw a secret and erase its value. Raises ApiError ``not_found``, ``spec.in_use``."""
+        self._ask("DELETE", f"/api/v1/secrets/{secret}", dict[str, str])
 
     def attested(self) -> tuple[AttestedView, ...]:
         """What is attested of every node."""

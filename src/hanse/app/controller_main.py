@@ -15,7 +15,7 @@ import uvicorn
 from hanse import __version__, _engine
 from hanse.adapters.clock import SystemClock
 from hanse.adapters.disk_store import DiskStore
-from hanse.adapters.domain_files import Domain, issue_server, load_domain
+from hanse.adapters.domain_files import FOLDER, RECORD, Domain, issue_server, load_domain
 from hanse.adapters.entropy import SystemEntropy
 from hanse.adapters.gazetteer import read_gazetteer
 from hanse.adapters.intensity import read_intensities
@@ -34,10 +34,12 @@ from hanse.app.options import ControllerOptions
 from hanse.app.serving import bound_socket, run_until_signalled
 from hanse.app.witnessing import ask_witnesses
 from hanse.control import ControlConfig, build_control
+from hanse.control.controller import Controller
 from hanse.core.errors import HanseError
 from hanse.core.ids import ControllerId
 from hanse.core.ports import ControlPorts
 from hanse.core.time import HOUR_US
+from hanse.identity import controller_id
 from hanse.ledger import path_of
 from hanse.wire.subjects import ARTIFACTS, BUCKETS
 
@@ -45,6 +47,8 @@ log = structlog.get_logger("control")
 
 SUBSTRATE_WAIT_US = 30_000_000
 """How long a starting controller waits for the substrate before it gives up and is started again."""
+
+AUTHORITY_LOOK_S = 2.0
 
 
 class ComponentRefused(HanseError):
@@ -97,6 +101,7 @@ async def _serve(options: ControllerOptions, domain: Domain, ports: ControlPorts
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(controller.run(), name="controller")
         renewing = tasks.create_task(_renew_certificate(context, options, domain, ports), name="certificate")
+        following = tasks.create_task(_follow_authority(options, controller), name="authority")
         witnessing = tasks.create_task(ask_witnesses(controller), name="witnesses")
         mirroring = tasks.create_task(keep_mirrors(controller), name="mirrors")
         serving = tasks.create_task(server.serve(sockets=[listening]), name="api")
@@ -104,6 +109,7 @@ async def _serve(options: ControllerOptions, domain: Domain, ports: ControlPorts
         server.should_exit = True
         await serving
         renewing.cancel()
+        following.cancel()
         witnessing.cancel()
         mirroring.cancel()
         running.cancel()
@@ -127,7 +133,8 @@ def _config(options: ControllerOptions, domain: Domain, url: str) -> ControlConf
 def _certificate(options: ControllerOptions, domain: Domain, ports: ControlPorts) -> tuple[bytes, bytes]:
     return issue_server(
         domain,
-        f"api-{options.id}",
+        options.id,
+        spiffe_id=controller_id(domain.name, ControllerId(options.id)),
         now=ports.clock.wall(),
         entropy=ports.entropy,
         ip_addresses=(options.api_host,),
@@ -140,7 +147,28 @@ async def _renew_certificate(
     """Swap the API's certificate at half of its hour, for as long as this process lives."""
     while True:
         await asyncio.sleep(HOUR_US / 2 / 1e6)
-        reload_chain(context, *_certificate(options, domain, ports))
+        fresh = load_domain(Layout(Path(options.state)).root)
+        reload_chain(context, *_certificate(options, fresh, ports))
+
+
+async def _follow_authority(options: ControllerOptions, controller: Controller) -> None:
+    """Take up a new issuing authority (`hanse ca rotate`) while this process lives."""
+    root = Layout(Path(options.state)).root
+    record = root / FOLDER / RECORD
+    seen = record.stat().st_mtime_ns
+    while True:
+        await asyncio.sleep(AUTHORITY_LOOK_S)
+        try:
+            changed = record.stat().st_mtime_ns
+            if changed == seen:
+                continue
+            controller.enrolment.use(load_domain(root).authority)
+        except (HanseError, OSError) as error:
+            # Until it can be read the one in use stays: a folder that is being written is whole a moment later.
+            log.warning("authority.unreadable", reason=str(error))
+            continue
+        seen = changed
+        log.info("authority.taken_up")
 
 
 def _name_damage(path: Path, why: str) -> None:

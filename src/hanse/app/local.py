@@ -21,7 +21,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from hanse.adapters.clock import SystemClock
-from hanse.adapters.domain_files import Domain, init_domain, issue_server, write_context
+from hanse.adapters.domain_ca import IN_FOLDER, is_rotation_due, rotate_issuing, view_ca
+from hanse.adapters.domain_files import Domain, DomainError, init_domain, issue_server, load_domain, write_context
 from hanse.adapters.entropy import SystemEntropy
 from hanse.adapters.keys import write_private
 from hanse.adapters.nats_server import NatsServer, server_config
@@ -47,7 +48,7 @@ from hanse.app.serving import bound_socket
 from hanse.core.errors import HanseError
 from hanse.core.fabric import Node
 from hanse.core.ids import NodeId
-from hanse.core.time import DAY_US, WallTime
+from hanse.core.time import DAY_US, WallTime, rfc3339
 from hanse.identity import ServerTls, nats_auth_config
 from hanse.manifest import Manifests, load
 from hanse.wire import canonical
@@ -59,6 +60,8 @@ READY_S = 30.0
 """How long one process may take to be ready; a cold start of an engine takes under one second."""
 LOOK_S = 0.02
 REVOCATION_RETRY_S = 1.0
+CERTIFY_LOOK_S = 86_400.0
+"""How often a running fabric makes its substrate's certificate anew, and asks whether the issuing authority is due."""
 Say = Callable[[str], None]
 
 
@@ -111,6 +114,7 @@ class LocalFabric:
     _tpm_maker: SoftTpmMaker | None = None
     _keeper: asyncio.Task[None] | None = None
     _revoker: asyncio.Task[None] | None = None
+    _certifier: asyncio.Task[None] | None = None
 
     # --- faults and repairs, by name ---
 
@@ -181,15 +185,33 @@ class LocalFabric:
         folder = self.layout.substrate
         folder.mkdir(exist_ok=True, mode=0o700)
         files = self._substrate_tls()
+        self._write_substrate_certificate(files)
+        port, revoked = ports.take("nats"), RevocationFile(self.layout.revocations, self.domain).revoked
+        self.server = NatsServer(config=self._substrate_config(port, revoked), run_dir=folder / "run")
+        await self.server.start()
+        self._keeper = asyncio.create_task(self._keep_substrate(self.server), name="keep nats-server")
+        self._certifier = asyncio.create_task(self._keep_certified(files), name="certificates")
+
+    def _write_substrate_certificate(self, files: ServerTls) -> None:
         chain, key = issue_server(
             self.domain, "nats", now=SystemClock().wall(), entropy=SystemEntropy(), lifetime_us=90 * DAY_US
         )
         for path, data in ((files.certificate, chain), (files.key, key), (files.bundle, self.domain.bundle_pem)):
             write_private(Path(path), data)
-        port, revoked = ports.take("nats"), RevocationFile(self.layout.revocations, self.domain).revoked
-        self.server = NatsServer(config=self._substrate_config(port, revoked), run_dir=folder / "run")
-        await self.server.start()
-        self._keeper = asyncio.create_task(self._keep_substrate(self.server), name="keep nats-server")
+
+    async def _keep_certified(self, files: ServerTls) -> None:
+        """Rotate the issuing authority when it is due, and with it the substrate's certificate."""
+        while True:
+            await asyncio.sleep(CERTIFY_LOOK_S)
+            try:
+                self.domain = rotated_if_due(self.layout.root, self.say)
+                self._write_substrate_certificate(files)
+            except (HanseError, OSError) as error:
+                self.say(f"the substrate's certificate cannot be made anew: {error}; trying again")
+                continue
+            if self.server is not None:
+                revoked = RevocationFile(self.layout.revocations, self.domain).revoked
+                self.server.reload(self._substrate_config(self.server.port, revoked))
 
     def _substrate_tls(self) -> ServerTls:
         folder = self.layout.substrate
@@ -325,6 +347,7 @@ class LocalFabric:
             front_tls=self._front_tls(node),
             issuers=self.front.issuers,
             upstreams=self.front.upstreams,
+            sight=self.front.sight,
             tpm=self._tpm_options(node),
         )
         join = None
@@ -414,7 +437,7 @@ class LocalFabric:
 
     async def _stop(self) -> None:
         """What the supervisor does not own: the substrate and the relays. Nodes and controllers have ended before."""
-        for task in (self._revoker, self._keeper):
+        for task in (self._revoker, self._keeper, self._certifier):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -455,10 +478,10 @@ async def running_fabric(
         last: list[LocalFabric] = []
         stack.push_async_callback(_stop_last, last)
         supervisor = await stack.enter_async_context(Supervisor(layout.root, lambda event: _tell(say, event)))
-        domain = init_domain(layout.root, domain_name, SystemClock().wall(), SystemEntropy())
+        init_domain(layout.root, domain_name, SystemClock().wall(), SystemEntropy())
         fabric = LocalFabric(
             layout=layout,
-            domain=domain,
+            domain=rotated_if_due(layout.root, say),
             supervisor=supervisor,
             say=say,
             is_restarting_nodes=is_restarting_nodes,
@@ -472,6 +495,21 @@ async def running_fabric(
         last.append(fabric)
         await fabric._start(fabric_file, controllers)
         yield fabric
+
+
+def rotated_if_due(root: Path, say: Say) -> Domain:
+    """The domain, with a new issuing authority if that is due and the root key is here; else a word about it."""
+    now, domain = SystemClock().wall(), load_domain(root)
+    if not is_rotation_due(domain, now):
+        return domain
+    if domain.root_at != IN_FOLDER:
+        say(f"the issuing authority ends at {rfc3339(view_ca(domain, now).issuing_until_us)}: run `hanse ca rotate`")
+        return domain
+    try:
+        return rotate_issuing(root, now, SystemEntropy())
+    except DomainError as error:
+        say(f"the issuing authority is not rotated yet: {error.message}")
+        return domain
 
 
 async def _stop_last(fabrics: list[LocalFabric]) -> None:

@@ -48,7 +48,7 @@ from hanse.identity import inbox_prefix, key_from_secret, make_csr
 from hanse.identity.authority import SECRET_BYTES, key_pem
 from hanse.node import NodeAgent, NodeConfig, build_node
 from hanse.node.attesting import give_evidence
-from hanse.node.config import ATTEST_US
+from hanse.node.config import ACCOUNT_US, ATTEST_US
 from hanse.node.svid import BUCKET, KEY, StoredSvid
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import Challenge, ChallengeRequest, JoinRequest, JoinResponse
@@ -224,6 +224,11 @@ async def _run_joined(member: _Member, predecessor: Taker | None) -> None:
             mesh_bind=options.mesh,
             inherited=None if predecessor is None else predecessor.sockets,
             cache_dir=compiled,
+            otlp_endpoint=options.sight.otlp_endpoint,
+            trace_ratio_ppm=options.sight.trace_ratio_ppm,
+            access_log=options.sight.access_log,
+            access_log_ratio_ppm=options.sight.access_log_ratio_ppm,
+            tell_paths=options.sight.tells_paths,
         ),
         upstreams=options.upstreams,
         job_logs=jobs.logs,
@@ -264,7 +269,8 @@ def _connected(member: _Member, front: _Front) -> tuple[NatsLink, NodeAgent]:
         ),
         rng=member.entropy.stream("link", options.node.id),
         credentials=lambda: NatsCredentials(jwt=joined.nats_jwt, seed=keys.nats_user.seed),
-        tls=lambda: client_context(joined.svid.bundle_pem),
+        # The root's certificate may have been made anew since this node joined.
+        tls=lambda: client_context(agent.bundle_pem or joined.svid.bundle_pem),
     )
     ports = NodePorts(
         clock=SystemClock(),
@@ -293,6 +299,7 @@ def _connected(member: _Member, front: _Front) -> tuple[NatsLink, NodeAgent]:
             packs=read_packs(),
             owner_policy=options.owner_policy,
             guardrails=options.guardrails,
+            account_us=options.sight.account_us or ACCOUNT_US,
             attest_us=ATTEST_US if options.tpm is None else options.tpm.attest_us or ATTEST_US,
         ),
     )

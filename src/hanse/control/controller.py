@@ -10,6 +10,7 @@ import asyncio
 
 import structlog
 
+from hanse.control.accounts import Accounts
 from hanse.control.attesting import Attesting
 from hanse.control.config import ControlConfig
 from hanse.control.cosigning import Cosigning
@@ -21,6 +22,7 @@ from hanse.control.liveness import Liveness
 from hanse.control.mirror import Mirror
 from hanse.control.mirroring import Mirroring
 from hanse.control.pipeline import TIME_PASSES, Pipeline
+from hanse.control.releasing import Releasing
 from hanse.control.state import WATCHED, FabricState
 from hanse.control.state_anchor import StateAnchor
 from hanse.control.witness import Witness
@@ -71,10 +73,13 @@ class Controller:
             ports, config, self.state, self.liveness, parse_packs(config.packs), may_act=self.lease.is_leader
         )
         self.journal = Journal(ports, config)
+        self.accounts = Accounts(ports, self.state, self.journal)
         self.cosigning = Cosigning(ports, self.journal)
         self.witness = Witness(ports, config.domain)
         self.mirror = Mirror(ports, config.domain)
         self.mirroring = Mirroring(ports, self.journal, self.cosigning)
+        self.releasing = Releasing(ports, self.state, self.pipeline, self.journal, authority)
+        self.authority = authority
         self.anchor = StateAnchor(ports, self.journal)
         self._anchored_us: int | None = None
         self.changed = asyncio.Condition()
@@ -229,7 +234,7 @@ class Controller:
             return
         try:
             await self.journal.open()
-            await self.journal.record_policies(self.pipeline.packs)
+            await self.journal.record_policies(self.pipeline.packs, self.state.layer_ids())
             await self.journal.record(self.state)
             await self.pipeline.run_once(trigger)
             await self.journal.record(self.state)
@@ -277,8 +282,12 @@ class Controller:
             match message.subject.rpartition(".")[2]:
                 case "renew":
                     answer = await self.enrolment.renew(message)
+                case "account":
+                    answer = await self.accounts.answer(message)
                 case "challenge" | "attest":
                     answer = await self.attesting.answer(message)
+                case "secrets":
+                    answer = await self.releasing.answer(message)
                 case _:
                     answer = None
             if answer is None:

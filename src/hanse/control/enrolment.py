@@ -51,6 +51,10 @@ class Enrolment:
         self._state = state
         self._authority = authority
 
+    def use(self, authority: Authority) -> None:
+        """Issue by this authority from now on: another issuing certificate below the same root."""
+        self._authority = authority
+
     async def mint(
         self,
         *,

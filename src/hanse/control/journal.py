@@ -7,7 +7,7 @@ finds it there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -17,8 +17,10 @@ from hanse.control.config import ControlConfig
 from hanse.control.ledger_reader import Head, LedgerReader
 from hanse.control.ledger_writer import LedgerWriter
 from hanse.control.state import FabricState, Known
+from hanse.core.errors import HanseError
 from hanse.core.fabric import Grade
 from hanse.core.ids import Digest, InstanceId
+from hanse.core.layer import Policy as Layer
 from hanse.core.plan import Plan
 from hanse.core.ports import ControlPorts
 from hanse.core.snapshot import Phase
@@ -31,6 +33,7 @@ from hanse.ledger.errors import LedgerFormatError
 from hanse.ledger.gap import MAX_GAP_ENTRIES, write_gap_proof
 from hanse.ledger.note import Note, NoteSignature, parse
 from hanse.ledger.predicates import (
+    AccountGiven,
     Decision,
     FactChange,
     Grant,
@@ -39,6 +42,7 @@ from hanse.ledger.predicates import (
     OrderIssued,
     PolicyChange,
     ReceiptTaken,
+    SecretRead,
     SpecChange,
     StateDigest,
     UserAction,
@@ -47,7 +51,17 @@ from hanse.ledger.statement import expect
 from hanse.ledger.tiles import BUCKET
 from hanse.policy import PackSet
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import ActionRecord, Attestation, NodeRecord, Order, PlanBody, PlanRecord, Report, SpecRecord
+from hanse.wire.messages import (
+    Account,
+    ActionRecord,
+    Attestation,
+    NodeRecord,
+    Order,
+    PlanBody,
+    PlanRecord,
+    Report,
+    SpecRecord,
+)
 from hanse.wire.subjects import ACTIONS, APPRAISAL, ATTESTED, NODES, ORDERS, PLANS, REPORTS, SPECS, TOKENS
 
 ORIGIN_SUFFIX = "/ledger"
@@ -57,6 +71,14 @@ POLICY_PREFIX = "policy/"
 """What a change of a pack is about, as `hanse.ledger.statement` names it."""
 COSIGNED_KEY = "cosigned"
 """The file beside the checkpoint: the newest one that witnesses cosigned, with their lines."""
+
+
+class NotLeading(HanseError):
+    """Raised when only the leader could do something, and this controller is not."""
+
+    code = "control.not_leading"
+    hint = "ask again: another controller leads by now"
+    retry = True
 
 
 class Journal:
@@ -98,14 +120,17 @@ class Journal:
         self._stated = {}
         self._writer = writer
 
-    async def record_policies(self, packs: PackSet) -> None:
-        """State which packs are in force, where the log's last word about one is another; durable when it returns."""
+    async def record_policies(self, packs: PackSet, layers: Collection[str]) -> None:
+        """State which packs are in force, where the log's last word about one is another; durable when it returns.
+
+        `layers`: ids of the `Policy` manifests, which are stated as they are accepted and withdrawn.
+        """
         if self._writer is None:
             return
         entries: dict[str, bytes] = {}
-        words: dict[str, Digest | None] = {name: pack.digest for name, pack in packs.packs.items()}
+        words: dict[str, Digest | None] = {name: pack.whole for name, pack in packs.packs.items()}
         known = {name.removeprefix(POLICY_PREFIX) for name in self._latest if name.startswith(POLICY_PREFIX)}
-        for name in sorted(known | words.keys()):
+        for name in sorted((known | words.keys()) - set(layers)):
             before, after = self._latest.get(POLICY_PREFIX + name), words.get(name)
             if before == after:
                 continue
@@ -115,6 +140,15 @@ class Journal:
             entries[POLICY_PREFIX + name] = state_that.policy_change(change, self._ports.signer)
         await self._writer.append(list(entries.values()))
         self._latest.update({subject: words.get(subject.removeprefix(POLICY_PREFIX)) for subject in entries})
+
+    async def record_reads(self, reads: Sequence[SecretRead]) -> None:
+        """State what is about to be released or refused; durable when it returns.
+
+        Raises NotLeading where this controller has put the pen down: nothing is released without a trace.
+        """
+        if self._writer is None:
+            raise NotLeading("this controller does not write the ledger now")
+        await self._writer.append([state_that.secret_read(read, self._ports.signer) for read in reads])
 
     async def close(self) -> None:
         """Put the pen down, on losing the lease."""
@@ -138,6 +172,16 @@ class Journal:
         await self._writer.append(entries)
         self._latest.update(words)
         self._stated.update(revisions)
+
+    async def take_account(self, sealed: bytes, node_key: bytes) -> bool:
+        """State what a node sealed about its work; durable when it returns. False without the pen.
+
+        The same account again is the same entry. Raises WireError, SignatureError, LedgerBusy, StoreError.
+        """
+        if self._writer is None:
+            return False
+        await self._writer.append([state_that.account(sealed, node_key, self._ports.signer)])
+        return True
 
     def stated(self, bucket: str, state: FabricState) -> tuple[str, ...]:
         """Keys of a bucket whose present value has its entry."""
@@ -302,8 +346,10 @@ class Journal:
 
     def _spec_entry(self, key: str, record: SpecRecord) -> bytes:
         if record.workload is None:
-            subject = record.operator or record.site or record.policy or record.dataset or record.namespace
             kind, _, name = key.partition(".")
+            if record.policy is not None:
+                return self._layer_entry(name, record.policy, record)
+            subject = record.operator or record.site or record.secret or record.dataset or record.namespace
             grade = 0 if record.operator is None else record.operator.grade
             after = None if record.is_deleted else canonical.digest_of(subject)
             return self._fact_entry(f"{kind}/{name}", after, grade, record.accepted_us)
@@ -318,6 +364,16 @@ class Journal:
             accepted_us=record.accepted_us,
         )
         return state_that.spec_change(change, self._ports.signer)
+
+    def _layer_entry(self, name: str, policy: Layer, record: SpecRecord) -> bytes:
+        change = PolicyChange(
+            pack=name,
+            before=self._latest.get(POLICY_PREFIX + name),
+            after=None if record.is_deleted else canonical.digest_of(policy),
+            as_of=policy.as_of,
+            at_us=record.accepted_us,
+        )
+        return state_that.policy_change(change, self._ports.signer)
 
     def _fact_entry(self, subject: str, after: Digest | None, grade: int, at_us: WallTime, *, says: str = "") -> bytes:
         change = FactChange(
@@ -387,4 +443,7 @@ def _described(index: int, entry: bytes) -> dict[str, Any]:
     if isinstance(opened.predicate, ReceiptTaken):
         row["report"] = msgspec.to_builtins(envelope.peek(opened.predicate.report.encode(), Report))
         row["predicate"].pop("report")
+    if isinstance(opened.predicate, AccountGiven):
+        row["account"] = msgspec.to_builtins(envelope.peek(opened.predicate.account.encode(), Account))
+        row["predicate"].pop("account")
     return row

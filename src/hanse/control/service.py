@@ -24,12 +24,13 @@ from hanse.core.ids import Digest, NodeId, WorkloadId, is_digest
 from hanse.core.layer import Policy
 from hanse.core.plan import Plan
 from hanse.core.ports import ControlPorts, Entry, LogLine
+from hanse.core.secret import Secret
 from hanse.core.snapshot import Reach, Series, Snapshot
 from hanse.core.time import to_datetime
 from hanse.core.work import DataSet, Kind, Namespace, Workload
 from hanse.manifest import FunctionDocument, Manifests, PolicyDocument, load
 from hanse.placement import Outlook
-from hanse.policy import check_access, check_policy, countries_that_could_do, guardrails_for
+from hanse.policy import check_access, check_policy, check_secret, countries_that_could_do, guardrails_for
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import (
     ActionRecord,
@@ -89,6 +90,8 @@ class _Proposal:
     """All that would stand."""
     datasets: tuple[DataSet, ...]
     namespaces: tuple[Namespace, ...]
+    secrets: tuple[Secret, ...]
+    """Those that were submitted."""
     actions: tuple[tuple[str, str, WorkloadId | None], ...]
     """(document, action, workload)."""
 
@@ -114,6 +117,7 @@ class FabricService:
         proposal = await self._propose(documents, artifacts)
         before = self._controller.pipeline.snapshot()
         self._refuse_wrong_policies(documents.policies, before)
+        self._refuse_unknown_secrets(proposal)
         pipeline, datasets = self._controller.pipeline, self._controller.state.datasets()
         for one in proposal.datasets:
             datasets[one.id] = one
@@ -235,6 +239,10 @@ class FabricService:
             (f"Site {s.id}", _action(self._controller.state.sites().get(s.id), s), None) for s in documents.sites
         ]
         policies = {p.id: p for p in self._controller.state.policies()}
+        secrets = self._controller.state.secrets()
+        for secret in (document.secret for document in documents.secrets):
+            check_secret(secret)
+            actions.append((f"Secret {secret.id}", _action(secrets.get(secret.id), secret), None))
         today = to_datetime(self._ports.clock.wall()).date().isoformat()
         for written in (document.policy for document in documents.policies):
             known = policies.get(written.id)
@@ -249,6 +257,7 @@ class FabricService:
             policies=tuple(policy for _, policy in sorted(policies.items())),
             datasets=documents.datasets,
             namespaces=documents.namespaces,
+            secrets=tuple(document.secret for document in documents.secrets),
             actions=tuple(actions),
         )
 
@@ -305,6 +314,18 @@ class FabricService:
             packs = self._controller.pipeline.packs
             check_policy(document.policy, document.where.file, document.line_before_rules, packs, at.at_us)
 
+    def _refuse_unknown_secrets(self, proposal: _Proposal) -> None:
+        known = {*self._controller.state.secrets(), *(secret.id for secret in proposal.secrets)}
+        mine = {workload for _, _, workload in proposal.actions if workload is not None}
+        for workload in (proposal.workloads[key] for key in sorted(mine)):
+            for name, secret in workload.secrets.items():
+                if secret not in known:
+                    raise SpecRefused(
+                        f"{workload.id} asks for {name} from the secret {secret}, which nobody declared",
+                        code="secret.undeclared",
+                        hint="deploy a manifest of kind Secret with it, or name another one",
+                    )
+
     def _hint_of_contradiction(self, submission: Submission, at: Snapshot) -> str:
         """Say so where no node in the world would do: then the demands contradict each other, not the fabric."""
         packs, bound = self._controller.pipeline.rules(at)
@@ -347,6 +368,11 @@ class FabricService:
             if f"Policy {policy.id}" in changed:
                 record = SpecRecord(accepted_us=now, accepted_by=user, policy=policy)
                 await self._write_spec(f"policy.{policy.id}", record)
+        for secret in proposal.secrets:
+            if f"Secret {secret.id}" in changed:
+                await self._write_spec(
+                    f"secret.{secret.id}", SpecRecord(accepted_us=now, accepted_by=user, secret=secret)
+                )
         for _, action, workload in proposal.actions:
             if workload is not None and action != "unchanged":
                 spec = proposal.workloads[workload]
@@ -387,6 +413,12 @@ class FabricService:
                 raise InUse(f"still read by {', '.join(reading)}", hint=hint)
         if record.site is not None:
             users = [n for n, r in nodes.items() if r.node.site == record.site.id]
+        if record.secret is not None:
+            users = [
+                w for w, spec in self._controller.state.workloads().items() if record.secret.id in spec.secrets.values()
+            ]
+            if users:
+                raise InUse(f"still read by {', '.join(users)}", hint="take it out of their manifests first")
         if users:
             raise InUse(f"still used by nodes {', '.join(sorted(users))}", hint="remove or move those nodes first")
 

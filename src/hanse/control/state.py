@@ -19,10 +19,11 @@ from hanse.control.history import observed_ppm
 from hanse.control.liveness import Liveness
 from hanse.core.errors import HanseError, SignatureError
 from hanse.core.fabric import Attested, Fabric, Node, Operator, Resources, Site
-from hanse.core.ids import InstanceId, NodeId, OperatorId, SiteId, WorkloadId
+from hanse.core.ids import InstanceId, NodeId, OperatorId, SecretId, SiteId, WorkloadId
 from hanse.core.jobs import JobProgress
 from hanse.core.layer import Policy
 from hanse.core.ports import Entry
+from hanse.core.secret import Secret
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import DAY_US, MonoTime, WallTime
 from hanse.core.work import DataSet, Namespace, Workload
@@ -39,9 +40,11 @@ from hanse.wire.messages import (
     Order,
     PlanRecord,
     Presence,
+    ReleaseRecord,
     Report,
     Revocations,
     RouteRecord,
+    SecretValue,
     SpecRecord,
     SpendRecord,
 )
@@ -56,9 +59,11 @@ from hanse.wire.subjects import (
     ORDERS,
     PLANS,
     PRESENCE,
+    RELEASES,
     REPORTS,
     REVOCATIONS,
     ROUTES,
+    SECRETS,
     SPECS,
     SPENDING,
     TOKENS,
@@ -70,12 +75,13 @@ _M = TypeVar("_M", bound=msgspec.Struct)
 SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
     TRUST: Revocations, ACTIONS: ActionRecord, APPRAISAL: AppraisalRecord, ATTESTED: Attestation,
-    TOKENS: JoinToken, SPENDING: SpendRecord, FEEDS: CarbonFeed, JOBS: JobRecord, HISTORY: HistoryRecord,
+    TOKENS: JoinToken, SPENDING: SpendRecord, FEEDS: CarbonFeed, SECRETS: SecretValue, RELEASES: ReleaseRecord,
+    JOBS: JobRecord, HISTORY: HistoryRecord,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
 WATCHED = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, APPRAISAL, ATTESTED, TOKENS, SPENDING,
-    FEEDS, JOBS, HISTORY,
+    FEEDS, SECRETS, RELEASES, JOBS, HISTORY,
 )  # fmt: skip
 
 
@@ -233,6 +239,24 @@ class FabricState:
         records = self.specs().values()
         found = [r.policy for r in records if r.policy is not None and not r.is_deleted]
         return tuple(sorted(found, key=lambda policy: policy.id))
+
+    def secrets(self) -> dict[SecretId, Secret]:
+        """Accepted secrets by id: what is said of them, not their values."""
+        records = self.specs().values()
+        found = {r.secret.id: r.secret for r in records if r.secret is not None and not r.is_deleted}
+        return dict(sorted(found.items()))
+
+    def secret_values(self) -> dict[SecretId, SecretValue]:
+        """Values, sealed to the domain, by the secret's id."""
+        return {SecretId(key): value for key, value in self.messages(SECRETS, SecretValue).items()}
+
+    def releases(self) -> tuple[ReleaseRecord, ...]:
+        """What nodes were told, in order of node and secret."""
+        return tuple(self.messages(RELEASES, ReleaseRecord).values())
+
+    def layer_ids(self) -> tuple[str, ...]:
+        """Ids of every layer of rules, withdrawn ones too."""
+        return tuple(r.policy.id for r in self.specs().values() if r.policy is not None)
 
     def fabric(self) -> Fabric:
         """Sites, operators, and the enrolled nodes whose site and operator are known, in id order."""

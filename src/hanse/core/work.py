@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hanse.core.fabric import GpuNeed, Resources
-from hanse.core.ids import CountryCode, Digest, SiteId, WorkloadId
+from hanse.core.ids import CountryCode, Digest, SecretId, SiteId, WorkloadId
 from hanse.core.time import WallTime
 
 
@@ -278,6 +278,8 @@ class Workload:
     request_body_bytes: int = 10 * 2**20
     response_body_bytes: int = 64 * 2**20
     env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, SecretId] = field(default_factory=dict)
+    """Environment variable -> secret whose value it carries; the value itself is never part of a spec."""
     reuse: Reuse = Reuse()
     auth: JwtAuth | None = None
     """None: anybody may ask."""

@@ -19,6 +19,7 @@ from hanse.core.time import WallTime
 from hanse.identity.authority import SVID_LIFETIME_US, issue_svid
 from hanse.identity.nats_jwt import Nkey, user_jwt
 from hanse.identity.permissions import node_permissions
+from hanse.identity.sealing import SealingKey
 from hanse.identity.spiffe import node_id
 from hanse.identity.verify import expiry_of
 from hanse.wire.messages import JoinRequest, JoinResponse, Svid
@@ -26,17 +27,22 @@ from hanse.wire.messages import JoinRequest, JoinResponse, Svid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """The keys that make members of one domain: its root, and the substrate account of its fabric."""
+    """The keys of one domain: its issuing authority, its substrate account, what its secrets are sealed to."""
 
     domain: str
     ca_key: ec.EllipticCurvePrivateKey = field(repr=False)
     ca_cert: x509.Certificate
+    """The issuing authority below the root; the root itself in domains made by the first version."""
     account: Nkey
+    sealing: SealingKey
+    """Opens the secrets that were sealed to the domain."""
+    root_cert: x509.Certificate | None = None
+    """None: `ca_cert` is the root."""
 
     @property
     def bundle_pem(self) -> bytes:
         """The trust bundle: the root certificate."""
-        return self.ca_cert.public_bytes(serialization.Encoding.PEM)
+        return (self.root_cert or self.ca_cert).public_bytes(serialization.Encoding.PEM)
 
 
 def renew_svid(

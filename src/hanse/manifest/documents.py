@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 
 from hanse.core.fabric import Fabric, GpuNeed, Gpus, Grade, Node, Operator, Parent, Power, Price, Resources, Site, Tier
 from hanse.core.geo import Place
-from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
+from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SecretId, SiteId, WorkloadId, workload_id
 from hanse.core.layer import Policy
+from hanse.core.secret import Secret
 from hanse.core.time import WallTime
 from hanse.core.work import (
     Access,
@@ -47,11 +48,20 @@ from hanse.manifest.models import (
     NodeManifest,
     OperatorManifest,
     PolicyManifest,
+    SecretManifest,
     ServiceManifest,
     SiteManifest,
 )
 from hanse.manifest.problems import ManifestError, ManifestProblem, nearest
-from hanse.manifest.work_models import AccessModel, BudgetModel, DataModel, JwkModel, JwtModel, ResourcesModel
+from hanse.manifest.work_models import (
+    AccessModel,
+    BudgetModel,
+    DataModel,
+    JwkModel,
+    JwtModel,
+    ResourcesModel,
+    SovereigntyModel,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +99,7 @@ class FunctionDocument:
     response_body_bytes: int
     env: Mapping[str, str]
     auth: JwtAuth | None
+    secrets: Mapping[str, SecretId] = field(default_factory=dict)
     reuse: Reuse = field(default_factory=Reuse)
     kind: Kind = Kind.FUNCTION
     upstream: str = ""
@@ -130,6 +141,7 @@ class FunctionDocument:
             request_body_bytes=self.request_body_bytes,
             response_body_bytes=self.response_body_bytes,
             env=self.env,
+            secrets=self.secrets,
             reuse=self.reuse,
             auth=self.auth,
             upstream=self.upstream,
@@ -154,6 +166,14 @@ class PolicyDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecretDocument:
+    """One secret as written; its value is not part of it."""
+
+    where: Where
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifests:
     """Everything that a set of files declares, each kind in id order."""
 
@@ -164,6 +184,7 @@ class Manifests:
     policies: tuple[PolicyDocument, ...] = ()
     datasets: tuple[DataSet, ...] = ()
     namespaces: tuple[Namespace, ...] = ()
+    secrets: tuple[SecretDocument, ...] = ()
     wheres: Mapping[tuple[str, str], Where] = field(default_factory=dict)
     """Where each part of the fabric was declared, by (kind, name)."""
 
@@ -215,7 +236,27 @@ def function_of(model: FunctionManifest, where: Where) -> FunctionDocument:
             for item in spec.egress
         ),
         env=dict(sorted(spec.env.items())),
+        secrets={name: _secret_id(model, secret) for name, secret in sorted(spec.secrets.items())},
         reuse=Reuse(count=spec.reuse.count, concurrency=spec.reuse.concurrency, idle_us=spec.reuse.idle),
+    )
+
+
+def _secret_id(model: FunctionManifest, name: str) -> SecretId:
+    return SecretId(name if "." in name else f"{model.metadata.namespace}.{name}")
+
+
+def secret_of(model: SecretManifest) -> Secret:
+    """Turn a validated secret manifest into the record."""
+    spec = model.spec
+    return Secret(
+        namespace=model.metadata.namespace,
+        name=model.metadata.name,
+        about=spec.about,
+        readers=tuple(WorkloadId(name) for name in spec.readers),
+        data=_data(spec.data, model.metadata.namespace),
+        sovereignty=_sovereignty(spec.sovereignty),
+        rules=spec.rules,
+        lease_us=spec.lease,
     )
 
 
@@ -301,13 +342,7 @@ def _placed_of(model: FunctionManifest | ServiceManifest | JobManifest, where: W
         resources=_amount(spec.resources),
         slo=Slo(),
         data=_data(spec.data, model.metadata.namespace),
-        sovereignty=Sovereignty(
-            packs=spec.sovereignty.packs,
-            seal=spec.sovereignty.seal.levels(),
-            control_exclude=tuple(CountryCode(code) for code in spec.sovereignty.control.exclude),
-            location_only=spec.sovereignty.location.only,
-            grade=spec.sovereignty.grade,
-        ),
+        sovereignty=_sovereignty(spec.sovereignty),
         objective=Objective(cost_milli=spec.objective.cost, carbon_microeur_per_t=spec.objective.carbon),
         budget=_budget(spec.budget),
         egress=(),
@@ -338,6 +373,16 @@ def _data(model: DataModel, namespace: str) -> Data:
         classes=model.classes,
         subjects=model.subjects,
         reads=tuple(DataRead(dataset=name, bytes_month=amount) for name, amount in sorted(reads.items())),
+    )
+
+
+def _sovereignty(model: SovereigntyModel) -> Sovereignty:
+    return Sovereignty(
+        packs=model.packs,
+        seal=model.seal.levels(),
+        control_exclude=tuple(CountryCode(code) for code in model.control.exclude),
+        location_only=model.location.only,
+        grade=model.grade,
     )
 
 

@@ -19,6 +19,7 @@ from hanse.manifest.quantities import (
     GpuPrice,
     GridZone,
     Label,
+    Lease,
     Life,
     Mass,
     MemoryPrice,
@@ -31,6 +32,7 @@ from hanse.manifest.quantities import (
     UnitPrice,
     Uptime,
     Watts,
+    WorkloadName,
 )
 from hanse.manifest.shape import (
     Level,
@@ -40,6 +42,7 @@ from hanse.manifest.shape import (
     VerifiedCertificate,
     written,
 )
+from hanse.manifest.work_models import DataModel, SovereigntyModel
 
 
 class ParentModel(ManifestModel):
@@ -170,6 +173,25 @@ class NodeSpec(ManifestModel):
     evidence: Literal["none", "tpm"] = Field(
         default="none",
         description="Evidence it gives when it joins and from then on; `hanse up` gives such a node a software TPM.",
+    )
+
+
+class SecretSpec(ManifestModel):
+    """Who may read it, what a place must show, for how long. The value is set with `hanse secret set`, never here."""
+
+    about: Text = Field(description="What it opens, in a sentence; not the value.")
+    readers: tuple[WorkloadName, ...] = Field(
+        default=(), description="Workloads that may, as `namespace.name`; none: every one of its namespace."
+    )
+    data: DataModel = Field(default_factory=DataModel, description="What data it opens, and whose.")
+    sovereignty: SovereigntyModel = Field(
+        default_factory=SovereigntyModel, description="What a place must show before it is sent there."
+    )
+    rules: str = Field(
+        default="", max_length=65_536, description="Rules of its own in Cedar about the action `read`, forbids only."
+    )
+    lease: Lease = written(
+        "1h", "Time that a node may use it without asking again; a node that is cut off keeps it so long."
     )
 
 

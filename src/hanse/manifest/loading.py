@@ -18,6 +18,7 @@ from hanse.manifest.documents import (
     FunctionDocument,
     Manifests,
     PolicyDocument,
+    SecretDocument,
     Where,
     dataset_of,
     function_of,
@@ -26,6 +27,7 @@ from hanse.manifest.documents import (
     node_of,
     operator_of,
     policy_of,
+    secret_of,
     service_of,
     site_of,
 )
@@ -41,6 +43,7 @@ from hanse.manifest.models import (
     NodeManifest,
     OperatorManifest,
     PolicyManifest,
+    SecretManifest,
     ServiceManifest,
     SiteManifest,
 )
@@ -99,6 +102,7 @@ class _Reading:
         self._policies: list[PolicyDocument] = []
         self._datasets: list[DataSet] = []
         self._namespaces: list[Namespace] = []
+        self._secrets: list[SecretDocument] = []
         self._names: dict[_Key, Where] = {}
         self._routes: dict[tuple[str, str], FunctionDocument] = {}
 
@@ -135,6 +139,9 @@ class _Reading:
                 self._nodes.append(node_of(model))
             case PolicyManifest():
                 self._add_policy(document, policy_of(model))
+            case SecretManifest():
+                where = _where(document, ("metadata", "name"))
+                self._secrets.append(SecretDocument(where=where, secret=secret_of(model)))
 
     def manifests(self) -> Manifests:
         return Manifests(
@@ -143,12 +150,13 @@ class _Reading:
             sites=tuple(sorted(self._sites, key=lambda item: item.id)),
             nodes=tuple(sorted(self._nodes, key=lambda item: item.id)),
             policies=tuple(sorted(self._policies, key=lambda item: item.policy.id)),
+            secrets=tuple(sorted(self._secrets, key=lambda item: item.secret.id)),
             datasets=tuple(sorted(self._datasets, key=lambda item: item.id)),
             namespaces=tuple(sorted(self._namespaces, key=lambda item: item.id)),
             wheres={
                 (kind, name): where
                 for (kind, _, name), where in sorted(self._names.items())
-                if kind not in _WORK and kind != "Dataset"
+                if kind not in _WORK and kind not in ("Dataset", "Secret")
             },
         )
 
@@ -224,7 +232,11 @@ def _key(document: Document) -> _Key | None:
         return None
     is_work = kind in _WORK
     # All are workloads, and a workload is named by namespace and name alone.
-    return ("Function" if is_work else kind, namespace if is_work or kind in ("Policy", "Dataset") else "", name)
+    return (
+        "Function" if is_work else kind,
+        namespace if is_work or kind in ("Policy", "Dataset", "Secret") else "",
+        name,
+    )
 
 
 def _where(document: Document, path: Path) -> Where:

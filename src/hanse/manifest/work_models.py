@@ -34,6 +34,7 @@ from hanse.manifest.quantities import (
     Rate,
     ResourceName,
     RoutePath,
+    SecretName,
     Span,
     Text,
     Timeout,
@@ -372,6 +373,20 @@ class FunctionSpec(WorkSpec):
         description="Whether instances serve several requests; only for data that the pack `instance-reuse` allows.",
     )
     env: dict[EnvName, str] = Field(default_factory=dict, description="Environment of the guest; not for secrets.")
+    secrets: dict[EnvName, SecretName] = Field(
+        default_factory=dict,
+        description="Environment variables that carry secrets: the name of a `Secret` of the same namespace, or "
+        "`namespace.name`.",
+        examples=[{"DB_PASSWORD": "ledger-db"}],
+    )
+
+    @model_validator(mode="after")
+    def _said_once(self) -> FunctionSpec:
+        both = sorted(set(self.env) & set(self.secrets))
+        if both:
+            problem = f"{', '.join(both)} stands in env and in secrets"
+            raise PydanticCustomError("word", "{problem}", {"problem": problem, "fix": "leave it out of `env`"})
+        return self
 
 
 class ServiceSpec(WorkSpec):

@@ -19,6 +19,7 @@ from hanse.core.ports import InvokePolicy, NodePorts
 from hanse.core.snapshot import Phase
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
+from hanse.node.accounting import Accounts
 from hanse.node.attesting import AttestationKeeper
 from hanse.node.config import NodeConfig
 from hanse.node.disk import NodeDisk
@@ -26,9 +27,10 @@ from hanse.node.jobs import JobKeeper
 from hanse.node.judge import Held, Rejected, judge
 from hanse.node.outbox import Outbox
 from hanse.node.routes import routes_from
+from hanse.node.secrets import Outcome, SecretKeeper
 from hanse.node.svid import SvidKeeper
 from hanse.node.tells import answer
-from hanse.node.work import Outcome, Work, wanted_here
+from hanse.node.work import Work, wanted_here
 from hanse.policy import PackSet, invoke_policy_of, parse_packs, screen_order
 from hanse.wire import envelope
 from hanse.wire.messages import Heartbeat, Order, Presence, Report, Revocations, RouteRecord
@@ -65,6 +67,7 @@ class NodeAgent:
         self._jobs = JobKeeper(ports.jobs, self._work.fetch, self._wake_up)
         self._outbox = Outbox(ports, self._disk, me=self._me)
         self._svid = SvidKeeper(ports, config)
+        self._secrets = SecretKeeper(ports, config, self._svid)
         self._attestation = AttestationKeeper(ports, config, self._svid)
         self._held: dict[InstanceId, Held] = {}
         self._answers: dict[InstanceId, _Answer] = {}
@@ -86,6 +89,11 @@ class NodeAgent:
         """Wait until what was held at the start is loaded, or was tried."""
         await self._ready.wait()
 
+    @property
+    def bundle_pem(self) -> bytes:
+        """The domain's trust bundle as this node had it last; no bytes before its first SVID is loaded."""
+        return self._svid.bundle_pem
+
     async def run(self) -> None:
         """Run until cancelled. Raises only what no retry can mend (the node's own disk gone)."""
         self._incarnation = await self._disk.next_incarnation()
@@ -98,8 +106,10 @@ class NodeAgent:
             tasks.create_task(self._watch_revocations(), name="revocations")
             tasks.create_task(self._announce(), name="presence")
             tasks.create_task(self._outbox.run(), name="reports")
+            tasks.create_task(Accounts(self._ports, self._config).run(self._incarnation), name="accounts")
             tasks.create_task(self._svid.run(), name="svid")
             tasks.create_task(self._answer_tells(), name="tells")
+            tasks.create_task(self._keep_secrets(), name="secrets")
             tasks.create_task(self._attestation.run(), name="attestation")
 
     async def _start_from_disk(self) -> None:
@@ -209,18 +219,36 @@ class NodeAgent:
         if target is None or outcome.phase is Phase.REFUSED:
             await self._work.stop(workload)
             await self._jobs.stop(workload)
+            self._secrets.forget(workload)
         for instance in sorted(mine):
             await self._settle(mine[instance], target, outcome, handed_on[instance])
         if any(self._held.get(i) is not h for i, h in mine.items()) or self._has_news(workload, mine):
             self._wake.set()
         is_job = target is not None and target.order.workload.job is not None
-        return outcome.phase is Phase.FAILED and not is_job
+        return outcome.phase in (Phase.FAILED, Phase.PENDING) and not is_job
 
     async def _carry_out(self, held: Held, tasks: asyncio.TaskGroup) -> Outcome:
         """Have it serve, or run it to its end."""
         if held.order.workload.job is None:
-            return await self._work.run(held.order.workload)
+            return await self._run(held.order.workload)
         return await self._jobs.run(held, self._outbox.said(held.order.instance), tasks)
+
+    async def _run(self, workload: Workload) -> Outcome:
+        """Run it with its secrets; without them it does not run, and what they were leased for longer than stops."""
+        if not workload.secrets:
+            return await self._work.run(workload)
+        told = await self._secrets.of(workload)
+        if isinstance(told, Outcome):
+            await self._work.stop(workload.id)
+            return told
+        return await self._work.run(workload, told)
+
+    async def _keep_secrets(self) -> None:
+        """Renew leases before they end; whatever changed is what the next look at the work takes up."""
+        while True:
+            await self._secrets.until_due()
+            if await self._secrets.renew():
+                self._wake.set()
 
     def _has_news(self, workload: WorkloadId, seen: Mapping[InstanceId, Held]) -> bool:
         current = {i: h for i, h in self._held.items() if h.order.workload.id == workload}
@@ -352,6 +380,8 @@ class NodeAgent:
             if self._revocations is not None and listed.generation <= self._revocations.generation:
                 continue
             self._revocations = listed
+            if self._is_revoked():
+                self._secrets.forget_all()
             await self._refuse_revoked()
             await self._disk.keep_revocations(entry.value)
             self._wake.set()
@@ -415,7 +445,13 @@ class NodeAgent:
 
     async def _answer_tells(self) -> None:
         async for message in self._ports.bus.subscribe(tell(self._me, "*")):
-            reply = await answer(message, self._ports, trusted=self._config.controller_keys, me=self._me)
+            reply = await answer(
+                message,
+                self._ports,
+                trusted=self._config.controller_keys,
+                me=self._me,
+                on_secrets=self._secrets.ask_again,
+            )
             if reply is not None and message.reply:
                 try:
                     await self._ports.bus.publish(message.reply, reply)

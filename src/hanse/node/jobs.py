@@ -19,7 +19,7 @@ from hanse.core.ports import JobRunner
 from hanse.core.snapshot import Phase
 from hanse.core.work import Workload
 from hanse.node.judge import Held
-from hanse.node.work import Outcome
+from hanse.node.secrets import Outcome
 from hanse.wire.messages import Report
 
 log = structlog.get_logger("node")

@@ -20,6 +20,7 @@ from hanse.policy.packs import PackSet, parse_packs
 from hanse.policy.pool import Instance
 from hanse.policy.properties import Property, find_property, parse_properties, parse_property_file
 from hanse.policy.prove import Outcome, Proof, check_classes, prove, rules_that_can_err
+from hanse.policy.read import ReadVerdict, check_secret, may_read
 from hanse.policy.rules import Rule
 from hanse.policy.satisfiable import DeadEnd, countries_that_could_do, dead_ends
 from hanse.policy.screen import Screening, VerdictCache, guardrails_for, screen
@@ -35,6 +36,7 @@ __all__ = [
     "PolicyError",
     "Proof",
     "Property",
+    "ReadVerdict",
     "Rule",
     "Screening",
     "Supposition",
@@ -48,6 +50,7 @@ __all__ = [
     "check_classes",
     "check_packs",
     "check_policy",
+    "check_secret",
     "control_reach",
     "countries_that_could_do",
     "dead_ends",
@@ -58,6 +61,7 @@ __all__ = [
     "impact",
     "in_force",
     "invoke_policy_of",
+    "may_read",
     "parse_owner_policy",
     "parse_packs",
     "parse_properties",

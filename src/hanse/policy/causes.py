@@ -99,7 +99,7 @@ def _of_the_date(before: Screening, after: Screening, node: NodeId) -> Iterator[
     was, is_ = {row.id: row for row in old.in_force}, {row.id: row for row in new.in_force}
     known = {row.id for row in new.facts.adequacy}
     yield from (f"adequacy/{id_} ended {row.until}" for id_, row in was.items() if id_ not in is_ and id_ in known)
-    yield from (f"adequacy/{id_} began {row.since}" for id_, row in is_.items() if id_ not in was)
+    yield from (f"adequacy/{id_} began {row.usable_from}" for id_, row in is_.items() if id_ not in was)
     laws = {regime.name for regime in old.regimes}
     yield from (f"regime/{r.name} began {r.since}" for r in new.regimes if r.name not in laws)
     for bloc in new.members:

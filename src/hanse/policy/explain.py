@@ -6,6 +6,7 @@ workload and this node, not of their class.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -254,15 +255,16 @@ def _row_fact(row: Adequacy, value: str) -> FactRead:
         value=value,
         grade=ASSURANCE_GRADE[row.assurance],
         until=until,
-        as_of=row.as_of.isoformat(),
+        as_of=row.as_of.isoformat() if row.as_of > datetime.date.min else None,
     )
 
 
 def _why_not(row: Adequacy, facts: FactsNow) -> str:
     if row.assurance == "unverified":
         return f"unverified, so never a basis: {row.cite}"
-    if row.since is not None and facts.now < at_midnight(row.since):
-        return f"not before {row.since.isoformat()}: {row.cite}"
+    if row.usable_from is not None and facts.now < at_midnight(row.usable_from):
+        why = "" if row.usable_from == row.since else " (since when it holds is unverified)"
+        return f"not before {row.usable_from.isoformat()}{why}: {row.cite}"
     if row.until is not None and facts.now >= at_midnight(row.until):
         return f"ended: {row.cite}"
     return f"not for these subjects: {row.cite}"

@@ -1,8 +1,8 @@
 """The Cedar schemas that every rule, fact and request is validated against: one about places, one about requests.
 
 They stand in code and not beside the packs, because `entities` and the engine build exactly these types: a pack cannot
-bring its own. `place` and `invoke` are asked now; the other actions of the design are declared so that packs written
-for them are already checked.
+bring its own. `place`, `read` and `invoke` are asked now; the other actions of the design are declared so that packs
+written for them are already checked.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ entity Workload in [DataClass] = {
 } tags Set<Jurisdiction>;
 
 action place, move, replicate, deploy appliesTo { principal: [Workload], resource: [Node], context: {} };
-action read appliesTo { principal: [Workload], resource: [Workload], context: {} };
+// A value that work reads, and where it may be sent. `readers`: whom its owner names; empty means its namespace.
+entity Secret in [DataClass] = { namespace: String, name: String, readers: Set<Workload> };
+action read appliesTo { principal: [Workload], resource: [Secret], context: { node: Node } };
 action egress appliesTo { principal: [Workload], resource: [Jurisdiction], context: {} };
 action join appliesTo { principal: [Operator], resource: [Node], context: {} };
 """

@@ -9,11 +9,12 @@ import msgspec
 
 from hanse.core.fabric import Attested, Gpus, Node, Operator, Resources, Site
 from hanse.core.geo import Place
-from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, PlanId, WorkloadId
+from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, PlanId, SecretId, WorkloadId
 from hanse.core.jobs import JobProgress
 from hanse.core.layer import Policy
 from hanse.core.plan import Plan
 from hanse.core.ports import LogLine, WorkloadStats
+from hanse.core.secret import Secret
 from hanse.core.snapshot import Phase, Series
 from hanse.core.time import WallTime
 from hanse.core.work import DataSet, JwtAuth, Namespace, Workload
@@ -30,6 +31,7 @@ class SpecRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="s
     policy: Policy | None = None
     dataset: DataSet | None = None
     namespace: Namespace | None = None
+    secret: Secret | None = None
     is_deleted: bool = False
 
 
@@ -410,6 +412,143 @@ class JoinResponse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     domain: str
     site: Site
     operator: Operator
+
+
+class UsageRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one workload took on one node in a period."""
+
+    workload: WorkloadId
+    requests: int
+    errors: int
+    cpu_us: int
+    """Processor time of its guests."""
+    peak_memory_bytes: int
+    """Largest memory of one instance since the node's engine started."""
+    cold_starts: int
+    egress_bytes: dict[str, int]
+    """Jurisdiction -> body bytes sent there."""
+
+
+class DecisionRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How often one node decided in one way about who may invoke a workload. No personal data."""
+
+    workload: WorkloadId
+    outcome: str
+    """``allow``, ``deny`` or ``error`` (which denies)."""
+    policies: tuple[str, ...]
+    """Ids of the policies that decided; none where nothing permitted it."""
+    principal: str
+    """Kind of principal, never which one."""
+    count: int
+    sample_us: WallTime
+    """When one of them was decided."""
+    sample_trace: str = ""
+
+
+class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="account.v1", kw_only=True):
+    """What a node did for workloads in a period, and what it decided on the request path. Told until it is taken."""
+
+    node: NodeId
+    incarnation: int
+    number: int
+    """Counts the accounts of one incarnation, from 1."""
+    from_us: WallTime
+    until_us: WallTime
+    usage: tuple[UsageRow, ...]
+    decisions: tuple[DecisionRow, ...]
+
+
+class AccountTaken(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="account-taken.v1", kw_only=True):
+    """The domain's ledger holds an account."""
+
+    node: NodeId
+    incarnation: int
+    number: int
+
+
+class SecretVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One value that a secret had or has."""
+
+    version: int
+    """1 for the first."""
+    set_us: WallTime
+    sealed: Digest
+    """Of the sealed value: it is different each time, so it tells nothing about the value."""
+
+
+class SecretValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="secret-value.v1", kw_only=True):
+    """The present value of one secret, sealed to the domain; of earlier ones only that they were."""
+
+    secret: SecretId
+    sealed: bytes
+    """HPKE, under `hanse.identity.sealing.info_for_domain` of the last version."""
+    versions: tuple[SecretVersion, ...]
+    """Oldest first; the last one is in force."""
+
+
+class SecretsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="secrets-request.v1", kw_only=True):
+    """A node asks for the secrets of work that is ordered there."""
+
+    node: NodeId
+    workloads: tuple[WorkloadId, ...]
+    certificate_chain_pem: bytes
+    """Its present SVID."""
+    sealing_key: bytes
+    """X-Wing public key to seal to."""
+    binding: bytes
+    """Signature over `hanse.identity.sealing.binding_of` with the SVID's key."""
+    at_us: WallTime
+
+
+class ReleasedSecret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One secret, sealed to the node that asked."""
+
+    workload: WorkloadId
+    secret: SecretId
+    version: int
+    sealed: bytes
+    """HPKE, under `hanse.identity.sealing.info_for_node`."""
+    until_us: WallTime
+    """The lease: without another release by then the node forgets it."""
+
+
+class RefusedSecret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One secret that is not released, and why."""
+
+    workload: WorkloadId
+    secret: SecretId
+    code: str
+    reason: str
+
+
+class Secrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="secrets.v1", kw_only=True):
+    """The answer to one `SecretsRequest`: a row for every secret of the workloads that were named."""
+
+    node: NodeId
+    request: Digest
+    """Of the sealed request: an answer to another one is none."""
+    released: tuple[ReleasedSecret, ...]
+    refused: tuple[RefusedSecret, ...]
+
+
+class SecretsChanged(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="secrets-changed.v1", kw_only=True):
+    """Tell a node to ask again soon."""
+
+    at_us: WallTime
+
+
+class ReleaseRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="release.v1", kw_only=True):
+    """What one node was told of one secret, and whether it was refused last: a level, written before the answer."""
+
+    node: NodeId
+    secret: SecretId
+    versions: tuple[int, ...] = ()
+    """Every version that was ever sent there, ascending."""
+    workloads: tuple[WorkloadId, ...] = ()
+    """Work that it was sent for, in id order."""
+    refused: str = ""
+    """Digest of the last refusal, so that asking again each few seconds is said once."""
+    last_us: WallTime
 
 
 class LogsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="logs.v1", kw_only=True):

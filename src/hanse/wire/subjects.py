@@ -38,6 +38,12 @@ WITNESS = "witness"
 ``mirror-log`` and ``mirror-head`` for logs that are mirrored here, ``asked`` and ``mirrors`` (`Witnesses`), and
 ``alarm.<url>`` (`WitnessAlarm`); origins and addresses by SHA-256. All sealed by the controller."""
 
+SECRETS = "secrets"
+"""Values of secrets: key ``<namespace>.<name>``, `SecretValue` sealed by the controller; the value itself is sealed to
+the domain."""
+RELEASES = "releases"
+"""Who was told which secret: key ``<node>.<namespace>.<name>``, sealed `ReleaseRecord` (by the controller)."""
+
 ACTIONS = "actions"
 """What users did and the ledger has not said yet: key is the hex digest of the record, sealed `ActionRecord`."""
 ACTORS = "actors"
@@ -60,7 +66,7 @@ TOKENS = "tokens"
 
 BUCKETS = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS,
-    APPRAISAL, ATTESTED, SPENDING, FEEDS, JOBS, HISTORY,
+    APPRAISAL, ATTESTED, SPENDING, FEEDS, SECRETS, RELEASES, JOBS, HISTORY,
 )  # fmt: skip
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hanse.app.cli.session import Output, OutputOption, Session
+from hanse.app.cli.session import Session, plain_command
 
 app = typer.Typer(help="Certificates as verifiable credentials: verify them, fetch certifiers' keys.")
 
@@ -19,6 +19,7 @@ def _group() -> None:
 
 
 @app.command()
+@plain_command
 def verify(
     *,
     file: Annotated[Path, typer.Argument(help="A credential: one JWT.", exists=True, dir_okay=False)],
@@ -26,7 +27,7 @@ def verify(
         Path, typer.Option(help="The domain's list of trusted issuers.", exists=True, dir_okay=False)
     ] = Path("issuers.yaml"),
     subject: Annotated[str, typer.Option(help="Whom it must be about: the DID or URI of the operator.")],
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Verify a credential and say what to write into the operator's manifest. Needs no fabric and no network."""
     from hanse.app.issuers import read_issuers
@@ -46,15 +47,16 @@ def verify(
         "digest": f"sha256:{found.digest}", "manifest": {"spec": {"verified": [fact]}},
     }  # fmt: skip
     rows = [(name, str(value)) for name, value in view.items() if name != "manifest"]
-    Session(output=output).answer(view, lambda: pairs(*rows, ("in the operator's spec", f"verified: [{fact}]")))
+    session.answer(view, lambda: pairs(*rows, ("in the operator's spec", f"verified: [{fact}]")))
 
 
 @app.command()
+@plain_command
 def fetch(
     *,
     did: Annotated[str, typer.Argument(help="For example did:web:audit.example.")],
     out: Annotated[Path, typer.Option(help="Where to put the document.", dir_okay=False)],
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Fetch the document of a did:web over HTTPS, for somebody to look at. Nothing is trusted by it."""
     import httpx
@@ -70,6 +72,5 @@ def fetch(
         "did": did, "url": document_url(did), "keys": list(keys_of(did, document)), "document": out.name,
         "sha256": digest,
     }  # fmt: skip
-    session = Session(output=output)
     session.answer(view, lambda: pairs(*((name, str(value)) for name, value in view.items())))
     session.note("look at the document, then name it with its digest in the list of issuers")

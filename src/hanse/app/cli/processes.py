@@ -116,6 +116,7 @@ def run_node_process(
         front_tls=fronts.tls(),
         issuers=fronts.issuers,
         upstreams=fronts.upstreams,
+        sight=fronts.sight,
         tpm=None if tpm is None else _tpm_options(tpm),
     )
     join = None

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from hanse.app.cli import (
     attest,
     audit,
+    ca,
     catalogue,
     credential,
     fabric,
@@ -22,6 +23,7 @@ from hanse.app.cli import (
     planning,
     policy,
     processes,
+    secret,
     twin,
     working,
 )
@@ -45,14 +47,17 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (LOOK, planning.plan, "What would change, an exit, money against carbon."),
     (LOOK, planning.capacity, "What the fabric could still take."),
     (LOOK, looking.top, "Traffic per workload and node."),
+    (LOOK, looking.usage, "What workloads took, as accounted for."),
     (PROVE, nodes.drain, "Empty a node on purpose."),
     (PROVE, nodes.undrain, "Let a drained node take work again."),
 )
 _SECTION_OF = {command.__name__: section for section, command, _ in _COMMANDS} | {
+    "ca": PROVE,
     "node": PROVE,
     "audit": PROVE,
     "attest": PROVE,
     "policy": PROVE,
+    "secret": PROVE,
     "twin": PROVE,
     "catalogue": LOOK,
     "carbon": LOOK,
@@ -92,9 +97,11 @@ for _, _command, _short in _COMMANDS:
 app.add_typer(nodes.app, name="node")
 app.add_typer(audit.app, name="audit")
 app.add_typer(attest.app, name="attest")
+app.add_typer(secret.app, name="secret")
 app.add_typer(policy.app, name="policy")
 app.add_typer(twin.app, name="twin")
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(planning.carbon, name="carbon")
 app.add_typer(credential.app, name="credential")
+app.add_typer(ca.app, name="ca")
 app.add_typer(processes.app, name="controller", hidden=True)

@@ -2,16 +2,20 @@
 
 stdout carries the answer and nothing else: tables, or with ``--output json`` exactly one JSON document (JSON lines
 where the answer is a stream). Progress, hints and errors go to stderr.
+
+A command says by its decorator how far it reaches (`fabric_command`, `local_command`, `plain_command`) and takes the
+ready `Session`: the options are written here once, so no command can spell them differently or leave one out.
 """
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -105,6 +109,41 @@ class Session:
         """Show that something takes time; the value changes what is shown meanwhile."""
         with progress_step(self.err, text) as say:
             yield say
+
+
+def fabric_command(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that asks the API its session: ``--state``, ``--context``, ``--output``."""
+    return _with_session(command, _STATE, _CONTEXT, _OUTPUT)
+
+
+def local_command(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that works on files of this machine's fabric its session: ``--state``, ``--output``."""
+    return _with_session(command, _STATE, _OUTPUT)
+
+
+def plain_command(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that needs no fabric at all its session: ``--output``."""
+    return _with_session(command, _OUTPUT)
+
+
+_STATE = inspect.Parameter("state", inspect.Parameter.KEYWORD_ONLY, default=DEFAULT_STATE, annotation=StateOption)
+_CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ContextOption)
+_OUTPUT = inspect.Parameter("output", inspect.Parameter.KEYWORD_ONLY, default=Output.TABLE, annotation=OutputOption)
+
+
+def _with_session(command: Callable[..., None], *options: inspect.Parameter) -> Callable[..., None]:
+    """Put `options` in place of the parameter ``session``: typer reads the signature that is shown."""
+    names = [option.name for option in options]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        command(session=Session(**{name: given.pop(name) for name in names}), **given)
+
+    own = [one for one in inspect.signature(command, eval_str=True).parameters.values() if one.name != "session"]
+    shown = inspect.Signature([*own, *options], return_annotation=None)
+    run.__signature__ = shown  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in shown.parameters.values()}
+    return run
 
 
 @contextmanager
