@@ -13,7 +13,19 @@ from hanse.core.plan import Plan
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import WallTime
 from hanse.core.verdict import Reason, Verdict
-from hanse.core.work import Budget, Disruption, Kind, Objective, Route, Slo, Workload
+from hanse.core.work import (
+    Budget,
+    Data,
+    DataRead,
+    DataSet,
+    Disruption,
+    Kind,
+    Moving,
+    Objective,
+    Route,
+    Slo,
+    Workload,
+)
 
 NOW = WallTime(1_795_262_400_000_000)
 MI = 2**20
@@ -26,6 +38,14 @@ GPU_NEEDS = (
     GpuNeed(share_milli=300),
     GpuNeed(share_milli=600),
     GpuNeed(count=2, models=("A100",)),
+)
+_SCANS = DataSet(id="t.scans", size_bytes=2**37, sites=(SiteId("s0"),), fence=("EEA",))
+_MAPS = DataSet(id="t.maps", size_bytes=2**33, sites=(SiteId("s2"), SiteId("s4")))
+_DATA = (
+    Data(),
+    Data(),
+    Data(reads=(DataRead(dataset="t.scans"),), sets=(_SCANS,)),
+    Data(reads=(DataRead(dataset="t.maps", bytes_month=2**38), DataRead(dataset="t.scans")), sets=(_MAPS, _SCANS)),
 )
 CITIES = (
     ("Frankfurt", "DE", 50.1, 8.7),
@@ -64,6 +84,7 @@ def fabrics(draw) -> Fabric:
             country=CountryCode(country),
             place=Place(city=city, latitude_deg=lat, longitude_deg=lon),
             grid_zone=country,
+            energy_microeur_kwh=draw(st.sampled_from([0, 0, 250_000])),
         )
         for i, (city, country, lat, lon) in enumerate(CITIES)
     }
@@ -89,8 +110,15 @@ def fabrics(draw) -> Fabric:
                 disk_gib_hour_microeur=draw(st.integers(0, 600)),
                 gpu_hour_microeur=draw(st.integers(0, 600_000)),
                 custom=draw(st.sampled_from([(), (("licence", 50_000),)])),
+                egress_gib_microeur=draw(st.sampled_from([0, 20_000, 90_000])),
+                egress_to=draw(st.sampled_from([(), (("DE", 10_000),), (("FR", 0), ("s0", 5_000))])),
             ),
-            power=Power(idle_mw=draw(st.integers(0, 90_000)), per_core_mw=6_000, per_gpu_mw=150_000),
+            power=Power(
+                idle_mw=draw(st.integers(0, 90_000)),
+                per_core_mw=6_000,
+                per_gpu_mw=150_000,
+                embodied_g=draw(st.sampled_from([0, 0, 1_200_000])),
+            ),
         )
     return Fabric(sites=sites, operators=operators, nodes=nodes)
 
@@ -125,6 +153,9 @@ def specs(draw, index: int) -> Workload:
             cost_microeur_month=draw(st.sampled_from([None, None, 5_000_000, 20_000_000])),
             carbon_ug_month=draw(st.sampled_from([None, None, 10**10])),
         ),
+        data=draw(st.sampled_from(_DATA)),
+        moving=draw(st.sampled_from([Moving(), Moving(), Moving(state_bytes=2**34, cold_start_us=30_000_000)])),
+        egress_bytes_month=draw(st.sampled_from([0, 0, 2**36])),
         replicas=draw(st.sampled_from([None, None, 1, 3])),
         priority=draw(st.sampled_from([0, 0, 0, 5, 10])),
         disruption=Disruption(max_unavailable=draw(st.sampled_from([1, 1, 2]))),

@@ -30,7 +30,7 @@ from hanse.twin.ports.bus import MemoryBus, Switch
 from hanse.twin.ports.clock import VirtualClock
 from hanse.twin.ports.entropy import SeededEntropy
 from hanse.twin.ports.link import Conditions, Link
-from hanse.twin.ports.runtime import EngineModel, MemoryRuntime, Mesh, ModelMeter
+from hanse.twin.ports.runtime import EngineModel, MemoryJobs, MemoryRuntime, Mesh, ModelMeter
 from hanse.twin.ports.signer import ed25519, ml_dsa_44
 from hanse.twin.ports.store import KvServer, MemoryStore
 from hanse.twin.trace import Trace
@@ -237,6 +237,7 @@ class Room:
             disk=MemoryStore(self.disk, local),
             cache=MemoryBlobs(self.cache, local),
             runtime=runtime,
+            jobs=MemoryJobs(),
             meter=ModelMeter(runtime, self.clock),
             signer=NODE_SIGNER,
             attestor=MemoryAttestor(),

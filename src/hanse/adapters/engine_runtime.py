@@ -32,6 +32,7 @@ UNLOAD_GRACE_MS = 5_000
 LARGE_BYTES = 2 * 2**20
 """Components from this size on are compiled in a process of their own: 18 MB of Python take 400 MB for some seconds."""
 
+JobLogs = Callable[[WorkloadId, int, int], Sequence[LogLine]]
 OnIdentity = Callable[[bytes, bytes, bytes], None]
 
 
@@ -44,13 +45,15 @@ class EngineRuntime:
         *,
         on_identity: OnIdentity | None = None,
         upstreams: Collection[str] = (),
+        job_logs: JobLogs | None = None,
     ) -> None:
-        """`upstreams`: addresses of services that the node's owner allows."""
+        """`upstreams`: addresses of services that the node's owner allows; `job_logs`: what jobs wrote elsewhere."""
         self._engine = _engine.Engine(config)
         self._cache = Path(config.cache_dir)
         self.front = ""
         """Where the front listens (`ip:port`), once it is bound."""
         self._on_identity = on_identity
+        self._job_logs = job_logs
         self._upstreams = frozenset(upstreams)
 
     def bind(self) -> Addresses:
@@ -253,6 +256,9 @@ class EngineRuntime:
 
     async def logs(self, workload: WorkloadId, after: int, limit: int) -> Sequence[LogLine]:
         """Lines a guest wrote, and faults noted about it."""
+        of_job = () if self._job_logs is None else self._job_logs(workload, after, limit)
+        if of_job:
+            return of_job
         return tuple(
             LogLine(seq=line.seq, time_us=WallTime(line.time_us), stream=line.stream, text=line.text)
             for line in self._engine.logs(workload, after, limit)

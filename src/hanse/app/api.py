@@ -41,6 +41,8 @@ from hanse.control.service import FabricService, NotFound
 from hanse.control.views import (
     ExplainView,
     InstanceView,
+    JobView,
+    NamespaceView,
     NodeView,
     OperatorView,
     PlanView,
@@ -235,6 +237,16 @@ def build_api(
         """Every workload that the caller may see."""
         found = inspect.workloads(controller, await controller.pipeline.current_plan())
         return tuple(one for one in found if by.sees(namespace_of(one.id)))
+
+    @app.get("/api/v1/namespaces")
+    async def namespaces(by: Annotated[Caller, guard("read", "fabric")]) -> tuple[NamespaceView, ...]:
+        """Namespaces with budgets of their own, and where their spending leads; those that the caller may see."""
+        return tuple(one for one in inspect.namespaces(controller) if by.sees(one.id))
+
+    @app.get("/api/v1/jobs")
+    async def jobs(by: Annotated[Caller, guard("read", "fabric")]) -> tuple[JobView, ...]:
+        """Work that may wait: when each runs, and how far it has come; what the caller may see."""
+        return tuple(one for one in inspect.jobs(controller) if by.sees(namespace_of(one.workload)))
 
     @app.get("/api/v1/workloads/{namespace}/{name}", dependencies=[guard("read", "workload")])
     async def workload(namespace: str, name: str) -> WorkloadDetail:

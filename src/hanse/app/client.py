@@ -38,6 +38,8 @@ from hanse.control.supposing import PackView
 from hanse.control.views import (
     ExplainView,
     InstanceView,
+    JobView,
+    NamespaceView,
     NodeView,
     OperatorView,
     PlanView,
@@ -177,6 +179,14 @@ class Client(CredentialCalls):
     def workloads(self) -> tuple[WorkloadView, ...]:
         """Every workload."""
         return self._get("/api/v1/workloads", tuple[WorkloadView, ...])
+
+    def namespaces(self) -> tuple[NamespaceView, ...]:
+        """Every namespace that has a budget."""
+        return self._get("/api/v1/namespaces", tuple[NamespaceView, ...])
+
+    def jobs(self) -> tuple[JobView, ...]:
+        """Every job."""
+        return self._get("/api/v1/jobs", tuple[JobView, ...])
 
     def workload(self, namespace: str, name: str) -> WorkloadDetail:
         """Everything about one workload. Raises ApiError ``not_found``."""

@@ -63,7 +63,7 @@ def build_functions(
     """Build the source of each function, or find it built. Raises BuildError."""
     from hanse.adapters.componentize import build
 
-    return {one.id: build(source_of(one), cache, say) for one in functions if one.kind is Kind.FUNCTION}
+    return {one.id: build(source_of(one), cache, say) for one in functions if one.kind is not Kind.SERVICE}
 
 
 def source_of(function: FunctionDocument) -> Path:

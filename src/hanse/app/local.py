@@ -104,6 +104,8 @@ class LocalFabric:
     has_tpms: bool = False
     """Whether every node gets a software TPM; else those whose manifests promise evidence."""
     attest_us: int | None = None
+    optimise_us: int | None = None
+    """How often the leader runs the global solver; None: as often as a controller does by itself."""
     server: NatsServer | None = None
     api_urls: tuple[str, ...] = ()
     controllers: dict[str, Child] = field(default_factory=dict)
@@ -282,6 +284,8 @@ class LocalFabric:
                 latency_table=self.latency_table,
                 access=self.access,
             )
+            if self.optimise_us is not None:
+                options = replace(options, optimise_every_us=self.optimise_us)
             launch = self.layout.root / f"{name}.launch.json"
             write_private(launch, canonical.encode(LaunchController(options=options)))
             restart = RestartPolicy() if self.is_restarting_controllers else None
@@ -463,6 +467,7 @@ async def running_fabric(
     front: FrontOptions = PLAIN_FRONT,
     has_tpms: bool = False,
     attest_us: int | None = None,
+    optimise_us: int | None = None,
     say: Say = lambda _: None,
 ) -> AsyncIterator[LocalFabric]:
     """Start everything, yield when every node is heard, stop everything however the block ends.
@@ -492,6 +497,7 @@ async def running_fabric(
             front=front,
             has_tpms=has_tpms,
             attest_us=attest_us,
+            optimise_us=optimise_us,
         )
         last.append(fabric)
         await fabric._start(fabric_file, controllers)

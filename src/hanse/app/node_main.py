@@ -23,6 +23,7 @@ from hanse.adapters.attestor import NoEvidence
 from hanse.adapters.clock import SystemClock
 from hanse.adapters.disk_blobs import DiskBlobs
 from hanse.adapters.disk_store import DiskStore
+from hanse.adapters.engine_jobs import EngineJobs
 from hanse.adapters.engine_runtime import EngineRuntime
 from hanse.adapters.entropy import SystemEntropy
 from hanse.adapters.front_files import FrontFiles, FrontKeeper
@@ -209,6 +210,7 @@ class _Front:
 
     state: Path
     runtime: EngineRuntime
+    jobs: EngineJobs
     addresses: Addresses
     keeper: FrontKeeper
     giver: Giver
@@ -217,6 +219,8 @@ class _Front:
 async def _run_joined(member: _Member, predecessor: Taker | None) -> None:
     options, joined = member.options, member.joined
     state = Path(options.state)
+    compiled = options.compiled or str(state / "compiled")
+    jobs = EngineJobs(node=options.node.id, trust_domain=joined.domain, cache_dir=compiled)
     runtime = EngineRuntime(
         _engine.EngineConfig(
             node=options.node.id,
@@ -225,7 +229,7 @@ async def _run_joined(member: _Member, predecessor: Taker | None) -> None:
             front_tls=options.front_tls is not None,
             mesh_bind=options.mesh,
             inherited=None if predecessor is None else predecessor.sockets,
-            cache_dir=options.compiled or str(state / "compiled"),
+            cache_dir=compiled,
             otlp_endpoint=options.sight.otlp_endpoint,
             trace_ratio_ppm=options.sight.trace_ratio_ppm,
             access_log=options.sight.access_log,
@@ -233,6 +237,7 @@ async def _run_joined(member: _Member, predecessor: Taker | None) -> None:
             tell_paths=options.sight.tells_paths,
         ),
         upstreams=options.upstreams,
+        job_logs=jobs.logs,
     )
     keeper = FrontKeeper(_front_files(options), runtime)
     keeper.load()
@@ -242,7 +247,7 @@ async def _run_joined(member: _Member, predecessor: Taker | None) -> None:
         addresses = replace(addresses, front=f"https://{addresses.front}")
     try:
         async with Giver(state / SOCKET, runtime.sockets) as giver:
-            front = _Front(state=state, runtime=runtime, addresses=addresses, keeper=keeper, giver=giver)
+            front = _Front(state=state, runtime=runtime, jobs=jobs, addresses=addresses, keeper=keeper, giver=giver)
             while True:
                 link, agent = _connected(member, front)
                 has_successor = await _serve(front, link, agent, predecessor, _workload_api(options))
@@ -255,6 +260,7 @@ async def _run_joined(member: _Member, predecessor: Taker | None) -> None:
         log.info("node.handed_over")
         await asyncio.to_thread(runtime.hand_over, HANDOVER_GRACE_MS)
     finally:
+        jobs.close()
         runtime.stop(STOP_GRACE_MS)
 
 
@@ -284,6 +290,7 @@ def _connected(member: _Member, front: _Front) -> tuple[NatsLink, NodeAgent]:
         disk=member.disk,
         cache=DiskBlobs(Path(options.state) / "artifacts", damaged=_name_damage),
         runtime=front.runtime,
+        jobs=front.jobs,
         meter=ProcessMeter(),
         signer=keys.signer,
         attestor=member.attestor,

@@ -25,6 +25,7 @@ def up(
     front: FrontOptions = PLAIN_FRONT,
     has_tpms: bool = False,
     attest_us: int | None = None,
+    optimise_us: int | None = None,
 ) -> int:
     """Start, print the addresses, wait for a signal, stop everything. Returns the exit code."""
     if access is not None:
@@ -38,6 +39,7 @@ def up(
         front=front,
         has_tpms=has_tpms,
         attest_us=attest_us,
+        optimise_us=optimise_us,
         say=say,
     )
     return asyncio.run(_up(fabric))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from hanse.control.accounting import outlook_of
+from hanse.control.accounting import namespace_outlook, outlook_of
 from hanse.control.controller import Controller
 from hanse.control.views import (
     ExplainView,
     InstanceView,
+    JobView,
+    NamespaceView,
     NodeView,
     OperatorView,
     PlanView,
@@ -28,6 +30,9 @@ from hanse.placement import Outlook
 from hanse.policy import attested_at, control_reach, facts_at, in_union, key_reach, measured_at, secnumcloud
 from hanse.wire.messages import Presence, RouteRecord, StatsReply
 from hanse.wire.subjects import PRESENCE, ROUTES
+
+_WELL = ("running", "waiting", "paused", "succeeded")
+"""States in which all is as it should be."""
 
 
 def totals(explanation: Explanation | None) -> tuple[int, int, int | None]:
@@ -59,7 +64,7 @@ def status(controller: Controller, version: str, plan: Plan | None) -> StatusVie
         nodes_ready=sum(reach is Reach.READY for reach in at.reach.values()),
         nodes=len(at.reach),
         workloads=len(views),
-        workloads_running=sum(view.status == "running" for view in views),
+        workloads_running=sum(view.status in _WELL for view in views),
         holds=tuple(hold.reason for hold in controller.pipeline.holds),
         rejected={f"{b}/{k}": r.reason for (b, k), r in sorted(controller.state.rejected.items())},
         ledger_size=controller.journal.size,
@@ -140,6 +145,32 @@ def explain(workload: WorkloadId, plan: Plan | None) -> ExplainView:
         unplaced=unplaced,
         changes=() if unplaced is None else unplaced.changes,
     )
+
+
+def jobs(controller: Controller) -> tuple[JobView, ...]:
+    """Every job that is not being deleted: when it runs and how far it has come."""
+    at = controller.pipeline.snapshot()
+    views = (_job(controller, at, spec) for spec in at.workloads.values())
+    return tuple(view for view in views if view is not None)
+
+
+def namespaces(controller: Controller) -> tuple[NamespaceView, ...]:
+    """Every namespace that has a budget."""
+    at, book = controller.pipeline.snapshot(), controller.state.book()
+    views = []
+    for one in controller.state.namespaces().values():
+        pooled, each = namespace_outlook(one, at, book, controller.config.placement)
+        views.append(
+            NamespaceView(
+                id=one.id,
+                workloads=tuple(each),
+                cost_microeur_month=one.budget.cost_microeur_month,
+                carbon_ug_month=one.budget.carbon_ug_month,
+                rule=one.budget.rule.value,
+                spending=pooled,
+            )
+        )
+    return tuple(views)
 
 
 def plans(plan: Plan | None) -> tuple[PlanView, ...]:
@@ -248,14 +279,21 @@ def top_rows(node: NodeId, reply: StatsReply) -> tuple[TopRow, ...]:
 
 def _workload(controller: Controller, at: Snapshot, workload: Workload, plan: Plan | None) -> WorkloadView:
     routes = controller.state.messages(ROUTES, RouteRecord).get(workload.id)
-    serving = () if routes is None else tuple(replica.node for replica in routes.replicas)
+    serving: tuple[str, ...] = () if routes is None else tuple(replica.node for replica in routes.replicas)
     explanation = None if plan is None else plan.explanations.get(workload.id)
     money, carbon, latency = totals(explanation)
     placed = sum(a.workload == workload.id for a in plan.assignments) if plan is not None else 0
     wanted = explanation.replicas_wanted if explanation is not None else 0
     is_deleted = workload.id not in at.workloads
+    job = _job(controller, at, workload)
+    if job is not None:
+        serving = job.nodes
     if is_deleted:
         status_word = "deleting"
+    elif job is not None:
+        status_word = job.state
+        if job.state == "waiting" and explanation is not None and explanation.replicas_wanted and not placed:
+            status_word = "unplaced"
     elif explanation is not None and placed == 0:
         status_word = "unplaced"
     elif not serving:
@@ -281,6 +319,32 @@ def _workload(controller: Controller, at: Snapshot, workload: Workload, plan: Pl
         carbon_ug_month=carbon,
         latency_us=latency,
         spending=spending(controller, at, workload),
+        job=job,
+    )
+
+
+def _job(controller: Controller, at: Snapshot, workload: Workload) -> JobView | None:
+    """How far a job has come; None for other work, and until its leader has looked at it."""
+    has = controller.state.jobs().get(workload.id)
+    if workload.job is None or has is None:
+        return None
+    running = (r.node for r in at.running if r.workload == workload.id and r.phase is Phase.RUNNING and r.is_wanted)
+    return JobView(
+        workload=workload.id,
+        state=has.state.value,
+        accepted_us=has.accepted_us,
+        deadline_us=has.deadline_us,
+        runs=has.runs,
+        site=has.site or "",
+        zone=has.zone,
+        nodes=tuple(sorted(set(running))),
+        why=has.why,
+        failures=len(has.failed),
+        retries=workload.job.retries,
+        ran_us=has.ran_us,
+        ended_us=has.ended_us,
+        reason=has.reason,
+        late=has.late,
     )
 
 

@@ -29,10 +29,12 @@ def order_to_start(
     now: WallTime,
     lifetime_us: int,
     policies: tuple[Policy, ...] = (),
+    checkpoint: bytes = b"",
 ) -> Order:
     """Order an instance to run, with the facts about its node that the decision rested on.
 
-    `above` is the last generation known of the instance (`last_generation`); `policies` are all that were submitted.
+    `above` is the last generation known of the instance (`last_generation`); `policies` are all that were submitted;
+    `checkpoint` is what a job goes on from.
     """
     node = fabric.nodes[step.assignment.node]
     return Order(
@@ -51,6 +53,7 @@ def order_to_start(
         attested=node.attested,
         measured=node.measured,
         policies=policies_for(policies, workload.namespace),
+        checkpoint=checkpoint,
     )
 
 
@@ -122,4 +125,5 @@ def _reissued(
         attested=last.attested,
         measured=last.measured,
         policies=last.policies,
+        checkpoint=last.checkpoint,
     )

@@ -6,7 +6,7 @@ between the snapshot and the finished decision nothing is awaited.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import structlog
@@ -15,7 +15,10 @@ from hanse.control import memory, orders, revocations, routes
 from hanse.control.accounting import records_of
 from hanse.control.basis import Basis
 from hanse.control.config import ControlConfig
+from hanse.control.datasets import with_data
+from hanse.control.history import watched
 from hanse.control.improving import Think, look_for_better, pays
+from hanse.control.jobs import advanced
 from hanse.control.liveness import Liveness
 from hanse.control.state import FabricState, snapshot
 from hanse.core.errors import ConflictError, HanseError
@@ -25,17 +28,31 @@ from hanse.core.ports import ControlPorts, Entry
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.time import WallTime
+from hanse.core.work import DataSet
 from hanse.placement import Finding, Kept, accrued, audit, is_same, replan, with_input
 from hanse.placement.solvers import Watch
-from hanse.policy import PackSet, Screening, VerdictCache, in_force, screen, turned
+from hanse.policy import PackSet, Screening, VerdictCache, facts_at, in_force, screen, turned
 from hanse.rollout import Hold, Start, Step, Stop, next_steps
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import Order, PlanBody, PlanRecord, RouteRecord
-from hanse.wire.subjects import ORDERS, PLANS, REPORTS, REVOCATIONS, ROUTES, SPECS, SPENDING, TRUST, instance_key
+from hanse.wire.messages import JobRecord, Order, PlanBody, PlanRecord, RouteRecord
+from hanse.wire.subjects import (
+    HISTORY,
+    JOBS,
+    ORDERS,
+    PLANS,
+    REPORTS,
+    REVOCATIONS,
+    ROUTES,
+    SPECS,
+    SPENDING,
+    TRUST,
+    instance_key,
+)
 
 log = structlog.get_logger("control")
 
 
+_OVER = (Phase.STOPPED, Phase.SUCCEEDED)
 TIME_PASSES = "time passes"
 """The trigger of a round that nothing but the clock began."""
 
@@ -207,7 +224,12 @@ class Pipeline:
     def snapshot(self) -> Snapshot:
         """Freeze what is known now."""
         clock = self._ports.clock
-        return snapshot(self._state, self._liveness, self._config, now=clock.wall(), mono=clock.monotonic())
+        at = snapshot(self._state, self._liveness, self._config, now=clock.wall(), mono=clock.monotonic())
+        return self.with_data(at, self._state.datasets())
+
+    def with_data(self, at: Snapshot, datasets: Mapping[str, DataSet]) -> Snapshot:
+        """Give work the data sets it reads, as the law is at the snapshot's moment."""
+        return with_data(at, datasets, lambda names: facts_at(self._packs.facts, at.at_us).expand(names))
 
     def watch(self) -> Watch:
         """How long the global solver may think from now on."""
@@ -246,6 +268,7 @@ class Pipeline:
             return  # these orders enter the ledger before anything follows from them
         if self._last is None:
             self._last = await self._basis.recall(self.snapshot())
+        await self._advance_jobs()
         at = self.snapshot()
         before, self._decision = self._decision, None
         decision = decide(
@@ -272,8 +295,25 @@ class Pipeline:
         await self._renew_orders(at, decision.verdicts)
         await self._tidy(at)
         await self._account(at)
+        await self._watch_outages(at)
         self._refuse_without_lease()
         await self._basis.keep(at, decision.verdicts)
+
+    async def _advance_jobs(self) -> None:
+        """Write how far jobs have come, before anything is decided by it; those of specs that are gone go, too."""
+        known = self._state.jobs()
+        if not known and all(spec.job is None for spec in self._state.workloads().values()):
+            return
+        at = self.snapshot()
+        packs, guardrails = self.rules(at)
+        news = advanced(self._state, at, packs, self.cache, guardrails=guardrails, config=self._config)
+        for workload, progress in news.items():
+            await self._write(JOBS, workload, envelope.seal(JobRecord(progress=progress), self._ports.signer))
+            log.info("job", workload=workload, state=progress.state.value, why=progress.why, late=progress.late)
+        kept = self._state.workloads(with_deleted=True)
+        for workload in sorted(known):
+            if workload not in kept:
+                await self._delete(JOBS, workload)
 
     async def _account(self, at: Snapshot) -> None:
         """Bring the book of spending up, once in a while; it is written before anything is decided by it."""
@@ -282,10 +322,17 @@ class Pipeline:
             return
         if book is None and not at.running:
             return
-        unknown = self._config.placement.unknown_zone_g_per_kwh
-        now = accrued(book, at, unknown_zone_g_per_kwh=unknown)
+        now = accrued(book, at, settings=self._config.placement)
         for namespace, record in records_of(now, at.workloads).items():
             await self._write(SPENDING, namespace, envelope.seal(record, self._ports.signer))
+
+    async def _watch_outages(self, at: Snapshot) -> None:
+        """Bring the history of outages up, as often as the book."""
+        record, every_us = self._state.history(), self._config.account_every_us
+        if record is not None and at.at_us - record.until_us < every_us:
+            return
+        seen = watched(record, at, every_us=every_us)
+        await self._write(HISTORY, "outages", envelope.seal(seen, self._ports.signer))
 
     async def _publish_revocations(self) -> None:
         """Tell peers and the substrate whom to refuse; before anything that may fail, for it waits on no plan."""
@@ -344,13 +391,14 @@ class Pipeline:
         log.info("plan.committed", plan=fresh.id, generation=fresh.generation, trigger=fresh.trigger)
 
     async def _order(self, steps: tuple[Step, ...], chosen: Plan, at: Snapshot) -> None:
-        standing, reports = self._state.orders(), self._state.reports()
+        standing, reports, jobs = self._state.orders(), self._state.reports(), self._state.jobs()
         holds: list[Hold] = []
         for step in steps:
             match step:
                 case Start():
                     workload = at.workloads[step.assignment.workload]
                     instance = step.assignment.instance
+                    job = jobs.get(workload.id)
                     order = orders.order_to_start(
                         step,
                         workload,
@@ -360,6 +408,7 @@ class Pipeline:
                         now=at.at_us,
                         lifetime_us=self._config.order_lifetime_us,
                         policies=at.policies,
+                        checkpoint=b"" if job is None or job.generation != workload.generation else job.checkpoint,
                     )
                     await self._write_order(order)
                 case Stop():
@@ -413,9 +462,9 @@ class Pipeline:
 
     async def _tidy(self, at: Snapshot) -> None:
         """Purge what is over: stopped instances after a while, deleted specs once nothing of them runs."""
-        left = {one.workload for one in at.running if one.is_wanted or one.phase is not Phase.STOPPED}
+        left = {one.workload for one in at.running if one.is_wanted or one.phase not in _OVER}
         for one in at.running:
-            is_over = not one.is_wanted and one.phase is Phase.STOPPED
+            is_over = not one.is_wanted and one.phase in _OVER
             is_gone = not one.is_wanted and at.reach.get(one.node) in (None, Reach.REVOKED)
             if (is_over and at.at_us - one.since_us >= self._config.stopped_keep_us) or is_gone:
                 key = instance_key(one.node, one.instance)

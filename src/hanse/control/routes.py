@@ -28,6 +28,8 @@ def wanted_routes(state: FabricState, snapshot: Snapshot, liveness: Liveness) ->
         running.setdefault(one.workload, []).append(one)
     wanted: dict[WorkloadId, RouteRecord] = {}
     for workload in snapshot.workloads.values():
+        if workload.job is not None:
+            continue  # It answers nobody.
         replicas = _replicas(running.get(workload.id, []), snapshot, present, state, liveness)
         last = standing.get(workload.id)
         record = RouteRecord(

@@ -15,6 +15,7 @@ import msgspec
 
 from hanse.control import inspect
 from hanse.control.controller import Controller
+from hanse.control.datasets import missing_sets
 from hanse.control.pipeline import Decision, decide
 from hanse.control.proofs import Prove, proofs_of, try_only
 from hanse.control.state import FabricState
@@ -28,7 +29,7 @@ from hanse.core.ports import ControlPorts, Entry, LogLine
 from hanse.core.secret import Secret
 from hanse.core.snapshot import Reach, Series, Snapshot
 from hanse.core.time import to_datetime
-from hanse.core.work import Kind, Workload
+from hanse.core.work import DataSet, Kind, Namespace, Workload
 from hanse.manifest import FunctionDocument, Manifests, PolicyDocument, load
 from hanse.placement import Outlook
 from hanse.policy import (
@@ -58,6 +59,7 @@ _NodeChange = Callable[[NodeRecord], NodeRecord]
 _Answer = TypeVar("_Answer", bound=msgspec.Struct)
 
 ACTOR_SALT_BYTES = 32
+_WORK = tuple(kind.value.lower() for kind in Kind)
 TELL_DEADLINE_US = 2_000_000
 """How long one node may take to answer a question; a silent node only leaves a gap in the answer."""
 
@@ -95,6 +97,8 @@ class _Proposal:
     sites: tuple[Site, ...]
     policies: tuple[Policy, ...]
     """All that would stand."""
+    datasets: tuple[DataSet, ...]
+    namespaces: tuple[Namespace, ...]
     secrets: tuple[Secret, ...]
     """Those that were submitted."""
     actions: tuple[tuple[str, str, WorkloadId | None], ...]
@@ -125,7 +129,12 @@ class FabricService:
         before = self._controller.pipeline.snapshot()
         self._refuse_wrong_policies(documents.policies, before)
         self._refuse_unknown_secrets(proposal)
-        after = _with(before, proposal, self._controller.state)
+        pipeline, datasets = self._controller.pipeline, self._controller.state.datasets()
+        for one in proposal.datasets:
+            datasets[one.id] = one
+        _refuse_unknown_sites(proposal, before)
+        _refuse_unknown_data(proposal, datasets)
+        after = pipeline.with_data(_with(before, proposal, self._controller.state), datasets)
         proofs = await self._proofs(proposal.policies, after) if documents.policies else ()
         parent = await self._controller.pipeline.current_plan()
         decision = self._preview(after, parent)
@@ -141,7 +150,7 @@ class FabricService:
         """Ask for a workload, operator or site to go. Raises NotFound, InUse."""
         state = self._controller.state
         wanted = f"{kind.lower()}.{identity}"
-        if kind.lower() in ("function", "service"):
+        if kind.lower() in _WORK:
             wanted = spec_key(WorkloadId(identity))
         for key, record in state.specs().items():
             if key != wanted or record.is_deleted:
@@ -234,18 +243,21 @@ class FabricService:
             workloads[workload.id] = workload
             actions.append((f"{workload.kind} {workload.id}", action, workload.id))
         self._refuse_route_clash(workloads)
+        state = self._controller.state
+        actions += [(f"Dataset {d.id}", _action(state.datasets().get(d.id), d), None) for d in documents.datasets]
+        actions += [(f"Namespace {n.id}", _action(state.namespaces().get(n.id), n), None) for n in documents.namespaces]
         actions += [
-            (f"Operator {o.id}", self._action(self._controller.state.stated_operators().get(o.id), o), None)
+            (f"Operator {o.id}", _action(self._controller.state.stated_operators().get(o.id), o), None)
             for o in documents.operators
         ]
         actions += [
-            (f"Site {s.id}", self._action(self._controller.state.sites().get(s.id), s), None) for s in documents.sites
+            (f"Site {s.id}", _action(self._controller.state.sites().get(s.id), s), None) for s in documents.sites
         ]
         policies = {p.id: p for p in self._controller.state.policies()}
         secrets = self._controller.state.secrets()
         for secret in (document.secret for document in documents.secrets):
             check_secret(secret)
-            actions.append((f"Secret {secret.id}", self._action(secrets.get(secret.id), secret), None))
+            actions.append((f"Secret {secret.id}", _action(secrets.get(secret.id), secret), None))
         today = to_datetime(self._ports.clock.wall()).date().isoformat()
         for written in (document.policy for document in documents.policies):
             known = policies.get(written.id)
@@ -258,6 +270,8 @@ class FabricService:
             operators=documents.operators,
             sites=documents.sites,
             policies=tuple(policy for _, policy in sorted(policies.items())),
+            datasets=documents.datasets,
+            namespaces=documents.namespaces,
             secrets=tuple(document.secret for document in documents.secrets),
             actions=tuple(actions),
         )
@@ -298,6 +312,8 @@ class FabricService:
     def _refuse_route_clash(self, workloads: Mapping[WorkloadId, Workload]) -> None:
         owners: dict[tuple[str | None, str], WorkloadId] = {}
         for workload in workloads.values():
+            if workload.job is not None:
+                continue
             place = (workload.route.host, workload.route.path)
             other = owners.setdefault(place, workload.id)
             if other != workload.id:
@@ -363,6 +379,12 @@ class FabricService:
             await self._write_spec(f"operator.{operator.id}", record)
         for site in proposal.sites:
             await self._write_spec(f"site.{site.id}", SpecRecord(accepted_us=now, accepted_by=user, site=site))
+        for dataset in proposal.datasets:
+            record = SpecRecord(accepted_us=now, accepted_by=user, dataset=dataset)
+            await self._write_spec(f"dataset.{dataset.id}", record)
+        for namespace in proposal.namespaces:
+            record = SpecRecord(accepted_us=now, accepted_by=user, namespace=namespace)
+            await self._write_spec(f"namespace.{namespace.id}", record)
         changed = {document for document, action, _ in proposal.actions if action != "unchanged"}
         for policy in proposal.policies:
             if f"Policy {policy.id}" in changed:
@@ -405,6 +427,12 @@ class FabricService:
         users: list[str] = []
         if record.operator is not None:
             users = [n for n, r in nodes.items() if r.node.operator == record.operator.id]
+        if record.dataset is not None:
+            readers = self._controller.state.workloads().values()
+            reading = [w.id for w in readers if record.dataset.id in {one.dataset for one in w.data.reads}]
+            if reading:
+                hint = "remove that work first, or let it read something else"
+                raise InUse(f"still read by {', '.join(reading)}", hint=hint)
         if record.site is not None:
             users = [n for n, r in nodes.items() if r.node.site == record.site.id]
         if record.secret is not None:
@@ -415,9 +443,6 @@ class FabricService:
                 raise InUse(f"still read by {', '.join(users)}", hint="take it out of their manifests first")
         if users:
             raise InUse(f"still used by nodes {', '.join(sorted(users))}", hint="remove or move those nodes first")
-
-    def _action(self, last: Operator | Site | Secret | None, new: Operator | Site | Secret) -> str:
-        return "create" if last is None else "unchanged" if last == new else "update"
 
     async def _node_logs(self, node: NodeId, workload: WorkloadId, after: int, limit: int) -> tuple[LogLine, ...]:
         question = LogsRequest(workload=workload, after=after, limit=limit)
@@ -443,13 +468,47 @@ def _with_spending(row: TopRow, spent: Outlook | None) -> TopRow:
     return replace(row, spent_microeur=spent.spent_microeur, spent_ug=spent.spent_ug, budget=spent.state)
 
 
+def _action(last: object | None, new: object) -> str:
+    return "create" if last is None else "unchanged" if last == new else "update"
+
+
+def _refuse_unknown_sites(proposal: _Proposal, at: Snapshot) -> None:
+    known = {*at.fabric.sites, *(site.id for site in proposal.sites)}
+    for dataset in proposal.datasets:
+        missing = [site for site in dataset.sites if site not in known]
+        if missing:
+            raise SpecRefused(
+                f"data set {dataset.id} lies at {', '.join(missing)}, which the fabric does not know",
+                code="dataset.site_unknown",
+                hint="see `hanse get sites`",
+            )
+
+
+def _refuse_unknown_data(proposal: _Proposal, datasets: Mapping[str, DataSet]) -> None:
+    mine = {workload for _, action, workload in proposal.actions if workload is not None and action != "unchanged"}
+    for workload in sorted(mine):
+        missing = missing_sets(proposal.workloads[workload], datasets)
+        if missing:
+            raise SpecRefused(
+                f"{workload} reads {', '.join(missing)}, which nobody has declared",
+                code="dataset.unknown",
+                hint="deploy a document of kind Dataset, with its size and the sites that hold it",
+            )
+
+
 def _with(at: Snapshot, proposal: _Proposal, state: FabricState) -> Snapshot:
+    """The specs as they would stand; jobs that stand already keep their hours, new ones are tried as if due now."""
+    asked = {workload for _, action, workload in proposal.actions if workload is not None and action != "unchanged"}
+    workloads = {
+        key: at.workloads[key] if spec.job is not None and key not in asked and key in at.workloads else spec
+        for key, spec in proposal.workloads.items()
+    }
     fabric = replace(
         at.fabric,
         sites={**at.fabric.sites, **{s.id: s for s in proposal.sites}},
         operators={**at.fabric.operators, **{o.id: state.certified(o) for o in proposal.operators}},
     )
-    return replace(at, fabric=fabric, workloads=proposal.workloads, policies=proposal.policies)
+    return replace(at, fabric=fabric, workloads=workloads, policies=proposal.policies)
 
 
 def _submission(proposal: _Proposal, parent: Plan | None, decision: Decision, *, is_dry_run: bool) -> Submission:
@@ -465,7 +524,7 @@ def _submission(proposal: _Proposal, parent: Plan | None, decision: Decision, *,
         verb = "refuse" if not placed and workload in unplaced else action
         changes.append(_change(document, verb, workload, parent, decision))
     others = sorted(set(decision.plan.explanations) - mine)
-    moved = [_change(f"Function {w}", "move", w, parent, decision) for w in others]
+    moved = [_change(f"{decision.snapshot.workloads[w].kind} {w}", "move", w, parent, decision) for w in others]
     return Submission(
         is_accepted=all(change.action != "refuse" for change in changes),
         is_dry_run=is_dry_run,

@@ -15,18 +15,20 @@ import msgspec
 from hanse.attest import Anchor, AppraisalRecord, Appraiser, Reference
 from hanse.control.accounting import within_budgets
 from hanse.control.config import ControlConfig
+from hanse.control.history import observed_ppm
 from hanse.control.liveness import Liveness
 from hanse.core.errors import HanseError, SignatureError
 from hanse.core.fabric import Attested, Fabric, Measured, Node, Operator, Resources, Site
 from hanse.core.ids import InstanceId, NodeId, OperatorId, SecretId, SiteId, WorkloadId
+from hanse.core.jobs import JobProgress
 from hanse.core.layer import Policy
 from hanse.core.ports import Entry
 from hanse.core.secret import Secret
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import DAY_US, MonoTime, WallTime, to_datetime
-from hanse.core.work import Workload
+from hanse.core.work import DataSet, Namespace, Workload
 from hanse.identity.join import JoinToken
-from hanse.placement import Book, Spent, mean_of
+from hanse.placement import Book, Spent, mean_of, timed
 from hanse.policy import RoundTrip, locate
 from hanse.wire import envelope
 from hanse.wire.messages import (
@@ -35,6 +37,8 @@ from hanse.wire.messages import (
     CarbonFeed,
     CredentialRecord,
     FederatedBundle,
+    HistoryRecord,
+    JobRecord,
     NodeRecord,
     Order,
     PlanRecord,
@@ -55,6 +59,8 @@ from hanse.wire.subjects import (
     CREDENTIALS,
     FEDERATION,
     FEEDS,
+    HISTORY,
+    JOBS,
     MEASURED,
     NODES,
     ORDERS,
@@ -77,12 +83,12 @@ SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
     TRUST: Revocations, ACTIONS: ActionRecord, APPRAISAL: AppraisalRecord, ATTESTED: Attestation,
     TOKENS: JoinToken, SPENDING: SpendRecord, FEEDS: CarbonFeed, MEASURED: Survey, CREDENTIALS: CredentialRecord,
-    SECRETS: SecretValue, RELEASES: ReleaseRecord, FEDERATION: FederatedBundle,
+    SECRETS: SecretValue, RELEASES: ReleaseRecord, FEDERATION: FederatedBundle, JOBS: JobRecord, HISTORY: HistoryRecord,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
 WATCHED = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, APPRAISAL, ATTESTED, TOKENS, SPENDING,
-    FEEDS, MEASURED, CREDENTIALS, SECRETS, RELEASES, FEDERATION,
+    FEEDS, MEASURED, CREDENTIALS, SECRETS, RELEASES, FEDERATION, JOBS, HISTORY,
 )  # fmt: skip
 
 
@@ -243,6 +249,16 @@ class FabricState:
         records = self.messages(CREDENTIALS, CredentialRecord)
         return {key: record for key, record in records.items() if not record.is_removed}
 
+    def datasets(self) -> dict[str, DataSet]:
+        """Declared data sets by id."""
+        records = self.specs().values()
+        return {r.dataset.id: r.dataset for r in records if r.dataset is not None and not r.is_deleted}
+
+    def namespaces(self) -> dict[str, Namespace]:
+        """What holds for whole namespaces, by name."""
+        records = self.specs().values()
+        return {r.namespace.id: r.namespace for r in records if r.namespace is not None and not r.is_deleted}
+
     def policies(self) -> tuple[Policy, ...]:
         """Accepted layers of rules, in id order."""
         records = self.specs().values()
@@ -324,6 +340,14 @@ class FabricState:
         """The forecast of carbon intensity that was brought in last."""
         return self.messages(FEEDS, CarbonFeed).get("carbon")
 
+    def jobs(self) -> dict[WorkloadId, JobProgress]:
+        """How far each job has come, as last written."""
+        return {WorkloadId(key): record.progress for key, record in self.messages(JOBS, JobRecord).items()}
+
+    def history(self) -> HistoryRecord | None:
+        """What was seen of outages; None before anybody looked."""
+        return self.messages(HISTORY, HistoryRecord).get("outages")
+
     def book(self) -> Book | None:
         """What work cost this month, as last written; None before anything was accounted."""
         records = self.messages(SPENDING, SpendRecord).values()
@@ -391,10 +415,11 @@ def snapshot(
         rtt_us=config.rtt_us,
         gazetteer=config.gazetteer,
         policies=state.policies(),
+        observed_down_ppm=observed_ppm(state.history(), fabric, config.placement),
         forecast={} if feed is None else feed.zones,
         forecast_error_permille=0 if feed is None else feed.error_permille,
     )
-    return within_budgets(at, state.book(), config.placement)
+    return within_budgets(timed(at, state.jobs()), state.book(), state.namespaces(), config.placement)
 
 
 def _intensity(feed: CarbonFeed | None, yearly: Mapping[str, int], now: WallTime) -> Mapping[str, int]:

@@ -69,6 +69,46 @@ class InstanceView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """When work that may wait runs, and how far it has come."""
+
+    workload: str
+    state: str
+    """``waiting``, ``running``, ``paused``, ``succeeded`` or ``failed``."""
+    accepted_us: int
+    deadline_us: int
+    runs: tuple[tuple[int, int], ...]
+    """Beginning and end of each piece as planned, microseconds since 1970."""
+    site: str
+    zone: str
+    nodes: tuple[str, ...]
+    """Where it runs now."""
+    why: str
+    """Why then."""
+    failures: int
+    retries: int
+    ran_us: int
+    """Time that earlier pieces ran and that is not lost."""
+    ended_us: int | None
+    reason: str
+    """Why it failed, or what failed last."""
+    late: str
+    """Why it missed its deadline, or is going to; empty where it does not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceView:
+    """One namespace with a budget of its own, and where its spending leads."""
+
+    id: str
+    workloads: tuple[str, ...]
+    cost_microeur_month: int | None
+    carbon_ug_month: int | None
+    rule: str
+    spending: Outlook
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadView:
     """One accepted workload and how it fares."""
 
@@ -81,7 +121,8 @@ class WorkloadView:
     generation: int
     artifact: str
     status: str
-    """``running``, ``starting``, ``degraded``, ``unplaced`` or ``deleting``."""
+    """``running``, ``starting``, ``degraded``, ``unplaced`` or ``deleting``; of a job also ``waiting``, ``paused``,
+    ``succeeded`` or ``failed``."""
     running: int
     wanted: int
     nodes: tuple[str, ...]
@@ -91,6 +132,7 @@ class WorkloadView:
     latency_us: int | None
     spending: Outlook | None = None
     """What it cost this calendar month and where that leads; None before anything was accounted."""
+    job: JobView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

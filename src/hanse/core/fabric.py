@@ -12,6 +12,7 @@ from enum import IntEnum, StrEnum
 
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, NodeId, OperatorId, SiteId
+from hanse.core.time import DAY_US
 
 
 class Tier(StrEnum):
@@ -45,6 +46,10 @@ class Site:
     """Power usage effectiveness in thousandths; 1,000 is ideal."""
     is_landmark: bool = False
     """Whether the domain vouches for the place: nodes here then measure where others can be."""
+    energy_microeur_kwh: int = 0
+    """Price of energy where it is billed apart from the machine; 0 where the prices of resources cover it."""
+    down_ppm: int | None = None
+    """Share of time the whole site is down or cut off, as its owner states it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +106,8 @@ class Operator:
     certificates: tuple[str, ...] = ()
     """As the operator states them, ``name`` or ``name@YYYY-MM-DD``: as good as `grade` says."""
     grade: Grade = Grade.CLAIMED
+    down_ppm: int | None = None
+    """Share of time everything it runs is down, as stated."""
     verified: tuple[str, ...] = ()
     """Certificates whose credential was verified, ``name@YYYY-MM-DD``: of grade 2 each, whatever `grade` says."""
     key_holders: tuple[KeyHolder, ...] = ()
@@ -214,6 +221,7 @@ class Price:
     cpu_core_hour_microeur: int
     memory_gib_hour_microeur: int
     egress_gib_microeur: int = 0
+    """To the internet, and to every place that `egress_to` does not name."""
     disk_gib_hour_microeur: int = 0
     bandwidth_mbit_hour_microeur: int = 0
     """Per megabit per second reserved and hour."""
@@ -221,6 +229,9 @@ class Price:
     """Per whole device and hour."""
     custom: tuple[tuple[str, int], ...] = ()
     """Per unit of a custom resource and hour, in name order."""
+    egress_to: tuple[tuple[str, int], ...] = ()
+    """Per GiB sent to a site (by id) or a country (by code), in name order; the site's row goes before the country's.
+    Within one site nothing is charged unless the site's own row says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +241,10 @@ class Power:
     idle_mw: int
     per_core_mw: int
     per_gpu_mw: int = 0
+    embodied_g: int = 0
+    """Grams of CO2 equivalent that making the machine emitted (TE of ISO/IEC 21031); 0 where nobody states it."""
+    life_us: int = 4 * 365 * DAY_US
+    """Over how long that is written off: four years, as cloud providers mostly do."""
 
 
 class Origin(StrEnum):
@@ -331,6 +346,8 @@ class Node:
     gpus: Gpus | None = None
     overhead: Resources = Resources()
     """What the machine itself and its agent need; no work is placed on it."""
+    down_ppm: int | None = None
+    """Share of time it is down alone, as its operator states it."""
 
     @property
     def allocatable(self) -> Resources:

@@ -43,11 +43,14 @@ class Score:
     latency_us: int
     """Round trip from the worst origin that this node would serve."""
     moving_microeur: int = 0
+    data_microeur: int = 0
+    """Priced waiting for data that lies elsewhere; what sending it costs is part of the bill."""
 
     @property
     def total_microeur(self) -> int:
         """The sum that candidates are compared by."""
-        return self.money_microeur + self.carbon_microeur + self.latency_microeur + self.moving_microeur
+        parts = self.money_microeur, self.carbon_microeur, self.latency_microeur, self.data_microeur
+        return sum(parts) + self.moving_microeur
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The nine ports: the only ways in which a decision-free shell touches the world.
+"""The ten ports: the only ways in which a decision-free shell touches the world.
 
 Each has a real adapter (`hanse.adapters`) and an in-memory twin (`hanse.twin.ports`) that pass one contract suite
 (`tests/contracts`). Behaviour outside the suite may not be relied on. Adding a port needs a decision record.
@@ -273,6 +273,31 @@ class Runtime(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobStep:
+    """What one piece of a job came to."""
+
+    has_more: bool
+    """Whether another piece follows."""
+    checkpoint: bytes = b""
+    """What that one goes on from; at most 64 KiB."""
+
+
+class JobRunner(Protocol):
+    """Runs jobs: the native engine away from its routes, or its model in the twin."""
+
+    async def run(self, workload: Workload, component: bytes, checkpoint: bytes) -> JobStep:
+        """Run one piece of a job to its end. Cancelling it ends the piece.
+
+        Raises RuntimeFailure with the engine's code, ``job.failed`` where the job itself says so.
+        """
+        ...
+
+    async def unload(self, workload: WorkloadId) -> None:
+        """Forget a job, and end what still runs of it; absent is fine."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """One reading of a node's consumption."""
 
@@ -377,6 +402,7 @@ class NodePorts:
     cache: Blobs
     """This node's own artifacts."""
     runtime: Runtime
+    jobs: JobRunner
     meter: Meter
     signer: Signer
     attestor: Attestor

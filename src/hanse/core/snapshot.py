@@ -35,6 +35,8 @@ class Phase(StrEnum):
     """The node's owner's policy, or a check of the order, said no."""
     FAILED = "failed"
     STOPPED = "stopped"
+    SUCCEEDED = "succeeded"
+    """A job ran to its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,9 @@ class Snapshot:
     """Layers of rules that were accepted, in id order."""
     forecast: Mapping[str, Series] = field(default_factory=dict)
     """Carbon intensity per grid zone in the hours to come, where a feed was given."""
+    observed_down_ppm: Mapping[str, int] = field(default_factory=dict)
+    """Share of time that failure domains are down, by ``node/x``, ``site/y``, ``operator/z`` and ``country/DE``: of
+    those that were seen to fail, weighed against what was stated or assumed before."""
     forecast_error_permille: int = 0
     """Mean relative error of that forecast as its source states it."""
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hanse.core.fabric import GpuNeed, Resources
-from hanse.core.ids import CountryCode, Digest, SecretId, WorkloadId
+from hanse.core.ids import CountryCode, Digest, SecretId, SiteId, WorkloadId
+from hanse.core.time import WallTime
 
 
 class Kind(StrEnum):
@@ -16,6 +17,8 @@ class Kind(StrEnum):
     FUNCTION = "Function"
     SERVICE = "Service"
     """A program beside the node that listens on an address of its own; the fabric brings it its requests."""
+    JOB = "Job"
+    """Work with an end, which may wait for cheap and clean hours; it answers nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,29 @@ class Slo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataSet:
+    """Data that lies at some sites: it pulls the work that reads it, and its fence binds that work."""
+
+    id: str
+    """``namespace.name``."""
+    size_bytes: int
+    sites: tuple[SiteId, ...]
+    """Where copies lie, in id order; at least one."""
+    fence: tuple[str, ...] = ()
+    """Country codes or bloc names that it must not leave; whoever reads it runs there. Empty: anywhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRead:
+    """That a workload reads a data set."""
+
+    dataset: str
+    """``namespace.name``."""
+    bytes_month: int | None = None
+    """What one replica reads in a month; None: the whole set once a month, and once per run where it is a job."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
     """What data the workload touches, and whose."""
 
@@ -63,6 +89,10 @@ class Data:
     """For example ``health``, ``personal``, ``public``."""
     subjects: tuple[str, ...] = ()
     """Country codes or bloc names of the data subjects, for example ``EEA``."""
+    reads: tuple[DataRead, ...] = ()
+    """Data sets that it reads, in id order."""
+    sets: tuple[DataSet, ...] = ()
+    """Those data sets as they are now, in id order: filled in by the controller, never by the owner of the work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +142,14 @@ class Budget:
     cost_microeur_month: int | None = None
     carbon_ug_month: int | None = None
     rule: BudgetRule = BudgetRule.REFUSE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namespace:
+    """What holds for all work of one namespace together."""
+
+    id: str
+    budget: Budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +226,31 @@ class JwtAuth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """When work that may wait has to be done, and how it may be run."""
+
+    duration_us: int
+    """How long it runs, as its owner expects; what takes longer is not cut off."""
+    within_us: int | None = None
+    """Time from its acceptance to its deadline; this or `deadline_us` is set."""
+    deadline_us: WallTime | None = None
+    is_interruptible: bool = False
+    """Whether it may be paused between its pieces: each piece hands on what the next one goes on from."""
+    retries: int = 2
+    """How often it is tried again after a failure, 0..100."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moving:
+    """What a replica's start elsewhere takes, beyond what every start takes."""
+
+    state_bytes: int = 0
+    """State that moves with it."""
+    cold_start_us: int = 0
+    """Until it serves as well as it did before: caches, models, connections."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """One workload as its owner wants it, complete: a node needs nothing else to run it."""
 
@@ -209,6 +272,8 @@ class Workload:
     disruption: Disruption = Disruption()
     replicas: int | None = None
     """Fixed number of replicas; None lets the availability target decide."""
+    most_replicas: int | None = None
+    """What a budget's rule lets run now, 0 or more: filled in by the controller, never by the owner of the work."""
     node_selector: Mapping[str, str] = field(default_factory=dict)
     """Labels a node must carry; the keys ``node``, ``site``, ``operator``, ``tier`` match those fields."""
     timeout_us: int = 10_000_000
@@ -228,3 +293,8 @@ class Workload:
     priority: int = 0
     """-1,000..1,000; higher is placed first, and may displace lower (`Preemption`)."""
     preemption: Preemption = Preemption.LOWER
+    job: Job | None = None
+    """Set for jobs, and for nothing else."""
+    moving: Moving = Moving()
+    egress_bytes_month: int = 0
+    """What one replica sends out to the internet in a month."""

@@ -30,16 +30,22 @@ from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SecretId, SiteId, WorkloadId, workload_id
 from hanse.core.layer import Policy
 from hanse.core.secret import Secret
+from hanse.core.time import WallTime
 from hanse.core.work import (
     Access,
     Budget,
     BudgetRule,
     Caller,
     Data,
+    DataRead,
+    DataSet,
     Disruption,
     Egress,
+    Job,
     JwtAuth,
     Kind,
+    Moving,
+    Namespace,
     Objective,
     Preemption,
     Reuse,
@@ -50,7 +56,10 @@ from hanse.core.work import (
 )
 from hanse.manifest.fabric_models import CapacityModel, OverheadModel
 from hanse.manifest.models import (
+    DatasetManifest,
     FunctionManifest,
+    JobManifest,
+    NamespaceManifest,
     NodeManifest,
     OperatorManifest,
     PolicyManifest,
@@ -61,6 +70,7 @@ from hanse.manifest.models import (
 from hanse.manifest.problems import ManifestError, ManifestProblem, nearest
 from hanse.manifest.work_models import (
     AccessModel,
+    BudgetModel,
     DataModel,
     JwkModel,
     JwtModel,
@@ -112,6 +122,9 @@ class FunctionDocument:
     gpu: GpuNeed | None = None
     priority: int = 0
     preemption: Preemption = Preemption.LOWER
+    job: Job | None = None
+    moving: Moving = field(default_factory=Moving)
+    egress_bytes_month: int = 0
 
     @property
     def id(self) -> WorkloadId:
@@ -151,6 +164,9 @@ class FunctionDocument:
             gpu=self.gpu,
             priority=self.priority,
             preemption=self.preemption,
+            job=self.job,
+            moving=self.moving,
+            egress_bytes_month=self.egress_bytes_month,
         )
 
 
@@ -181,6 +197,8 @@ class Manifests:
     sites: tuple[Site, ...] = ()
     nodes: tuple[Node, ...] = ()
     policies: tuple[PolicyDocument, ...] = ()
+    datasets: tuple[DataSet, ...] = ()
+    namespaces: tuple[Namespace, ...] = ()
     secrets: tuple[SecretDocument, ...] = ()
     wheres: Mapping[tuple[str, str], Where] = field(default_factory=dict)
     """Where each part of the fabric was declared, by (kind, name)."""
@@ -268,7 +286,7 @@ def secret_of(model: SecretManifest) -> Secret:
         name=model.metadata.name,
         about=spec.about,
         readers=tuple(WorkloadId(name) for name in spec.readers),
-        data=_data(spec.data),
+        data=_data(spec.data, model.metadata.namespace),
         sovereignty=_sovereignty(spec.sovereignty),
         rules=spec.rules,
         lease_us=spec.lease,
@@ -280,17 +298,53 @@ def service_of(model: ServiceManifest, where: Where) -> FunctionDocument:
     return replace(_work_of(model, where), kind=Kind.SERVICE, upstream=model.spec.upstream)
 
 
-def _work_of(model: FunctionManifest | ServiceManifest, where: Where) -> FunctionDocument:
-    """What both kinds have in common."""
+def job_of(model: JobManifest, where: Where) -> FunctionDocument:
+    """Turn a validated job manifest into its document."""
     spec = model.spec
-    latency, gpu = spec.slo.latency, spec.resources.gpu
-    return FunctionDocument(
-        where=where,
-        namespace=model.metadata.namespace,
-        name=model.metadata.name,
-        source="",
+    job = Job(
+        duration_us=spec.duration,
+        within_us=spec.within,
+        deadline_us=None if spec.deadline is None else WallTime(spec.deadline),
+        is_interruptible=spec.interruptible,
+        retries=spec.retries,
+    )
+    return replace(
+        _placed_of(model, where),
+        kind=Kind.JOB,
+        source=spec.source,
+        job=job,
+        timeout_us=spec.timeout,
+        egress=tuple(
+            Egress(host=item.host, jurisdiction=item.jurisdiction, allow_private=item.allow_private)
+            for item in spec.egress
+        ),
+        env=dict(sorted(spec.env.items())),
+    )
+
+
+def dataset_of(model: DatasetManifest) -> DataSet:
+    """Turn a validated data set manifest into the record."""
+    spec = model.spec
+    return DataSet(
+        id=f"{model.metadata.namespace}.{model.metadata.name}",
+        size_bytes=spec.size,
+        sites=tuple(sorted({SiteId(site) for site in spec.sites})),
+        fence=spec.fence.only,
+    )
+
+
+def namespace_of(model: NamespaceManifest) -> Namespace:
+    """Turn a validated namespace manifest into the record."""
+    return Namespace(id=model.metadata.name, budget=_budget(model.spec.budget))
+
+
+def _work_of(model: FunctionManifest | ServiceManifest, where: Where) -> FunctionDocument:
+    """What all kinds that answer requests have in common."""
+    spec = model.spec
+    latency = spec.slo.latency
+    return replace(
+        _placed_of(model, where),
         route=Route(path=spec.route.path, host=spec.route.host),
-        resources=_amount(spec.resources),
         slo=Slo(
             latency_p99_us=latency.bound[1] if latency else None,
             origins=latency.origins if latency else (),
@@ -298,32 +352,61 @@ def _work_of(model: FunctionManifest | ServiceManifest, where: Where) -> Functio
             percentile=latency.bound[0] if latency else 99,
             rates_milli=tuple(latency.rates[name] for name in latency.origins) if latency and latency.rates else (),
         ),
-        data=_data(spec.data),
-        sovereignty=_sovereignty(spec.sovereignty),
-        objective=Objective(cost_milli=spec.objective.cost, carbon_microeur_per_t=spec.objective.carbon),
-        budget=Budget(
-            cost_microeur_month=spec.budget.cost,
-            carbon_ug_month=spec.budget.carbon,
-            rule=BudgetRule(spec.budget.rule),
-        ),
-        egress=(),
         access=_access(spec.access),
         disruption=Disruption(max_unavailable=spec.disruption.max_unavailable),
         replicas=spec.replicas,
-        node_selector=dict(sorted(spec.node_selector.items())),
         timeout_us=spec.timeout,
         request_body_bytes=spec.limits.request_body,
         response_body_bytes=spec.limits.response_body,
-        env={},
         auth=_jwt(spec.auth.jwt),
-        gpu=None if gpu is None else GpuNeed(count=gpu.count, share_milli=gpu.share, models=tuple(sorted(gpu.models))),
-        priority=spec.priority,
-        preemption=Preemption(spec.preemption),
     )
 
 
-def _data(model: DataModel) -> Data:
-    return Data(classes=model.classes, subjects=model.subjects)
+def _placed_of(model: FunctionManifest | ServiceManifest | JobManifest, where: Where) -> FunctionDocument:
+    """What all kinds of work have in common."""
+    spec = model.spec
+    gpu = spec.resources.gpu
+    return FunctionDocument(
+        where=where,
+        namespace=model.metadata.namespace,
+        name=model.metadata.name,
+        source="",
+        route=Route(path=""),
+        resources=_amount(spec.resources),
+        slo=Slo(),
+        data=_data(spec.data, model.metadata.namespace),
+        sovereignty=_sovereignty(spec.sovereignty),
+        objective=Objective(cost_milli=spec.objective.cost, carbon_microeur_per_t=spec.objective.carbon),
+        budget=_budget(spec.budget),
+        egress=(),
+        access=Access(),
+        disruption=Disruption(),
+        replicas=None,
+        node_selector=dict(sorted(spec.node_selector.items())),
+        timeout_us=spec.timeout,
+        request_body_bytes=0,
+        response_body_bytes=0,
+        env={},
+        auth=None,
+        gpu=None if gpu is None else GpuNeed(count=gpu.count, share_milli=gpu.share, models=tuple(sorted(gpu.models))),
+        priority=spec.priority,
+        preemption=Preemption(spec.preemption),
+        moving=Moving(state_bytes=spec.moving.state or 0, cold_start_us=spec.moving.cold_start or 0),
+        egress_bytes_month=spec.traffic or 0,
+    )
+
+
+def _budget(model: BudgetModel) -> Budget:
+    return Budget(cost_microeur_month=model.cost, carbon_ug_month=model.carbon, rule=BudgetRule(model.rule))
+
+
+def _data(model: DataModel, namespace: str) -> Data:
+    reads = {one.name if "." in one.name else f"{namespace}.{one.name}": one.read for one in model.reads}
+    return Data(
+        classes=model.classes,
+        subjects=model.subjects,
+        reads=tuple(DataRead(dataset=name, bytes_month=amount) for name, amount in sorted(reads.items())),
+    )
 
 
 def _sovereignty(model: SovereigntyModel) -> Sovereignty:
@@ -389,6 +472,7 @@ def operator_of(model: OperatorManifest) -> Operator:
         ),
         seal=spec.seal.levels(),
         certificates=spec.certificates,
+        down_ppm=spec.uptime,
         verified=spec.verified,
         grade=Grade(spec.grade),
     )
@@ -404,6 +488,8 @@ def site_of(model: SiteManifest) -> Site:
         grid_zone=spec.grid_zone,
         pue_permille=spec.pue,
         is_landmark=spec.landmark,
+        energy_microeur_kwh=spec.energy_price,
+        down_ppm=spec.uptime,
     )
 
 
@@ -436,8 +522,16 @@ def node_of(model: NodeManifest) -> Node:
             bandwidth_mbit_hour_microeur=spec.price.bandwidth,
             gpu_hour_microeur=spec.price.gpu,
             custom=tuple(sorted(spec.price.custom.items())),
+            egress_to=tuple(sorted(spec.price.egress_to.items())),
         ),
-        power=Power(idle_mw=spec.power.idle, per_core_mw=spec.power.per_core, per_gpu_mw=spec.power.per_gpu),
+        power=Power(
+            idle_mw=spec.power.idle,
+            per_core_mw=spec.power.per_core,
+            per_gpu_mw=spec.power.per_gpu,
+            embodied_g=spec.power.embodied,
+            life_us=spec.power.life,
+        ),
+        down_ppm=spec.uptime,
         grade=Grade(spec.grade),
         evidence=spec.evidence,
         service=spec.service or "",

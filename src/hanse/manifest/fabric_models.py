@@ -13,11 +13,15 @@ from hanse.manifest.quantities import (
     Country,
     Cpu,
     Disk,
+    EgressPlace,
+    EnergyPrice,
     GpuModel,
     GpuPrice,
     GridZone,
     Label,
     Lease,
+    Life,
+    Mass,
     MemoryPrice,
     NodeMemory,
     Pue,
@@ -26,6 +30,7 @@ from hanse.manifest.quantities import (
     Text,
     TrafficPrice,
     UnitPrice,
+    Uptime,
     Watts,
     WorkloadName,
 )
@@ -74,6 +79,10 @@ class OperatorSpec(ManifestModel):
     parents: tuple[ParentModel, ...] = Field(default=(), description="Who holds the operator.")
     seal: SealModel = Field(default_factory=SealModel, description="SEAL level per objective; missing counts as 0.")
     certificates: tuple[Text, ...] = Field(default=(), description="Certificates held, for example `ISO 27001`.")
+    uptime: Uptime | None = Field(
+        default=None,
+        description="Share of time not all of its nodes are down at once; assumed and observed without it.",
+    )
     grade: Level = Field(default=0, description="Grade of these facts, 0 claimed to 4 attested.")
     verified: tuple[VerifiedCertificate, ...] = Field(
         default=(), description="Certificates that `hanse credential verify` verified, `bsi-c5@2027-03-31`."
@@ -108,6 +117,12 @@ class SiteSpec(ManifestModel):
     landmark: bool = Field(
         default=False,
         description="Whether the domain vouches for the place: who stands here measures where others are.",
+    )
+    energy_price: EnergyPrice = written(
+        "0 EUR/kWh", "Price of energy, where it is billed apart; 0 where the prices of resources cover it."
+    )
+    uptime: Uptime | None = Field(
+        default=None, description="Share of time the whole site is up; assumed and observed without it."
     )
 
 
@@ -146,7 +161,12 @@ class PriceModel(ManifestModel):
 
     cpu: CorePrice = Field(description="Per core and hour.")
     memory: MemoryPrice = Field(description="Per GiB and hour.")
-    egress: TrafficPrice = written("0 EUR/GiB", "Per GiB sent out.")
+    egress: TrafficPrice = written("0 EUR/GiB", "Per GiB sent out to the internet, and to places `egressTo` lacks.")
+    egress_to: dict[EgressPlace, TrafficPrice] = Field(
+        default_factory=dict,
+        description="Per GiB sent to a site or a country; a site's row goes before its country's. Within a site it is "
+        "free unless the site's own row says otherwise.",
+    )
     disk: MemoryPrice = written("0 EUR/GiB-hour", "Per GiB of disk and hour.")
     bandwidth: BandwidthPrice = written("0 EUR/Mbit/s-hour", "Per megabit per second reserved and hour.")
     gpu: GpuPrice = written("0 EUR/GPU-hour", "Per whole GPU and hour.")
@@ -161,6 +181,8 @@ class PowerModel(ManifestModel):
     idle: Watts = Field(description="Draw of the idle node.")
     per_core: Watts = Field(description="Additional draw per busy core.")
     per_gpu: Watts = written("0 W", "Additional draw per busy GPU.")
+    embodied: Mass = written("0 kg", "CO2 equivalent that making the machine emitted; 0 where nobody states it.")
+    life: Life = written("1460d", "Over how long that is written off.")
 
 
 class NodeSpec(ManifestModel):
@@ -177,6 +199,9 @@ class NodeSpec(ManifestModel):
     power: PowerModel = Field(description="What it draws.")
     grade: Level = Field(default=1, description="Grade of its own facts, 0 claimed to 4 attested.")
     service: Label | None = Field(default=None, description="Which of its operator's services it belongs to.")
+    uptime: Uptime | None = Field(
+        default=None, description="Share of time it is up by itself; assumed and observed without it."
+    )
     evidence: Literal["none", "tpm"] = Field(
         default="none",
         description="Evidence it gives when it joins and from then on; `hanse up` gives such a node a software TPM.",

@@ -13,13 +13,17 @@ from pydantic import BaseModel, ValidationError
 
 from hanse.core.fabric import Node, Operator, Site
 from hanse.core.layer import Policy
+from hanse.core.work import DataSet, Kind, Namespace
 from hanse.manifest.documents import (
     FunctionDocument,
     Manifests,
     PolicyDocument,
     SecretDocument,
     Where,
+    dataset_of,
     function_of,
+    job_of,
+    namespace_of,
     node_of,
     operator_of,
     policy_of,
@@ -32,7 +36,10 @@ from hanse.manifest.models import (
     KINDS,
     LATER_KINDS,
     AnyManifest,
+    DatasetManifest,
     FunctionManifest,
+    JobManifest,
+    NamespaceManifest,
     NodeManifest,
     OperatorManifest,
     PolicyManifest,
@@ -46,6 +53,7 @@ from hanse.manifest.tree import Document, Path, field_name, read
 _Key = tuple[str, str, str]
 """Kind, namespace (empty for parts of the fabric), name."""
 
+_WORK = tuple(kind.value for kind in Kind)
 _EXPECTED: dict[str, tuple[str, str]] = {
     "string_type": ("text", "put it in quotes if it is meant as text"),
     "int_type": ("a whole number", "write digits only, without quotes"),
@@ -92,6 +100,8 @@ class _Reading:
         self._sites: list[Site] = []
         self._nodes: list[Node] = []
         self._policies: list[PolicyDocument] = []
+        self._datasets: list[DataSet] = []
+        self._namespaces: list[Namespace] = []
         self._secrets: list[SecretDocument] = []
         self._names: dict[_Key, Where] = {}
         self._routes: dict[tuple[str, str], FunctionDocument] = {}
@@ -115,6 +125,12 @@ class _Reading:
                 service = service_of(model, _where(document, ("metadata", "name")))
                 self._claim_route(document, service)
                 self._functions.append(service)
+            case JobManifest():
+                self._functions.append(job_of(model, _where(document, ("metadata", "name"))))
+            case DatasetManifest():
+                self._datasets.append(dataset_of(model))
+            case NamespaceManifest():
+                self._namespaces.append(namespace_of(model))
             case OperatorManifest():
                 self._operators.append(operator_of(model))
             case SiteManifest():
@@ -135,10 +151,12 @@ class _Reading:
             nodes=tuple(sorted(self._nodes, key=lambda item: item.id)),
             policies=tuple(sorted(self._policies, key=lambda item: item.policy.id)),
             secrets=tuple(sorted(self._secrets, key=lambda item: item.secret.id)),
+            datasets=tuple(sorted(self._datasets, key=lambda item: item.id)),
+            namespaces=tuple(sorted(self._namespaces, key=lambda item: item.id)),
             wheres={
                 (kind, name): where
                 for (kind, _, name), where in sorted(self._names.items())
-                if kind not in ("Function", "Service", "Secret")
+                if kind not in _WORK and kind not in ("Dataset", "Secret")
             },
         )
 
@@ -212,9 +230,13 @@ def _key(document: Document) -> _Key | None:
     namespace = metadata.get("namespace", "" if kind == "Policy" else "default")
     if not isinstance(kind, str) or not isinstance(name, str) or not isinstance(namespace, str):
         return None
-    is_work = kind in ("Function", "Service")
-    # Both are workloads, and a workload is named by namespace and name alone.
-    return ("Function" if is_work else kind, namespace if is_work or kind in ("Policy", "Secret") else "", name)
+    is_work = kind in _WORK
+    # All are workloads, and a workload is named by namespace and name alone.
+    return (
+        "Function" if is_work else kind,
+        namespace if is_work or kind in ("Policy", "Dataset", "Secret") else "",
+        name,
+    )
 
 
 def _where(document: Document, path: Path) -> Where:

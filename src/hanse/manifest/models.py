@@ -26,12 +26,15 @@ from hanse.manifest.shape import (
     WorkMetadata,
 )
 from hanse.manifest.work_models import (
+    DatasetSpec,
     FunctionSpec,
+    JobSpec,
+    NamespaceSpec,
     ServiceSpec,
 )
 
 API_VERSION = "hanse.dev/v1"
-LATER_KINDS = ("Job", "Model", "Training", "Dataset", "Stream")
+LATER_KINDS = ("Model", "Training", "Stream")
 """Kinds of the design that this version does not run."""
 
 
@@ -51,6 +54,33 @@ class ServiceManifest(ManifestModel):
     kind: Literal["Service"] = Field(description="Kind of document.")
     metadata: WorkMetadata = Field(description="Name.")
     spec: ServiceSpec = Field(description="What it is and needs.")
+
+
+class JobManifest(ManifestModel):
+    """Work with an end: a WebAssembly component that is run to completion before a deadline, when that is cheapest."""
+
+    api_version: Literal["hanse.dev/v1"] = Field(description="Version of this format.")
+    kind: Literal["Job"] = Field(description="Kind of document.")
+    metadata: WorkMetadata = Field(description="Name.")
+    spec: JobSpec = Field(description="What it is, what it needs and when it has to be done.")
+
+
+class DatasetManifest(ManifestModel):
+    """Data that work reads: how much there is, where it lies, where it must stay."""
+
+    api_version: Literal["hanse.dev/v1"] = Field(description="Version of this format.")
+    kind: Literal["Dataset"] = Field(description="Kind of document.")
+    metadata: WorkMetadata = Field(description="Name.")
+    spec: DatasetSpec = Field(description="What there is.")
+
+
+class NamespaceManifest(ManifestModel):
+    """One budget for all work of a namespace."""
+
+    api_version: Literal["hanse.dev/v1"] = Field(description="Version of this format.")
+    kind: Literal["Namespace"] = Field(description="Kind of document.")
+    metadata: FabricMetadata = Field(description="Name of the namespace.")
+    spec: NamespaceSpec = Field(description="What holds for its work.")
 
 
 class OperatorManifest(ManifestModel):
@@ -101,6 +131,9 @@ class SecretManifest(ManifestModel):
 AnyManifest = (
     FunctionManifest
     | ServiceManifest
+    | JobManifest
+    | DatasetManifest
+    | NamespaceManifest
     | OperatorManifest
     | SiteManifest
     | NodeManifest
@@ -110,6 +143,9 @@ AnyManifest = (
 KINDS: dict[str, type[AnyManifest]] = {
     "Function": FunctionManifest,
     "Service": ServiceManifest,
+    "Job": JobManifest,
+    "Dataset": DatasetManifest,
+    "Namespace": NamespaceManifest,
     "Operator": OperatorManifest,
     "Site": SiteManifest,
     "Node": NodeManifest,

@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from hanse.core import units
 from hanse.core.errors import UnitError
 from hanse.core.ids import is_label
+from hanse.core.time import from_datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,32 @@ def _gib(text: str) -> int:
     return units.price_microeur(text, per="GiB", example="0.02 EUR/GiB")
 
 
+def _gib_month(text: str) -> int:
+    amount, slash, period = text.partition("/")
+    if not slash or period.strip() not in units.PERIODS_US:
+        raise UnitError(f"no amount of data per period: {text!r}", hint="write it like `20Gi/month`")
+    return units.memory_bytes(amount) * units.PERIODS_US["month"] // units.PERIODS_US[period.strip()]
+
+
+def _kwh(text: str) -> int:
+    return units.price_microeur(text, per="kWh", example="0.25 EUR/kWh")
+
+
+def _grams(text: str) -> int:
+    return units.mass_ug(text) // 10**6
+
+
+def _down(text: str) -> int:
+    return 10**6 - units.percent_ppm(text)
+
+
+def _moment(text: str) -> int:
+    try:
+        return from_datetime(datetime.fromisoformat(text))
+    except ValueError as error:
+        raise UnitError(f"no moment: {text!r}", hint="write it like `2026-11-22T06:00:00Z`, with its offset") from error
+
+
 _NUMBER = r"^\s*[0-9]+(\.[0-9]+)?\s*"
 _RATE = r"\s*/\s*(hour|day|month|year)\s*$"
 _MEMORY = {"unit": "bytes, or k M G T, Ki Mi Gi Ti", "pattern": _NUMBER + "(k|M|G|T|Ki|Mi|Gi|Ti)?$"}
@@ -253,6 +281,42 @@ Lease = Annotated[
     int,
     Quantity(units.duration_us, "duration", example="1h", low=60 * 10**6, high=30 * 86_400 * 10**6, bounds="1m to 30d",
              **_DURATION),
+]  # fmt: skip
+Span = Annotated[
+    int,
+    Quantity(units.duration_us, "duration", example="6h", low=10**6, high=366 * 86_400 * 10**6, bounds="1s to 366d",
+             **_DURATION),
+]  # fmt: skip
+Moment = Annotated[
+    int,
+    Quantity(_moment, "moment", unit="RFC 3339 with an offset", example="2026-11-22T06:00:00Z",
+             pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$"),
+]  # fmt: skip
+Life = Annotated[
+    int,
+    Quantity(units.duration_us, "duration", example="1460d", low=86_400 * 10**6, high=36_600 * 86_400 * 10**6,
+             bounds="1d to 36600d", **_DURATION),
+]  # fmt: skip
+Uptime = Annotated[
+    int,
+    Quantity(_down, "percentage", unit="%", example="99.9%", pattern=_NUMBER + "%$", low=0, high=10**6,
+             bounds="0% to 100%"),
+]  # fmt: skip
+DataPerMonth = Annotated[
+    int,
+    Quantity(_gib_month, "amount of data per period", unit="bytes, or k M G T, Ki Mi Gi Ti, per hour, day, month or "
+             "year", example="20Gi/month", pattern=_NUMBER + "(k|M|G|T|Ki|Mi|Gi|Ti)?" + _RATE, low=0, high=2**60,
+             bounds="up to 1024Pi a month"),
+]  # fmt: skip
+EnergyPrice = Annotated[
+    int,
+    Quantity(_kwh, "price", unit="EUR per kWh", example="0.25 EUR/kWh", pattern=_NUMBER + r"EUR\s*/\s*kWh\s*$", low=0,
+             high=10**9, bounds="up to 1,000 EUR"),
+]  # fmt: skip
+Mass = Annotated[
+    int,
+    Quantity(_grams, "mass of CO2 equivalent", unit="g, kg or t", example="1200 kg", pattern=_NUMBER + "(g|kg|t)$",
+             low=0, high=10**12, bounds="up to 1,000,000 t"),
 ]  # fmt: skip
 Availability = Annotated[
     int,
@@ -436,6 +500,17 @@ ResourceName = Annotated[
          "use up to 63 of A-Z, a-z, 0-9, `-`, `_` and `.`, with an optional `domain/` before, and not one that is "
          "built in", "licence",
          "^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"),
+]  # fmt: skip
+DataSetName = Annotated[
+    str,
+    Word(lambda text: all(is_label(part) for part in text.split(".")) and text.count(".") <= 1, "name of a data set",
+         "write `name`, or `namespace.name` for one of another namespace", "clinic.scans",
+         r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$"),
+]  # fmt: skip
+EgressPlace = Annotated[
+    str,
+    Word(lambda text: is_label(text) or text in COUNTRIES, "site or country",
+         "write the id of a site, or a country by its ISO 3166-1 alpha-2 code", "paris", r"^[A-Za-z0-9-]{1,63}$"),
 ]  # fmt: skip
 Text = Annotated[
     str,

@@ -17,6 +17,8 @@ from hanse.manifest.quantities import (
     CostPerMonth,
     Country,
     Cpu,
+    DataPerMonth,
+    DataSetName,
     Destination,
     Disk,
     EnvName,
@@ -28,10 +30,12 @@ from hanse.manifest.quantities import (
     LabelKey,
     LabelValue,
     Latency,
+    Moment,
     Rate,
     ResourceName,
     RoutePath,
     SecretName,
+    Span,
     Text,
     Timeout,
     Upstream,
@@ -132,6 +136,16 @@ class SloModel(ManifestModel):
     )
 
 
+class DataReadModel(ManifestModel):
+    """One data set that the work reads."""
+
+    name: DataSetName = Field(description="Name of its Dataset document.")
+    read: DataPerMonth | None = Field(
+        default=None,
+        description="What one replica reads of it; without it the whole set once a month, and once per run of a job.",
+    )
+
+
 class DataModel(ManifestModel):
     """What data the work touches, and whose."""
 
@@ -140,6 +154,9 @@ class DataModel(ManifestModel):
     )
     subjects: tuple[Area, ...] = Field(
         default=(), description="Countries or blocs whose people the data is about, for example `EEA`."
+    )
+    reads: tuple[DataReadModel, ...] = Field(
+        default=(), description="Data sets that it reads; they pull it towards them, and their fences bind it."
     )
 
 
@@ -283,22 +300,28 @@ class AuthModel(ManifestModel):
     jwt: JwtModel | None = Field(default=None, description="Bearer tokens of users; none by default.")
 
 
-class WorkSpec(ManifestModel):
-    """What every kind of work that answers requests needs."""
+class MovingModel(ManifestModel):
+    """What its start elsewhere takes."""
 
-    route: RouteModel = Field(description="Where requests arrive.")
+    state: Disk | None = Field(default=None, description="State that moves with a replica.")
+    cold_start: Span | None = Field(
+        default=None, description="Time until a moved replica serves as well as before: caches, models, connections."
+    )
+
+
+class PlacedSpec(ManifestModel):
+    """What every kind of work needs."""
+
     resources: ResourcesModel = Field(default_factory=ResourcesModel, description="What one replica may use.")
-    slo: SloModel = Field(default_factory=SloModel, description="Service levels.")
     data: DataModel = Field(default_factory=DataModel, description="What data the work touches, and whose.")
     sovereignty: SovereigntyModel = Field(
         default_factory=SovereigntyModel, description="What the owner demands beyond the law."
     )
     objective: ObjectiveModel = Field(default_factory=ObjectiveModel, description="How the score is weighed.")
     budget: BudgetModel = Field(default_factory=BudgetModel, description="Bounds on money and carbon.")
-    access: AccessModel = Field(default_factory=AccessModel, description="Who may call it; everybody by default.")
-    disruption: DisruptionModel = Field(default_factory=DisruptionModel, description="What may be down on purpose.")
-    replicas: Annotated[int, Field(ge=1, le=1_000)] | None = Field(
-        default=None, description="Fixed number of replicas; without it the availability target decides."
+    moving: MovingModel = Field(default_factory=MovingModel, description="What its start elsewhere takes.")
+    traffic: DataPerMonth | None = Field(
+        default=None, description="What one replica sends out to the internet; it is paid at the node's egress price."
     )
     node_selector: dict[LabelKey, LabelValue] = Field(
         default_factory=dict,
@@ -310,6 +333,18 @@ class WorkSpec(ManifestModel):
     preemption: Literal["lower", "never"] = Field(
         default="lower",
         description="Whether it may displace work of lower priority, within its disruption budget; never its equals.",
+    )
+
+
+class WorkSpec(PlacedSpec):
+    """What every kind of work that answers requests needs."""
+
+    route: RouteModel = Field(description="Where requests arrive.")
+    slo: SloModel = Field(default_factory=SloModel, description="Service levels.")
+    access: AccessModel = Field(default_factory=AccessModel, description="Who may call it; everybody by default.")
+    disruption: DisruptionModel = Field(default_factory=DisruptionModel, description="What may be down on purpose.")
+    replicas: Annotated[int, Field(ge=1, le=1_000)] | None = Field(
+        default=None, description="Fixed number of replicas; without it the availability target decides."
     )
     timeout: Timeout = written("10s", "Time that one request may take.")
     limits: LimitsModel = Field(default_factory=LimitsModel, description="Bounds on bodies.")
@@ -364,3 +399,56 @@ class ServiceSpec(WorkSpec):
         description="Address and port the program listens on, as its node sees it; the owner of the node allows it "
         "with `--allow-upstream`."
     )
+
+
+class JobSpec(PlacedSpec):
+    """Work with an end, which may wait for cheap and clean hours."""
+
+    source: Text = Field(
+        description="Path to a `.wasm` component, or to a `.py` or `.js` source that `hanse build` turns into one; "
+        "relative to the manifest. It is asked once per piece: 200 is done, 202 with a checkpoint is more to do."
+    )
+    duration: Span = Field(description="How long it runs; what takes longer is not cut off.")
+    within: Span | None = Field(
+        default=None, description="Time from its acceptance to its deadline; give this or `deadline`."
+    )
+    deadline: Moment | None = Field(default=None, description="When it has to be done.")
+    interruptible: bool = Field(
+        default=False, description="Whether it may be paused between pieces and go on later, also on another node."
+    )
+    retries: int = Field(default=2, ge=0, le=100, description="How often it is tried again after a failure.")
+    timeout: Span = written("1h", "Time that one piece may take.")
+    egress: tuple[EgressModel, ...] = Field(default=(), description="Destinations it may call; none by default.")
+    env: dict[EnvName, str] = Field(default_factory=dict, description="Environment of the guest; not for secrets.")
+
+    @model_validator(mode="after")
+    def _one_deadline(self) -> JobSpec:
+        if (self.within is None) == (self.deadline is None):
+            raise PydanticCustomError(
+                "word",
+                "{problem}",
+                {"problem": "a job has one deadline", "fix": "give `within: 24h` or `deadline: 2026-11-22T06:00:00Z`"},
+            )
+        return self
+
+
+class DatasetFenceModel(ManifestModel):
+    """Where data must stay."""
+
+    only: tuple[Area, ...] = Field(default=(), description="Countries or blocs; empty means anywhere.")
+
+
+class DatasetSpec(ManifestModel):
+    """Data that lies somewhere."""
+
+    size: Disk = Field(description="Size of the whole set.")
+    sites: tuple[Label, ...] = Field(min_length=1, description="Sites that hold a copy.")
+    fence: DatasetFenceModel = Field(
+        default_factory=DatasetFenceModel, description="Where it must stay: binds all work that reads it."
+    )
+
+
+class NamespaceSpec(ManifestModel):
+    """What holds for all work of one namespace together."""
+
+    budget: BudgetModel = Field(default_factory=BudgetModel, description="Bounds on the money and carbon of all of it.")

@@ -24,6 +24,7 @@ from hanse.node.accounting import Accounts
 from hanse.node.attesting import AttestationKeeper
 from hanse.node.config import NodeConfig
 from hanse.node.disk import NodeDisk
+from hanse.node.jobs import JobKeeper
 from hanse.node.judge import Held, Rejected, judge
 from hanse.node.outbox import Outbox
 from hanse.node.routes import routes_from
@@ -66,6 +67,7 @@ class NodeAgent:
         self._me = config.node.id
         self._disk = NodeDisk(ports.disk)
         self._work = Work(ports.runtime, ports.cache, ports.blobs, self._invoke_policy)
+        self._jobs = JobKeeper(ports.jobs, self._work.fetch, self._wake_up)
         self._outbox = Outbox(ports, self._disk, me=self._me)
         self._svid = SvidKeeper(ports, config)
         self.workload_svids = WorkloadSvids(ports, config, lambda: self._held)
@@ -184,19 +186,23 @@ class NodeAgent:
             self._wake.clear()
             for workload in self._astray():
                 if workload not in self._busy:
-                    task = tasks.create_task(self._converge(workload), name=f"work:{workload}")
+                    task = tasks.create_task(self._converge(workload, tasks), name=f"work:{workload}")
                     self._busy[workload] = task
             await _wait(self._wake, self._config.tick_us)
 
     def _astray(self) -> tuple[WorkloadId, ...]:
         """Workloads for which something is held or loaded, in id order: each is looked at, most need nothing."""
-        concerned = {held.order.workload.id for held in self._held.values()} | set(self._work.loaded())
+        held = {held.order.workload.id for held in self._held.values()}
+        concerned = held.union(self._work.loaded(), self._jobs.workloads())
         return tuple(sorted(concerned))
 
-    async def _converge(self, workload: WorkloadId) -> None:
+    def _wake_up(self) -> None:
+        self._wake.set()
+
+    async def _converge(self, workload: WorkloadId, tasks: asyncio.TaskGroup) -> None:
         """Bring one workload to what is held for it, then report; wake the loop if there is more to do."""
         try:
-            has_failed = await self._converge_once(workload)
+            has_failed = await self._converge_once(workload, tasks)
         finally:
             del self._busy[workload]
         self._untried.discard(workload)
@@ -209,21 +215,30 @@ class NodeAgent:
         self._retry_us[workload] = min(wait_us * 2, self._config.retry_us_max)
         asyncio.get_running_loop().call_later(wait_us / 1e6, self._wake.set)
 
-    async def _converge_once(self, workload: WorkloadId) -> bool:
+    async def _converge_once(self, workload: WorkloadId, tasks: asyncio.TaskGroup) -> bool:
         now = self._ports.clock.wall()
         mine = {i: h for i, h in self._held.items() if h.order.workload.id == workload}
         target = None if self._is_revoked() else wanted_here(mine, now=now).get(workload)
         outcome = Outcome(phase=Phase.STOPPED)
         if target is not None:
-            outcome = self._screen(target, now) or await self._run(target.order.workload)
+            outcome = self._screen(target, now) or await self._carry_out(target, tasks)
+        handed_on = {instance: self._jobs.checkpoint(instance) for instance in mine}
         if target is None or outcome.phase is Phase.REFUSED:
             await self._work.stop(workload)
+            await self._jobs.stop(workload)
             self._secrets.forget(workload)
         for instance in sorted(mine):
-            await self._settle(mine[instance], target, outcome)
+            await self._settle(mine[instance], target, outcome, handed_on[instance])
         if any(self._held.get(i) is not h for i, h in mine.items()) or self._has_news(workload, mine):
             self._wake.set()
-        return outcome.phase in (Phase.FAILED, Phase.PENDING)
+        is_job = target is not None and target.order.workload.job is not None
+        return outcome.phase in (Phase.FAILED, Phase.PENDING) and not is_job
+
+    async def _carry_out(self, held: Held, tasks: asyncio.TaskGroup) -> Outcome:
+        """Have it serve, or run it to its end."""
+        if held.order.workload.job is None:
+            return await self._run(held.order.workload)
+        return await self._jobs.run(held, self._outbox.said(held.order.instance), tasks)
 
     async def _run(self, workload: Workload) -> Outcome:
         """Run it with its secrets; without them it does not run, and what they were leased for longer than stops."""
@@ -285,7 +300,7 @@ class NodeAgent:
         """Who may call it, by its own rules and this node's packs. Raises PolicyError: then it does not run here."""
         return invoke_policy_of(workload, self._packs, self._config.guardrails, self._ports.clock.wall())
 
-    async def _settle(self, held: Held, target: Held | None, outcome: Outcome) -> None:
+    async def _settle(self, held: Held, target: Held | None, outcome: Outcome, checkpoint: bytes) -> None:
         """Report what became of one instance; forget it once its stop is carried out."""
         order = held.order
         is_live = order.wanted and target is not None
@@ -295,8 +310,13 @@ class NodeAgent:
             code, reason = "order.expired", "the order's grant has expired and no newer one was heard"
             if self._is_revoked():
                 code, reason = "node.revoked", "this node's identity was revoked: its orders grant nothing"
+        said = self._outbox.said(order.instance)
+        if said is not None and said.phase is Phase.SUCCEEDED:
+            # An end that the controller may not have heard of yet must not be hidden by a stop.
+            phase = Phase.SUCCEEDED
         await self._outbox.put(
             Report(
+                checkpoint=checkpoint or (b"" if said is None else said.checkpoint),
                 node=self._me,
                 instance=order.instance,
                 workload=order.workload.id,
@@ -408,7 +428,7 @@ class NodeAgent:
         node = self._config.node
         reading = self._ports.meter.read(node.power, node.capacity)
         used = Resources()
-        for workload in self._work.loaded().values():
+        for workload in (*self._work.loaded().values(), *self._jobs.running()):
             used = used.plus(workload.resources)
         return Heartbeat(
             node=self._me,

@@ -45,6 +45,11 @@ class Outbox:
         self._latest = await self._disk.load_reports()
         self._undelivered = set(self._latest)
 
+    def said(self, instance: InstanceId) -> Report | None:
+        """What was reported last of an instance; None if nothing, or if it is forgotten."""
+        last = self._latest.get(instance)
+        return None if last is None else last[0]
+
     async def put(self, report: Report) -> None:
         """Keep and deliver a report, unless it says what the last one of this instance said."""
         last = self._latest.get(report.instance)
@@ -98,9 +103,9 @@ class Outbox:
                 return
 
 
-def _says(report: Report) -> tuple[int, str, str, str]:
+def _says(report: Report) -> tuple[int, str, str, str, bytes]:
     """What a report states, without when: a restart that runs the same work again is no news.
 
     The generation is: it is how a controller that lost an order learns above what the next one must be.
     """
-    return (report.generation, report.phase.value, report.code, report.reason)
+    return (report.generation, report.phase.value, report.code, report.reason, report.checkpoint)

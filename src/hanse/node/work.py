@@ -56,7 +56,7 @@ class Work:
         try:
             # First: a workload whose rules cannot be read serves nobody.
             invoke = self._invoke_policy(workload)
-            component = await self._fetch(workload.artifact)
+            component = await self.fetch(workload.artifact)
             await self._runtime.load(workload, component, invoke, told.env)
         except HanseError as error:
             return Outcome(phase=Phase.FAILED, code=error.code, reason=error.message)
@@ -71,8 +71,8 @@ class Work:
             del self._loaded[workload]
             del self._told[workload]
 
-    async def _fetch(self, digest: Digest) -> bytes:
-        """From this node's own artifacts, else over the uplink, verified by digest and kept."""
+    async def fetch(self, digest: Digest) -> bytes:
+        """From this node's own artifacts, else over the uplink, verified by digest and kept. Raises BlobError."""
         try:
             return await self._cache.get(digest)
         except BlobError:

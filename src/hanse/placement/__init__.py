@@ -11,14 +11,25 @@ from hanse.placement.changes import Changes, changes, is_same
 from hanse.placement.compare import PlanDifference, WorkloadDifference, difference
 from hanse.placement.frontier import FrontierPoint, frontier
 from hanse.placement.headroom import Capacity, Free, Headroom, capacity, headroom
+from hanse.placement.jobs import Heard, advance, forecast_digest, is_due, next_turn_us, timed
 from hanse.placement.obstacles import Obstacle, WhyNot, why_not
 from hanse.placement.optimise import optimise
 from hanse.placement.planner import plan, with_input
+from hanse.placement.rates import posterior_ppm
 from hanse.placement.rehearse import Homeless, Leaving, Rehearsal, rehearse
 from hanse.placement.replan import Kept, replan
 from hanse.placement.settings import PlacementSettings
 from hanse.placement.shift import Shift, Waiting, mean_of, shift
-from hanse.placement.spending import Book, Outlook, Spent, accrued, outlook, restrained
+from hanse.placement.spending import (
+    Book,
+    Outlook,
+    Spent,
+    accrued,
+    outlook,
+    pooled_outlook,
+    restrained,
+    restrained_together,
+)
 
 __all__ = [
     "Book",
@@ -28,6 +39,7 @@ __all__ = [
     "Free",
     "FrontierPoint",
     "Headroom",
+    "Heard",
     "Homeless",
     "Kept",
     "Leaving",
@@ -42,21 +54,29 @@ __all__ = [
     "WhyNot",
     "WorkloadDifference",
     "accrued",
+    "advance",
     "audit",
     "capacity",
     "changes",
     "difference",
+    "forecast_digest",
     "frontier",
     "headroom",
+    "is_due",
     "is_same",
     "mean_of",
+    "next_turn_us",
     "optimise",
     "outlook",
     "plan",
+    "pooled_outlook",
+    "posterior_ppm",
     "rehearse",
     "replan",
     "restrained",
+    "restrained_together",
     "shift",
+    "timed",
     "why_not",
     "with_input",
 ]

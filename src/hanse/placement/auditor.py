@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from hanse.core.fabric import Node, Resources
+from hanse.core.fabric import Node, Resources, Site
 from hanse.core.ids import NodeId, PlanId, WorkloadId
 from hanse.core.plan import Assignment, Plan, Unplaced
 from hanse.core.snapshot import Phase, Reach, Snapshot
@@ -113,7 +113,7 @@ def _duplicates(case: _Case) -> Iterator[Finding]:
 
 def _places(case: _Case) -> Iterator[Finding]:
     """Each assignment alone: known, current, allowed, selected, reachable."""
-    present = {(r.workload, r.node) for r in case.snapshot.running if r.phase is not Phase.STOPPED}
+    present = {(r.workload, r.node) for r in case.snapshot.running if r.phase not in (Phase.STOPPED, Phase.SUCCEEDED)}
     for a in case.plan.assignments:
         workload, node = case.snapshot.workloads.get(a.workload), case.snapshot.fabric.nodes.get(a.node)
         if workload is None:
@@ -220,6 +220,9 @@ def _counts(case: _Case) -> Iterator[Finding]:
         if workload.replicas is not None and wanted != workload.replicas:
             message = f"{identity} asks for {workload.replicas} replicas, the plan counts with {wanted}"
             yield Finding(rule="count.wanted", message=message, workload=identity)
+        if workload.most_replicas is not None and has > workload.most_replicas:
+            message = f"{identity} has {has} replicas, its budget pays for {workload.most_replicas}"
+            yield Finding(rule="count.budget", message=message, workload=identity)
         if has > wanted:
             message = f"{identity} has {has} replicas, wanted are {wanted}"
             yield Finding(rule="count.surplus", message=message, workload=identity)
@@ -235,7 +238,7 @@ def _budgets(case: _Case) -> Iterator[Finding]:
         if workload is None:
             continue
         slack = _ROUNDING_MICROEUR * len(nodes)
-        bill, most = sum(_bill_microeur(workload, node) for node in nodes), workload.budget.cost_microeur_month
+        bill, most = sum(_bill_microeur(case, workload, node) for node in nodes), workload.budget.cost_microeur_month
         if most is not None and bill > most + slack:
             message = f"{identity} would cost {float(bill):.0f} of {most} microeur a month"
             yield Finding(rule="budget.cost", message=message, workload=identity)
@@ -290,11 +293,13 @@ def _objective(case: _Case) -> Iterator[Finding]:
             node = case.snapshot.fabric.nodes.get(candidate.node)
             if node is None:
                 continue
-            money = _bill_microeur(workload, node) * workload.objective.cost_milli / 1_000
+            money = _bill_microeur(case, workload, node) * workload.objective.cost_milli / 1_000
             carbon = _carbon_ug(case, workload, node) * workload.objective.carbon_microeur_per_t / MASS_UNITS["t"]
-            stated = candidate.score.money_microeur + candidate.score.carbon_microeur
-            if abs(stated - money - carbon) > _ROUNDING_MICROEUR:
-                message = f"{identity} on node {node.id} is scored {stated}, it is {float(money + carbon):.0f}"
+            waiting = _data(case, workload, node)[1] * case.settings.transfer_microeur_per_hour / PERIODS_US["hour"]
+            true = money + carbon + waiting
+            stated = candidate.score.money_microeur + candidate.score.carbon_microeur + candidate.score.data_microeur
+            if abs(stated - true) > _ROUNDING_MICROEUR:
+                message = f"{identity} on node {node.id} is scored {stated}, it is {float(true):.0f}"
                 yield Finding(rule="objective.score", message=message, workload=identity, node=node.id)
     if total != plan.objective_microeur:
         message = f"the objective is stated as {plan.objective_microeur}, the chosen scores sum to {total}"
@@ -326,7 +331,7 @@ def _node_with_a_place(case: _Case, workload: Workload, entry: Unplaced) -> Node
     used = [node for node in (case.snapshot.fabric.nodes.get(n) for n in sorted(assigned)) if node is not None]
     explanation = case.plan.explanations.get(workload.id)
     is_short = explanation is None or len(assigned) < explanation.replicas_wanted
-    if not is_short and workload.replicas is not None:
+    if not is_short and (workload.replicas is not None or len(assigned) == workload.most_replicas):
         return None  # The count is fixed and full: no node may take one more, whatever it would serve.
     origins = workload.slo.demanding if workload.slo.latency_p99_us is not None else ()
     unserved = [o for o in origins if not any(_is_in_time(case, workload, o, node) for node in used)]
@@ -393,12 +398,12 @@ def _is_in_time(case: _Case, workload: Workload, origin: str, node: Node) -> boo
 
 def _is_affordable(case: _Case, workload: Workload, nodes: Sequence[Node]) -> bool:
     cost, carbon = workload.budget.cost_microeur_month, workload.budget.carbon_ug_month
-    if cost is not None and sum(_bill_microeur(workload, node) for node in nodes) > cost:
+    if cost is not None and sum(_bill_microeur(case, workload, node) for node in nodes) > cost:
         return False
     return carbon is None or sum(_carbon_ug(case, workload, node) for node in nodes) <= carbon
 
 
-def _bill_microeur(workload: Workload, node: Node) -> Fraction:
+def _bill_microeur(case: _Case, workload: Workload, node: Node) -> Fraction:
     hours = Fraction(PERIODS_US["month"], PERIODS_US["hour"])
     asks, price = workload.resources, node.price
     hourly = Fraction(asks.cpu_milli, 1_000) * price.cpu_core_hour_microeur
@@ -410,11 +415,46 @@ def _bill_microeur(workload: Workload, node: Node) -> Fraction:
         hourly += units * unit_prices.get(name, 0)
     if workload.gpu is not None:
         hourly += Fraction(workload.gpu.count * workload.gpu.share_milli, 1_000) * price.gpu_hour_microeur
-    return hours * hourly
+    site = case.snapshot.fabric.sites[node.site]
+    energy = _draw_mw(workload, node, site)[0] / 10**6 * hours * site.energy_microeur_kwh
+    sent = Fraction(workload.egress_bytes_month, 2**30) * price.egress_gib_microeur
+    return hours * hourly + energy + sent + _data(case, workload, node)[0]
+
+
+def _data(case: _Case, workload: Workload, node: Node) -> tuple[Fraction, Fraction]:
+    """Money (microeur) and waiting (us) a month for data that a replica on a node reads, whatever the planner says."""
+    fabric, money, wait_us = case.snapshot.fabric, Fraction(0), Fraction(0)
+    to = fabric.sites[node.site]
+    reads = {one.dataset: one.bytes_month for one in workload.data.reads}
+    for one in workload.data.sets:
+        amount = reads[one.id]
+        if amount is None:
+            runs = Fraction(1) if workload.job is None else Fraction(PERIODS_US["month"], workload.job.duration_us)
+        gib = Fraction(one.size_bytes, 2**30) * runs if amount is None else Fraction(amount, 2**30)
+        is_local = to.id in one.sites
+        senders = [n for n in fabric.nodes.values() if (n.site == to.id if is_local else n.site in one.sites)]
+        asked = []
+        for sender in senders:
+            rows = {**dict(sender.price.egress_to)}
+            general = 0 if sender.site == to.id else rows.get(to.country, sender.price.egress_gib_microeur)
+            asked.append(rows.get(to.id, general))
+        money += gib * min(asked, default=0)
+        if not is_local:
+            wait_us += gib * 2**30 * 10**6 / case.settings.fetch_bytes_per_s
+    return money, wait_us
 
 
 def _carbon_ug(case: _Case, workload: Workload, node: Node) -> Fraction:
     site = case.snapshot.fabric.sites[node.site]
+    draw_mw, share = _draw_mw(workload, node, site)
+    hours = Fraction(PERIODS_US["month"], PERIODS_US["hour"])
+    intensity = case.snapshot.intensity_g_per_kwh.get(site.grid_zone, case.settings.unknown_zone_g_per_kwh)
+    made = Fraction(node.power.embodied_g * 10**6 * PERIODS_US["month"], node.power.life_us)
+    return draw_mw * hours * intensity + made * share
+
+
+def _draw_mw(workload: Workload, node: Node, site: Site) -> tuple[Fraction, Fraction]:
+    """Draw with the share of the idle draw, PUE included; and the share of the machine that is reserved."""
     needs, has = workload.resources, node.allocatable
     shares = [Fraction(needs.of(name), max(has.of(name), 1)) for name in needs.names]
     busy_mw = Fraction(needs.cpu_milli, 1_000) * node.power.per_core_mw
@@ -422,7 +462,5 @@ def _carbon_ug(case: _Case, workload: Workload, node: Node) -> Fraction:
         devices = Fraction(workload.gpu.count * workload.gpu.share_milli, 1_000)
         shares.append(devices / max(1, 0 if node.gpus is None else node.gpus.count))
         busy_mw += devices * node.power.per_gpu_mw
-    idle_mw = min(max(shares, default=Fraction(0)), Fraction(1)) * node.power.idle_mw
-    hours = Fraction(PERIODS_US["month"], PERIODS_US["hour"])
-    intensity = case.snapshot.intensity_g_per_kwh.get(site.grid_zone, case.settings.unknown_zone_g_per_kwh)
-    return (idle_mw + busy_mw) * Fraction(site.pue_permille, 1_000) * hours * intensity
+    share = min(max(shares, default=Fraction(0)), Fraction(1))
+    return (share * node.power.idle_mw + busy_mw) * Fraction(site.pue_permille, 1_000), share

@@ -73,6 +73,7 @@ def _is_wide(before: Snapshot, after: Snapshot) -> bool:
         or before.intensity_g_per_kwh != after.intensity_g_per_kwh
         or before.rtt_us != after.rtt_us
         or before.gazetteer != after.gazetteer
+        or before.observed_down_ppm != after.observed_down_ppm
         or before.forecast != after.forecast
         or before.forecast_error_permille != after.forecast_error_permille
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from itertools import product
+from math import prod
 
 from hanse.core.units import format_duration
 from hanse.core.work import Workload
@@ -56,6 +57,8 @@ class Domains:
     site: int
     operator: int
     country: int
+    down_ppm: tuple[int, int, int, int] | None = None
+    """Share of time that each of the four is down; None where the settings say it of all."""
 
 
 def demand(workload: Workload, distinct: Mapping[Spread, int], least_cover: int, settings: PlacementSettings) -> Demand:
@@ -66,6 +69,15 @@ def demand(workload: Workload, distinct: Mapping[Spread, int], least_cover: int,
     """
     if workload.replicas is not None:
         return _fixed(workload.replicas, least_cover)
+    found = _asked(workload, distinct, least_cover, settings)
+    most = workload.most_replicas
+    if most is None or found.replicas <= most:
+        return found
+    why = f"{_count(most)}: its budget pays for no more; without it {found.why}"
+    return Demand(replicas=most, spread=found.spread, why=why)
+
+
+def _asked(workload: Workload, distinct: Mapping[Spread, int], least_cover: int, settings: PlacementSettings) -> Demand:
     found = _least(workload, distinct, settings)
     if least_cover <= found.replicas:
         return found
@@ -91,15 +103,19 @@ def set_availability_ppm(replicas: Sequence[Domains], settings: PlacementSetting
         return 0
     # Only who shares what with whom matters, so sets are renumbered to hit the cache.
     columns = ([getattr(r, name) for r in replicas[:_MOST_EXACT]] for name in ("node", "site", "operator", "country"))
-    return _pattern_availability_ppm(tuple(tuple(map(column.index, column)) for column in columns), settings)
+    rates = tuple(r.down_ppm or tuple(_down_ppm(settings).values()) for r in replicas[:_MOST_EXACT])
+    return _pattern_availability_ppm(tuple(tuple(map(column.index, column)) for column in columns), rates)
 
 
 @lru_cache(maxsize=1_024)
-def _pattern_availability_ppm(pattern: tuple[tuple[int, ...], ...], settings: PlacementSettings) -> int:
-    counted = [Domains(node=n, site=s, operator=o, country=c) for n, s, o, c in zip(*pattern, strict=True)]
-    down = _down(settings)
-    shared = sorted({(0, r.operator) for r in counted} | {(1, r.country) for r in counted})
-    rates = [down[Spread.OPERATOR] if kind == 0 else down[Spread.JURISDICTION] for kind, _ in shared]
+def _pattern_availability_ppm(pattern: tuple[tuple[int, ...], ...], each: tuple[tuple[int, ...], ...]) -> int:
+    counted = [
+        Domains(node=n, site=s, operator=o, country=c, down_ppm=(down[0], down[1], down[2], down[3]))
+        for n, s, o, c, down in zip(*pattern, each, strict=True)
+    ]
+    known = {(0, r.operator): _share(r, 2) for r in counted} | {(1, r.country): _share(r, 3) for r in counted}
+    shared = sorted(known)
+    rates = [known[domain] for domain in shared]
     all_down = 0.0
     for state in product((False, True), repeat=len(shared)):
         chance = 1.0
@@ -107,7 +123,7 @@ def _pattern_availability_ppm(pattern: tuple[tuple[int, ...], ...], settings: Pl
             chance *= rate if is_down else 1 - rate
         failed = {domain for domain, is_down in zip(shared, state, strict=True) if is_down}
         standing = [r for r in counted if (0, r.operator) not in failed and (1, r.country) not in failed]
-        all_down += chance * _all_sites_down(standing, down)
+        all_down += chance * _all_sites_down(standing)
     return _ppm(1 - all_down)
 
 
@@ -188,14 +204,19 @@ def _why_met(count: int, spread: Spread, target: int, settings: PlacementSetting
     return f"{met}; the {carrier.name.lower()}, {how}, carries this"
 
 
-def _all_sites_down(standing: Sequence[Domains], down: Mapping[Spread, float]) -> float:
-    per_site: dict[int, list[int]] = {}
+def _all_sites_down(standing: Sequence[Domains]) -> float:
+    per_site: dict[int, list[Domains]] = {}
     for replica in standing:
-        per_site.setdefault(replica.site, []).append(replica.node)
+        per_site.setdefault(replica.site, []).append(replica)
     chance = 1.0
-    for nodes in per_site.values():
-        chance *= down[Spread.SITE] + (1 - down[Spread.SITE]) * down[Spread.NODE] ** len(nodes)
+    for replicas in per_site.values():
+        site = _share(replicas[0], 1)
+        chance *= site + (1 - site) * prod(_share(replica, 0) for replica in replicas)
     return chance
+
+
+def _share(replica: Domains, level: int) -> float:
+    return 0.0 if replica.down_ppm is None else replica.down_ppm[level] / _WHOLE_PPM
 
 
 def _down_ppm(settings: PlacementSettings) -> Mapping[Spread, int]:

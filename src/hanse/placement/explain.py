@@ -19,9 +19,10 @@ from hanse.core.time import rfc3339
 from hanse.core.units import format_duration, format_resource
 from hanse.core.verdict import FactRead, Reason
 from hanse.core.work import Workload
-from hanse.placement.demand import Domains, percent, set_availability_ppm
+from hanse.placement.demand import percent, set_availability_ppm
 from hanse.placement.feasible import Limit
 from hanse.placement.outcome import Outcome, Placing, World, moving_costs
+from hanse.placement.rates import domains_of, worst_known
 from hanse.placement.table import REACH_CODES, UNKNOWN_RTT_US, WHOLE_MILLI, Ints, NodeTable
 
 DENIED_SINCE = "placement.denied-since"
@@ -234,18 +235,23 @@ def _denied_since(workload: WorkloadId, node: NodeId, world: World) -> Reason:
 def _why(placing: Placing, outcome: Outcome, world: World) -> str:
     table, why = world.table, placing.feasibility.demand.why
     if outcome.wanted > placing.feasibility.demand.replicas:
-        why = f"{outcome.wanted} replicas: the places that would serve every origin with fewer are full; else {why}"
+        why = f"{outcome.wanted} replicas: {_why_more(placing, outcome, world)}; else {why}"
     if placing.workload.slo.availability_ppm is not None and len(outcome.rows):
-        domains = [
-            Domains(
-                node=row, site=int(table.site[row]), operator=int(table.operator[row]), country=int(table.country[row])
-            )
-            for row in outcome.rows.tolist()
-        ]
+        domains = domains_of(world.rates, table, outcome.rows)
         why += f"; the places chosen give {percent(set_availability_ppm(domains, world.settings))}"
+        worst = worst_known(world.rates, table, outcome.rows, world.settings)
+        why += f", for {worst}" if worst else ""
     if outcome.limits is None:
         why += f"; of {table.size} nodes by limit: {placing.feasibility.counted}"
     return why
+
+
+def _why_more(placing: Placing, outcome: Outcome, world: World) -> str:
+    """Why more were chosen than the count that was worked out beforehand."""
+    worst = worst_known(world.rates, world.table, outcome.rows, world.settings)
+    if placing.workload.slo.availability_ppm is not None and worst:
+        return f"fewer of these places would not last, for {worst}"
+    return "the places that would serve every origin with fewer are full"
 
 
 def _reach_message(node: NodeId, reach: Reach) -> str:

@@ -21,6 +21,8 @@ from hanse.core.verdict import Verdicts
 from hanse.core.work import Workload
 from hanse.placement.choose import least_cover
 from hanse.placement.demand import Demand, Spread, demand
+from hanse.placement.gravity import Gravity
+from hanse.placement.rates import Rates, rates_of, typical
 from hanse.placement.score import ScoreTable, score, with_more_kinds
 from hanse.placement.settings import PlacementSettings
 from hanse.placement.table import REACH_CODES, Flags, Ints, Kinds, NodeTable, OriginTable, kinds, origin_table
@@ -146,6 +148,8 @@ class Screen:
     settings: PlacementSettings
     origins: OriginTable
     kinds: Kinds
+    gravity: Gravity
+    rates: Rates
     shapes: dict[object, Feasibility] = field(default_factory=dict)
     labels: dict[tuple[str, str], Flags] = field(default_factory=dict)
     shared: dict[int, tuple[tuple[NodeId, ...], int]] = field(default_factory=dict)
@@ -170,6 +174,9 @@ class Screen:
             workload.slo,
             workload.budget,
             workload.replicas,
+            workload.most_replicas,
+            workload.egress_bytes_month,
+            (workload.data.reads, workload.data.sets, workload.job) if workload.data.sets else None,
             tuple(sorted(workload.node_selector.items())),
             number,
         )
@@ -204,6 +211,7 @@ class Screen:
                 longer[table.row_of[node]] = is_there and _allows(verdicts, speaker, node)
             self.masks[number] = longer
         self.snapshot, self.verdicts, self.table, self.kinds = snapshot, verdicts, table, changed
+        self.gravity = Gravity(fabric=snapshot.fabric, settings=self.settings, site_ids=table.site_ids)
         self.labels.clear()
         self.changed.extend(rows.tolist())
         self._share_again()
@@ -326,7 +334,7 @@ class Screen:
         trips = {origin: self.origins.to_sites_us(origin)[table.site] for origin in workload.slo.origins}
         slo_origins = _slo_origins(workload)
         within = _within(workload, trips, slo_origins, table.size, settings)
-        scores = score(workload, kinds, _worst_served_us(workload, trips, within, table.size), settings)
+        scores = score(workload, kinds, _worst_served_us(workload, trips, within, table.size), self.gravity, settings)
         codes = np.full(table.size, _OPEN, dtype=np.int8)
         # Written last to first, so that the first check of the recipe that fails is the one that stays.
         codes[~_affordable(workload, scores)] = Limit.BUDGET
@@ -348,7 +356,11 @@ class Screen:
     def _demand(self, workload: Workload, shape: Feasibility) -> Demand:
         usable = [shape.reach_masks[index] for index in np.flatnonzero(shape.tally.mask).tolist()]
         cover = least_cover(shape.every_origin, usable)
-        return demand(workload, shape.tally.distinct, cover, self.settings)
+        settings = self.settings
+        if workload.slo.availability_ppm is not None and not self.rates.is_assumed:
+            kept_rows = np.flatnonzero(shape.limit_if_kept == Limit.NONE)
+            settings = typical(self.rates, self.table, kept_rows, settings)
+        return demand(workload, shape.tally.distinct, cover, settings)
 
     def _selected(self, workload: Workload) -> Flags:
         selected = np.ones(self.table.size, dtype=np.bool_)
@@ -389,6 +401,8 @@ def screen(snapshot: Snapshot, verdicts: Verdicts, table: NodeTable, settings: P
         settings=settings,
         origins=origin_table(snapshot, table.site_ids),
         kinds=kinds(table),
+        gravity=Gravity(fabric=snapshot.fabric, settings=settings, site_ids=table.site_ids),
+        rates=rates_of(snapshot, table, settings),
     )
 
 

@@ -20,7 +20,7 @@ def input_digests(snapshot: Snapshot, verdicts: Verdicts) -> Mapping[str, str]:
     running = sorted(snapshot.running, key=lambda record: (record.instance, record.node))
     trips = {f"{origin} {site}": us for (origin, site), us in snapshot.rtt_us.items()}
     return {
-        "facts": digest_of(fabric),
+        "facts": digest_of([fabric, snapshot.observed_down_ppm] if snapshot.observed_down_ppm else fabric),
         "forecast": digest_of([snapshot.forecast, snapshot.forecast_error_permille]),
         "intensity": digest_of(snapshot.intensity_g_per_kwh),
         "latency": digest_of({"measured": trips, "gazetteer": snapshot.gazetteer}),

@@ -13,6 +13,7 @@ from hanse.core.verdict import Verdicts
 from hanse.core.work import Workload
 from hanse.placement.feasible import Codes, Feasibility, Limit
 from hanse.placement.gpu_order import GpuOrder
+from hanse.placement.rates import Rates
 from hanse.placement.score import moving_microeur
 from hanse.placement.settings import PlacementSettings
 from hanse.placement.standing import Standing
@@ -30,6 +31,8 @@ class World:
     settings: PlacementSettings
     table: NodeTable
     room: Room
+    rates: Rates
+    """How often failure domains are down."""
     gpus: GpuOrder | None = None
     """Who goes first among nodes that cost a replica with GPUs the same; None where nothing asks for any."""
 
@@ -49,6 +52,8 @@ class Placing:
     """Rows that run any instance of it, ascending."""
     excluded: Ints
     """Rows left out after failures, ascending."""
+    uprooting_microeur: Ints | None = None
+    """What starting on each row costs beyond what every move does: state to move, a cold start; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +84,8 @@ def moving_costs(placing: Placing, rows: Ints, settings: PlacementSettings) -> I
     if not placing.standing.has_any:
         return np.zeros(len(rows), dtype=np.int64)
     costs = moving_microeur(placing.feasibility.scores.totals_microeur(rows), settings)
+    if placing.uprooting_microeur is not None:
+        costs = costs + placing.uprooting_microeur[rows]
     costs[among(rows, placing.kept)] = settings.moving_floor_microeur
     costs[among(rows, placing.settled)] = 0
     return costs

@@ -16,17 +16,19 @@ from hanse.core.ids import InstanceId, NodeId, PlanId, WorkloadId, instance_id
 from hanse.core.plan import Assignment, Candidate, Plan
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Snapshot
-from hanse.core.time import WallTime
+from hanse.core.time import US_PER_S, WallTime
 from hanse.core.verdict import Verdicts
-from hanse.core.work import Budget, Workload
+from hanse.core.work import Budget, Moving, Workload
 from hanse.placement.batch import place_alike
 from hanse.placement.choose import Choice, Problem, choose, domains_for
+from hanse.placement.demand import set_availability_ppm
 from hanse.placement.explain import Storyteller, sample
 from hanse.placement.feasible import NOTHING_FULL, Limit, Screen, screen
 from hanse.placement.gpu_order import GpuOrder
 from hanse.placement.inputs import input_digests
 from hanse.placement.outcome import Outcome, Placing, World, limits_now, totals_microeur
 from hanse.placement.preempt import displace
+from hanse.placement.rates import domains_of, worst_known
 from hanse.placement.settings import DEFAULT_SETTINGS, PlacementSettings
 from hanse.placement.standing import Standing, standings
 from hanse.placement.table import Ints, NodeTable, Room, among, full_room, node_table
@@ -79,7 +81,11 @@ def prepare(
     snapshot: Snapshot, verdicts: Verdicts, parent: Plan | None, *, now: WallTime, settings: PlacementSettings
 ) -> Run:
     """Screen every workload and take the room of what may stay."""
-    table = node_table(snapshot, unknown_zone_g_per_kwh=settings.unknown_zone_g_per_kwh)
+    table = node_table(
+        snapshot,
+        unknown_zone_g_per_kwh=settings.unknown_zone_g_per_kwh,
+        node_down_ppm=settings.node_down_ppm,
+    )
     screening = screen(snapshot, verdicts, table, settings)
     standing = standings(snapshot, parent, now=now, settings=settings)
     placings = tuple(placing_of(snapshot.workloads[w], screening, standing.get(w)) for w in sorted(snapshot.workloads))
@@ -92,6 +98,7 @@ def prepare(
         settings=settings,
         table=table,
         room=full_room(table),
+        rates=screening.rates,
         gpus=order if order.is_of_use else None,
     )
     run = Run(world=world, screening=screening, placings=placings, queue=_in_turn(placings))
@@ -136,6 +143,7 @@ def placing_of(workload: Workload, screening: Screen, has: Standing | None) -> P
         standing=has,
         settled=settled[among(settled, kept)],
         kept=kept,
+        uprooting_microeur=_uprooting_microeur(workload, has, screening),
         present=_rows(table, has.present),
         excluded=excluded,
     )
@@ -206,12 +214,35 @@ def _choose_enough(placing: Placing, world: World) -> Outcome:
     best = _choose(placing, wanted, world)
     if placing.workload.replicas is not None:
         return best
-    while best.uncovered and len(best.rows) == best.wanted:
+    most = placing.workload.most_replicas
+    while best.uncovered and len(best.rows) == best.wanted and (most is None or best.wanted < most):
         more = _choose(placing, best.wanted + 1, world)
         if more.uncovered.bit_count() >= best.uncovered.bit_count():
             return best
         best = more
+    return _choose_enough_to_last(placing, best, world)
+
+
+def _choose_enough_to_last(placing: Placing, best: Outcome, world: World) -> Outcome:
+    """Choose more where the places chosen are down more often than is typical, until the availability is met."""
+    target, settings = placing.workload.slo.availability_ppm, world.settings
+    most = min(settings.most_replicas, placing.workload.most_replicas or settings.most_replicas)
+    if target is None:
+        return best
+    while len(best.rows) == best.wanted < most and not _lasts(best, target, world):
+        more = _choose(placing, best.wanted + 1, world)
+        if len(more.rows) <= len(best.rows):
+            return best
+        best = more
     return best
+
+
+def _lasts(outcome: Outcome, target_ppm: int, world: World) -> bool:
+    """Tell whether a choice meets an availability, or does as well as its kind can: what is assumed was counted on."""
+    rows, table = outcome.rows, world.table
+    if not worst_known(world.rates, table, rows, world.settings):
+        return True
+    return set_availability_ppm(domains_of(world.rates, table, rows), world.settings) >= target_ppm
 
 
 def _choose(placing: Placing, wanted: int, world: World) -> Outcome:
@@ -428,6 +459,18 @@ def _assignment(workload: Workload, instance: InstanceId, ordinal: int, row: int
         spec_generation=workload.generation,
         devices=world.room.held.get((workload.id, row), ()),
     )
+
+
+def _uprooting_microeur(workload: Workload, has: Standing, screening: Screen) -> Ints | None:
+    """What moving its state to each row and a cold start there cost; None where the spec says nothing of either."""
+    if workload.moving == Moving():
+        return None
+    table, settings = screening.table, screening.settings
+    sources = sorted({screening.snapshot.fabric.nodes[n].site for n in has.settled if n in table.row_of})
+    money, time_us = screening.gravity.moves(workload.moving.state_bytes, sources)
+    price = settings.moving_microeur_per_s
+    away = (money + (time_us + workload.moving.cold_start_us) * price // US_PER_S)[table.site]
+    return np.asarray(away)
 
 
 def _rows(table: NodeTable, nodes: Iterable[NodeId]) -> Ints:

@@ -151,7 +151,11 @@ def _with_nodes(
     known = [old.row_of[node] for node in changed.nodes if node in old.row_of]
     before = old.amounts[sorted(known)].copy()
     table, rows = with_changed(
-        old, snapshot, changed.nodes, unknown_zone_g_per_kwh=world.settings.unknown_zone_g_per_kwh
+        old,
+        snapshot,
+        changed.nodes,
+        unknown_zone_g_per_kwh=world.settings.unknown_zone_g_per_kwh,
+        node_down_ppm=world.settings.node_down_ppm,
     )
     with_changed_room(world.room, before, table, rows)
     there = [node for node in changed.nodes if node in table.row_of]

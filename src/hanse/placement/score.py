@@ -3,9 +3,13 @@
 `spec, columns, round trips -> score columns`. Every part is in microeur per month, so that parts add up and can be
 read. Sovereignty is never a score: it removes candidates before this is asked.
 
-Carbon is the operational part of the Software Carbon Intensity, O = E x I (ISO/IEC 21031:2024), where E includes
-hardware that is reserved and not just used: a replica carries the share of the idle draw that it reserves, plus the
-draw of its own cores, times the site's PUE. The embodied part M is left out: nodes state no embodied figure yet.
+Carbon is that of the Software Carbon Intensity, O + M (ISO/IEC 21031:2024). O = E x I, where E includes hardware that
+is reserved and not just used: a replica carries the share of the idle draw that it reserves, plus the draw of its own
+cores, times the site's PUE. M = TE x TS x RS: what making the machine emitted, times the share of its life that a month
+is, times the share of the machine that is reserved; 0 where its owner states no figure.
+
+Money is the price of what is reserved, the energy where a site bills it apart, what is sent to the internet, and what
+reading data from other sites costs; waiting for that data has a price of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import numpy.typing as npt
 from hanse.core.plan import Score
 from hanse.core.units import MASS_UNITS, PERIODS_US
 from hanse.core.work import Workload
+from hanse.placement.gravity import Gravity
 from hanse.placement.settings import PlacementSettings
 from hanse.placement.table import UNKNOWN_RTT_US, Axes, Ints, Kinds, NodeTable
 
@@ -42,6 +47,8 @@ class ScoreTable:
     carbon_microeur: Ints
     latency_us: Ints
     latency_microeur: Ints
+    data_microeur: Ints
+    """Priced waiting for data that lies elsewhere."""
     kind_microeur: Ints
     """The sum."""
 
@@ -68,11 +75,13 @@ class ScoreTable:
             latency_microeur=int(self.latency_microeur[row]),
             latency_us=int(self.latency_us[row]),
             moving_microeur=moving_microeur,
+            data_microeur=int(self.data_microeur[row]),
         )
 
 
 _PER_KIND = (
-    "bill_microeur", "money_microeur", "carbon_ug", "carbon_microeur", "latency_us", "latency_microeur", "kind_microeur"
+    "bill_microeur", "money_microeur", "carbon_ug", "carbon_microeur", "latency_us", "latency_microeur",
+    "data_microeur", "kind_microeur",
 )  # fmt: skip
 
 
@@ -82,15 +91,23 @@ def with_more_kinds(scores: ScoreTable, more: ScoreTable) -> ScoreTable:
     return ScoreTable(kind=more.kind, **joined)
 
 
-def score(workload: Workload, kinds: Kinds, worst_us: Ints, settings: PlacementSettings) -> ScoreTable:
+def score(
+    workload: Workload, kinds: Kinds, worst_us: Ints, gravity: Gravity, settings: PlacementSettings
+) -> ScoreTable:
     """Score one replica on every node; `worst_us`: round trip from the worst origin that a kind of node would serve."""
     table = kinds.table
-    bill = _bill_microeur(workload, table)
-    carbon = _carbon_ug(workload, table)
+    draw_mw, share = _draw_mw(workload, table)
+    bill = _bill_microeur(workload, table) + draw_mw * (HOURS_PER_MONTH / 10**6) * table.energy_microeur_kwh
+    # 1 mW for 1 h at 1 g/kWh is 1 microgram.
+    carbon = draw_mw * HOURS_PER_MONTH * table.intensity_g_per_kwh + table.embodied_ug_month * share
+    waiting = np.zeros(table.size, dtype=np.int64)
+    if workload.data.sets:
+        sent, waits = gravity.columns(workload)
+        bill, waiting = bill + sent[table.site], waits[table.site]
     money = _whole(bill * (workload.objective.cost_milli / 1_000))
     priced = _whole(carbon * (workload.objective.carbon_microeur_per_t / MASS_UNITS["t"]))
     penalty = _latency_microeur(workload, worst_us, settings)
-    total = money + priced + penalty
+    total = money + priced + penalty + waiting
     return ScoreTable(
         kind=kinds.of_row,
         bill_microeur=_whole(bill),
@@ -99,6 +116,7 @@ def score(workload: Workload, kinds: Kinds, worst_us: Ints, settings: PlacementS
         carbon_microeur=priced,
         latency_us=worst_us,
         latency_microeur=penalty,
+        data_microeur=waiting,
         kind_microeur=total,
     )
 
@@ -116,7 +134,7 @@ def _bill_microeur(workload: Workload, table: NodeTable) -> Floats:
     hourly = table.prices @ priced_units(workload, table.axes)
     if workload.gpu is not None:
         hourly = hourly + table.gpu_hour_microeur * (workload.gpu.total_milli / 1_000)
-    return np.asarray(hourly * HOURS_PER_MONTH)
+    return np.asarray(hourly * HOURS_PER_MONTH + table.egress_gib_microeur * (workload.egress_bytes_month / GIB))
 
 
 def priced_units(workload: Workload, axes: Axes) -> Floats:
@@ -132,7 +150,8 @@ def priced_units(workload: Workload, axes: Axes) -> Floats:
 _PER_PRICE: Mapping[str, int] = {"cpu": 1_000, "memory": GIB, "disk": GIB, "bandwidth": 10**6}
 
 
-def _carbon_ug(workload: Workload, table: NodeTable) -> Floats:
+def _draw_mw(workload: Workload, table: NodeTable) -> tuple[Floats, Floats]:
+    """Draw of one replica with its share of the idle draw, PUE included; and the share of the machine it reserves."""
     # The reserved share is that of the scarcest resource: a replica that fills the memory idles the cores too.
     needs = table.axes.vector(workload.resources)
     share = (needs / np.maximum(table.amounts, 1)).max(axis=1)
@@ -141,9 +160,8 @@ def _carbon_ug(workload: Workload, table: NodeTable) -> Floats:
         devices = workload.gpu.total_milli / 1_000
         share = np.maximum(share, devices / np.maximum(table.gpu_count, 1))
         draw_mw = draw_mw + table.per_gpu_mw * devices
-    draw_mw = draw_mw + table.idle_mw * np.minimum(share, 1.0)
-    # 1 mW for 1 h at 1 g/kWh is 1 microgram.
-    return np.asarray(draw_mw * (table.pue_permille / 1_000) * HOURS_PER_MONTH * table.intensity_g_per_kwh)
+    share = np.minimum(share, 1.0)
+    return np.asarray((draw_mw + table.idle_mw * share) * (table.pue_permille / 1_000)), np.asarray(share)
 
 
 def _latency_microeur(workload: Workload, worst_us: Ints, settings: PlacementSettings) -> Ints:

@@ -5,9 +5,9 @@ They are assumptions until the fabric's own history replaces them; a plan's expl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from hanse.core.time import HOUR_US, US_PER_S
+from hanse.core.time import DAY_US, HOUR_US, US_PER_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,9 @@ class PlacementSettings:
     """Share of time everything one operator runs is down: 26 minutes a year, one bad global change."""
     jurisdiction_down_ppm: int = 10
     """Share of time everything in one country is down: 5 minutes a year, a national grid or exchange."""
+    history_prior_us: int = 30 * DAY_US
+    """How much watching a stated or assumed share of down time counts for against what is observed: a month, so that
+    one bad day moves it and one bad minute does not."""
     most_replicas: int = 7
     """Most replicas that an availability target may ask for by itself, 1..64: beyond it shared causes dominate."""
     service_time_us: int = 2_000
@@ -44,6 +47,13 @@ class PlacementSettings:
     """Longest exclusion; rollout forgets failures after the same time."""
     fetch_bytes_per_s: int = 12_500_000
     """Rate at which a node fetches artifacts, 1 or more: 100 Mbit/s, a modest uplink of a branch or a shop."""
+    job_slack_permille: int = 100
+    """How much longer than its owner says a job is taken to run when its hours are chosen, of its duration."""
+    moving_microeur_per_s: int = 1_000
+    """Price of a second in which a moved replica does not serve as it did, 3.60 euro an hour: what an idle team costs
+    in minutes, not in days."""
+    transfer_microeur_per_hour: int = 10_000
+    """Price of an hour spent waiting for data from another site: one cent, as a millisecond of latency for a month."""
     start_us: int = 2 * US_PER_S
     """From a fetched artifact to a serving replica: order, verification, load, first readiness."""
     full_explanation_nodes: int = 200
@@ -54,6 +64,16 @@ class PlacementSettings:
     """Cheapest open nodes looked at first, 1 or more; all are looked at whenever these might not hold the answer."""
     kept_per_limit: int = 3
     """How many rejected candidates per limit a large fabric's explanation keeps."""
+
+    def with_down_ppm(self, node: int, site: int, operator: int, jurisdiction: int) -> PlacementSettings:
+        """The same with other shares of down time."""
+        return replace(
+            self,
+            node_down_ppm=node,
+            site_down_ppm=site,
+            operator_down_ppm=operator,
+            jurisdiction_down_ppm=jurisdiction,
+        )
 
 
 DEFAULT_SETTINGS = PlacementSettings()

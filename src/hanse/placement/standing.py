@@ -17,6 +17,8 @@ from hanse.core.work import Workload
 from hanse.placement.settings import PlacementSettings
 
 _LOST: Mapping[Phase, str] = {Phase.FAILED: "failed", Phase.REFUSED: "was refused"}
+_OVER = (*_LOST, Phase.SUCCEEDED)
+"""What runs no more and is not to be kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,19 +83,19 @@ def standing(
     settings: PlacementSettings,
 ) -> Standing:
     """Read what one workload already has from its reported instances and its assignments in the parent plan."""
-    lost = {r.instance for r in running if not r.is_wanted or r.phase in _LOST}
+    lost = {r.instance for r in running if not r.is_wanted or r.phase in _OVER}
     held_nodes = {a.node for a in held if a.instance not in lost}
     serving = {r.node for r in running if r.is_wanted and r.phase is Phase.RUNNING}
     settled = held_nodes & serving
     if len(settled) < len(held) or not held:
         # Something the parent plan holds does not run: whatever runs, held or back from an outage, is worth keeping.
         settled = serving
-    living = [r for r in running if r.is_wanted and r.phase not in _LOST and r.spec_generation == workload.generation]
+    living = [r for r in running if r.is_wanted and r.phase not in _OVER and r.spec_generation == workload.generation]
     pending = [a for a in held if a.instance not in lost and a.spec_generation == workload.generation]
     return Standing(
         settled=frozenset(settled),
         sent=frozenset(held_nodes - settled),
-        present=frozenset(r.node for r in running if r.phase not in (Phase.STOPPED, *_LOST)),
+        present=frozenset(r.node for r in running if r.phase not in (Phase.STOPPED, *_OVER)),
         instances=_instances(living, pending),
         ordinals=frozenset([r.ordinal for r in living] + [a.ordinal for a in pending]),
         excluded=_exclusions(workload, running, now, settings),

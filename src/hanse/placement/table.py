@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from hanse.core.fabric import PARTS, GpuNeed, Node, Resources
+from hanse.core.fabric import PARTS, GpuNeed, Node, Power, Resources
 from hanse.core.ids import NodeId, SiteId, WorkloadId
 from hanse.core.snapshot import Reach, Snapshot
+from hanse.core.units import PERIODS_US
 from hanse.core.work import Workload
 
 Ints = npt.NDArray[np.int64]
@@ -73,7 +74,14 @@ class NodeTable:
     idle_mw: Ints
     per_core_mw: Ints
     per_gpu_mw: Ints
+    egress_gib_microeur: Ints
+    """Per GiB sent to the internet."""
+    down_ppm: Ints
+    """Share of time that each node is down alone: observed, stated or assumed."""
+    embodied_ug_month: Ints
+    """What making the machine emitted, written off per month."""
     pue_permille: Ints
+    energy_microeur_kwh: Ints
     intensity_g_per_kwh: Ints
 
     @property
@@ -122,11 +130,12 @@ class NodeTable:
 
 COLUMNS = (
     "site", "operator", "country", "reach", "amounts", "prices", "gpu_count", "gpu_model", "gpu_hour_microeur",
-    "idle_mw", "per_core_mw", "per_gpu_mw", "pue_permille", "intensity_g_per_kwh",
+    "idle_mw", "per_core_mw", "per_gpu_mw", "egress_gib_microeur", "down_ppm", "embodied_ug_month", "pue_permille",
+    "energy_microeur_kwh", "intensity_g_per_kwh",
 )  # fmt: skip
 _KIND_COLUMNS = (
     "site", "reach", "amounts", "prices", "gpu_count", "gpu_model", "gpu_hour_microeur", "idle_mw", "per_core_mw",
-    "per_gpu_mw",
+    "per_gpu_mw", "egress_gib_microeur", "embodied_ug_month",
 )  # fmt: skip
 """What score and recipe read of a node, policy and selectors aside; the rest follows from the site."""
 
@@ -246,7 +255,7 @@ class OriginTable:
         return self.known[origin]
 
 
-def node_table(snapshot: Snapshot, *, unknown_zone_g_per_kwh: int) -> NodeTable:
+def node_table(snapshot: Snapshot, *, unknown_zone_g_per_kwh: int, node_down_ppm: int) -> NodeTable:
     """Lay the fabric of a snapshot out as columns, rows in node id order."""
     fabric = snapshot.fabric
     models = sorted({node.gpus.model for node in fabric.nodes.values() if node.gpus is not None})
@@ -256,11 +265,18 @@ def node_table(snapshot: Snapshot, *, unknown_zone_g_per_kwh: int) -> NodeTable:
         axes=Axes(names=asked(snapshot.workloads.values())),
         gpu_models=tuple(models),
         unknown_zone_g_per_kwh=unknown_zone_g_per_kwh,
+        node_down_ppm=node_down_ppm,
     )
 
 
 def table_of(
-    snapshot: Snapshot, ids: tuple[NodeId, ...], *, axes: Axes, gpu_models: tuple[str, ...], unknown_zone_g_per_kwh: int
+    snapshot: Snapshot,
+    ids: tuple[NodeId, ...],
+    *,
+    axes: Axes,
+    gpu_models: tuple[str, ...],
+    unknown_zone_g_per_kwh: int,
+    node_down_ppm: int,
 ) -> NodeTable:
     """Lay some nodes out as columns; sites, operators and countries are numbered over the whole fabric."""
     fabric = snapshot.fabric
@@ -288,7 +304,11 @@ def table_of(
         idle_mw=_ints([node.power.idle_mw for node in nodes]),
         per_core_mw=_ints([node.power.per_core_mw for node in nodes]),
         per_gpu_mw=_ints([node.power.per_gpu_mw for node in nodes]),
+        egress_gib_microeur=_ints([node.price.egress_gib_microeur for node in nodes]),
+        down_ppm=_ints([_down_ppm(snapshot, node, node_down_ppm) for node in nodes]),
+        embodied_ug_month=_ints([_embodied_ug_month(node.power) for node in nodes]),
         pue_permille=_ints([site.pue_permille for site in sites]),
+        energy_microeur_kwh=_ints([site.energy_microeur_kwh for site in sites]),
         intensity_g_per_kwh=_ints([intensity.get(site.grid_zone, unknown_zone_g_per_kwh) for site in sites]),
     )
 
@@ -345,6 +365,15 @@ def _prices(node: Node, names: Sequence[str]) -> Ints:
         "disk": price.disk_gib_hour_microeur, "bandwidth": price.bandwidth_mbit_hour_microeur, **dict(price.custom),
     }  # fmt: skip
     return _ints([known.get(name, 0) for name in names])
+
+
+def _down_ppm(snapshot: Snapshot, node: Node, assumed: int) -> int:
+    seen = snapshot.observed_down_ppm.get(f"node/{node.id}") if snapshot.observed_down_ppm else None
+    return seen if seen is not None else assumed if node.down_ppm is None else node.down_ppm
+
+
+def _embodied_ug_month(power: Power) -> int:
+    return round(power.embodied_g * 10**6 * PERIODS_US["month"] / power.life_us) if power.embodied_g else 0
 
 
 def _rows_of(rows: Sequence[Ints], width: int) -> Ints:

@@ -43,12 +43,17 @@ def can_take_in(table: NodeTable, snapshot: Snapshot, nodes: Sequence[NodeId]) -
 
 
 def with_changed(
-    table: NodeTable, snapshot: Snapshot, nodes: Sequence[NodeId], *, unknown_zone_g_per_kwh: int
+    table: NodeTable, snapshot: Snapshot, nodes: Sequence[NodeId], *, unknown_zone_g_per_kwh: int, node_down_ppm: int
 ) -> tuple[NodeTable, Ints]:
     """The table with some nodes as the snapshot has them now, and their rows. Takes over the columns given."""
     there = tuple(sorted(node for node in nodes if node in snapshot.fabric.nodes))
     part = table_of(
-        snapshot, there, axes=table.axes, gpu_models=table.gpu_models, unknown_zone_g_per_kwh=unknown_zone_g_per_kwh
+        snapshot,
+        there,
+        axes=table.axes,
+        gpu_models=table.gpu_models,
+        unknown_zone_g_per_kwh=unknown_zone_g_per_kwh,
+        node_down_ppm=node_down_ppm,
     )
     is_known = np.array([node in table.row_of for node in there], dtype=np.bool_)
     known, fresh = np.flatnonzero(is_known), np.flatnonzero(~is_known)

@@ -200,8 +200,8 @@ def _urgency(case: _Case, record: Running) -> int:
 
 
 def _clear(case: _Case, record: Running) -> Iterator[Step]:
-    """What does not serve needs no replacement to go; a failure stays on record for a while."""
-    if record.phase in _LOST and case.now < record.since_us + case.limits.failed_keep_us:
+    """What does not serve needs no replacement to go; a failure stays on record while a place is looked for."""
+    if case.wanted and record.phase in _LOST and case.now < record.since_us + case.limits.failed_keep_us:
         return
     yield _stop(
         record, f"{record.instance} is {record.phase} and no longer held by plan {case.plan.id}", is_covered=True

@@ -18,6 +18,7 @@ from hanse.core.fabric import Node
 from hanse.core.geo import Place
 from hanse.core.ids import ControllerId, NodeId, SiteId, WorkloadId
 from hanse.core.ports import Addresses, ControlPorts, NodePorts
+from hanse.core.snapshot import Series
 from hanse.core.time import US_PER_S, WallTime
 from hanse.core.work import Workload
 from hanse.identity import key_from_secret, make_csr
@@ -28,7 +29,7 @@ from hanse.node.svid import BUCKET, KEY, StoredSvid
 from hanse.twin.domain import NodeKeys, TwinDomain, make_domain, make_node_keys
 from hanse.twin.faults import Fault
 from hanse.twin.ports.attestor import MemoryAttestor
-from hanse.twin.ports.runtime import EngineModel, MemoryRuntime, ModelMeter, Watcher
+from hanse.twin.ports.runtime import EngineModel, MemoryJobs, MemoryRuntime, ModelMeter, Watcher
 from hanse.twin.world import Checker, MachinePorts, World
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import JoinRequest, JoinResponse
@@ -93,6 +94,9 @@ class TwinFabric:
         """Live ones by machine name."""
         self.agents: dict[NodeId, NodeAgent] = {}
         self.runtimes: dict[NodeId, MemoryRuntime] = {}
+        self.runners: dict[NodeId, MemoryJobs] = {}
+        """What ran jobs, per node; kept over restarts, so that a scenario may look at it."""
+        self._job_failures: dict[WorkloadId, int] = {}
         self.watchers: list[Watcher] = []
         self._services: dict[str, FabricService] = {}
         self._control_ports: dict[str, ControlPorts] = {}
@@ -164,6 +168,10 @@ class TwinFabric:
     async def set_draining(self, node: NodeId, is_draining: bool) -> None:
         """Begin or end emptying a node."""
         await self._ask(lambda service: service.set_draining(node, is_draining, user="operator"))
+
+    async def take_carbon(self, zones: Mapping[str, Series]) -> None:
+        """Bring in a forecast that is right."""
+        await self._ask(lambda service: service.take_carbon(zones, source="twin", error_permille=0, user="operator"))
 
     async def _ask(self, verb: Verb) -> None:
         while True:
@@ -237,6 +245,7 @@ class TwinFabric:
             disk=machine.disk,
             cache=machine.cache,
             runtime=runtime,
+            jobs=self.runners.setdefault(node, MemoryJobs(self._job_failures)),
             meter=ModelMeter(runtime, machine.clock),
             signer=place.keys.signer,
             attestor=MemoryAttestor(),

@@ -5,6 +5,8 @@ Texts, because they then take the way that a user's manifests take. Prices and p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hanse.core.fabric import Operator, Site
 from hanse.core.geo import Place
 
@@ -80,6 +82,27 @@ def function_text(
             f"kind: Function\nmetadata: {{name: {name}, namespace: twin}}\nspec:\n  source: ./{name}.py\n"
             f"  route: {{path: /{name}}}\n  resources: {{memory: 64Mi, cpu: 50m}}\n  replicas: {replicas}\n"
             f"  disruption: {{maxUnavailable: {max_unavailable}}}\n  env: {{VERSION: '{version}'}}{rules}"
+        ]
+    )
+
+
+def job_text(
+    name: str,
+    *,
+    duration_s: int,
+    within_s: int,
+    is_interruptible: bool = False,
+    retries: int = 2,
+    env: Mapping[str, str],
+) -> str:
+    """One job of public data."""
+    told = ", ".join(f"{key}: '{value}'" for key, value in sorted(env.items()))
+    return _documents(
+        [
+            f"kind: Job\nmetadata: {{name: {name}, namespace: twin}}\nspec:\n  source: ./{name}.py\n"
+            f"  duration: {duration_s}s\n  within: {within_s}s\n  retries: {retries}\n"
+            f"  interruptible: {'true' if is_interruptible else 'false'}\n"
+            f"  resources: {{memory: 64Mi, cpu: 50m}}\n  data: {{classes: [public]}}\n  env: {{{told}}}"
         ]
     )
 

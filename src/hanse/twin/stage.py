@@ -143,7 +143,11 @@ class Stage:
     def _unserved(self) -> list[str]:
         view, missing = self.view, []
         assignments = view.plan.assignments if view.plan else ()
+        jobs = {key for key, spec in view.workloads().items() if spec.job is not None}
         for a in assignments:
+            if a.workload in jobs:
+                missing.append(f"{a.workload} still runs")
+                continue
             order, loaded = view.orders.get(a.instance), view.loaded.get((a.node, a.workload))
             report, wanted = view.reports.get(a.instance), view.workloads().get(a.workload)
             if order is None or not order.wanted or order.node != a.node:
@@ -152,7 +156,7 @@ class Stage:
                 missing.append(f"{a.instance} does not run its spec on {a.node}")
             elif report is None or report.phase is not Phase.RUNNING:
                 missing.append(f"{a.instance} runs on {a.node} and is not reported")
-        for workload in view.workloads():
+        for workload in sorted(view.workloads().keys() - jobs):
             route = view.routes.get(workload)
             nodes = sorted(a.node for a in assignments if a.workload == workload)
             if route is None or sorted(r.node for r in route.replicas) != nodes:
@@ -175,7 +179,7 @@ class Stage:
         missing = []
         for instance, order in self.view.orders.items():
             report = self.view.reports.get(instance)
-            if not order.wanted and (report is None or report.phase is not Phase.STOPPED):
+            if not order.wanted and (report is None or report.phase not in (Phase.STOPPED, Phase.SUCCEEDED)):
                 missing.append(f"the stop of {instance} is not reported")
         for entry in self.fabric.world.kv.entries("orders", ""):
             if canonical.digest_bytes(entry.value or b"") not in self.ledger.orders:

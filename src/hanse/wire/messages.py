@@ -10,13 +10,14 @@ import msgspec
 from hanse.core.fabric import Attested, Fabric, Gpus, Measured, Node, Operator, Resources, Site
 from hanse.core.geo import Place
 from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, OperatorId, PlanId, SecretId, WorkloadId
+from hanse.core.jobs import JobProgress
 from hanse.core.layer import Policy
 from hanse.core.plan import Plan
 from hanse.core.ports import LogLine, WorkloadStats
 from hanse.core.secret import Secret
 from hanse.core.snapshot import Phase, Series
 from hanse.core.time import WallTime
-from hanse.core.work import JwtAuth, Workload
+from hanse.core.work import DataSet, JwtAuth, Namespace, Workload
 
 
 class SpecRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="spec.v1", kw_only=True):
@@ -28,6 +29,8 @@ class SpecRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="s
     operator: Operator | None = None
     site: Site | None = None
     policy: Policy | None = None
+    dataset: DataSet | None = None
+    namespace: Namespace | None = None
     secret: Secret | None = None
     is_deleted: bool = False
 
@@ -106,6 +109,8 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="order.
     """What landmarks had found about its place by then."""
     policies: tuple[Policy, ...] = ()
     """Submitted policies that bind this work, the domain's and its namespace's: the node asks them again."""
+    checkpoint: bytes = b""
+    """Of a job: what it goes on from."""
 
 
 class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="report.v1", kw_only=True):
@@ -123,6 +128,8 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="repor
     code: str = ""
     reason: str = ""
     artifact: str = ""
+    checkpoint: bytes = b""
+    """Of a job: what its next piece goes on from, wherever that runs."""
 
 
 class RouteReplica(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -348,6 +355,31 @@ class SpendRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     period_start_us: WallTime
     until_us: WallTime
     workloads: dict[WorkloadId, SpendRow]
+
+
+class Outages(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """What was seen of one failure domain."""
+
+    down_us: int
+    count: int
+
+
+class HistoryRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="history.v1", kw_only=True):
+    """Outages that leaders saw, by ``node/x``, ``site/y``, ``operator/z``, ``country/DE``. Written by the leader."""
+
+    until_us: WallTime
+    watched_us: int
+    """Time that was watched in all."""
+    outages: dict[str, Outages]
+    """Of domains that were ever down."""
+    down: tuple[str, ...]
+    """Those that were down at the last look."""
+
+
+class JobRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="job.v1", kw_only=True):
+    """How far one job has come. Written by the leader."""
+
+    progress: JobProgress
 
 
 class CarbonFeed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="carbon-feed.v1", kw_only=True):

@@ -63,6 +63,12 @@ CREDENTIALS = "credentials"
 SPENDING = "spending"
 """What work cost this month: key is a namespace, sealed `SpendRecord` (by the controller)."""
 
+JOBS = "jobs"
+"""How far work that may wait has come: key is a workload id, sealed `JobRecord` (by the controller)."""
+
+HISTORY = "history"
+"""What was seen of outages: key ``outages``, sealed `HistoryRecord` (by the controller)."""
+
 FEEDS = "feeds"
 """Data from outside: key ``carbon``, sealed `CarbonFeed` (by the controller)."""
 
@@ -75,6 +81,7 @@ API_TOKENS = "api-tokens"
 BUCKETS = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS,
     APPRAISAL, ATTESTED, SPENDING, FEEDS, MEASURED, CREDENTIALS, BASIS, SECRETS, RELEASES, FEDERATION, API_TOKENS,
+    JOBS, HISTORY,
 )  # fmt: skip
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""

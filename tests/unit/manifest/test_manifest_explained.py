@@ -23,7 +23,7 @@ spec:
   replicas: "two"
 ---
 apiVersion: hanse.dev/v1
-kind: Job
+kind: Model
 ---
 apiVersion: v1
 kind: Function
@@ -52,8 +52,8 @@ clinic.yaml:13:12: spec.egress[0].jurisdiction: missing field
     add `jurisdiction`: Country or bloc the destination lies in.
 clinic.yaml:14:13: spec.replicas: expected a whole number, found text 'two'
     write digits only, without quotes
-clinic.yaml:17:7: kind: kind Job is not yet supported in this version
-    supported: Function, Service, Operator, Site, Node, Policy, Secret
+clinic.yaml:17:7: kind: kind Model is not yet supported in this version
+    supported: Function, Service, Job, Dataset, Namespace, Operator, Site, Node, Policy, Secret
 clinic.yaml:19:13: apiVersion: not accepted: 'v1'
     accepted: 'hanse.dev/v1'
 clinic.yaml:21:18: metadata.name: duplicate name: Function clinic/Triage

@@ -210,7 +210,7 @@ BAD_DOCUMENTS = [
     ("# nothing\n---\n", "", "no document", ""),
     ("just text\n", "", "not a mapping", "apiVersion"),
     ("kind: Functoin\n", "kind", "unknown kind 'Functoin'", "did you mean `Function`?"),
-    ("kind: Job\n", "kind", "kind Job is not yet supported in this version", "Function, Service, Operator, Site, Node"),
+    ("kind: Model\n", "kind", "kind Model is not yet supported in this version", "Function, Service, Job, Dataset"),
     ("kind: [Function]\n", "kind", "unknown kind", "accepted"),
     ("apiVersion: hanse.dev/v1\n", "", "missing field `kind`", "Function"),
     ("a: [1, 2\nb: 3\n", "", "not YAML", "brackets"),

@@ -23,6 +23,8 @@ class Thing(StrEnum):
     """What there is to get."""
 
     WORKLOADS = "workloads"
+    JOBS = "jobs"
+    NAMESPACES = "namespaces"
     NODES = "nodes"
     INSTANCES = "instances"
     OPERATORS = "operators"
@@ -51,7 +53,7 @@ def get(
     watch: WatchOption = False,
     session: Session,
 ) -> None:
-    """List what there is: workloads, nodes, instances, operators, sites, plans."""
+    """List what there is: workloads, jobs, namespaces, nodes, instances, operators, sites, plans."""
     from hanse.app.cli.names import workload_name
     from hanse.app.render import tables
 
@@ -159,6 +161,8 @@ def usage(*, session: Session) -> None:
 def _askers(client: Client, workload: str | None) -> Mapping[Thing, Callable[[], Sequence[Any]]]:
     return {
         Thing.WORKLOADS: client.workloads,
+        Thing.JOBS: client.jobs,
+        Thing.NAMESPACES: client.namespaces,
         Thing.NODES: client.nodes,
         Thing.INSTANCES: lambda: client.instances(workload),
         Thing.OPERATORS: client.operators,

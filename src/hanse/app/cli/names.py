@@ -7,7 +7,7 @@ import typer
 from hanse.core.ids import is_label
 
 DEFAULT_NAMESPACE = "default"
-DELETABLE = ("function", "operator", "site", "policy")
+DELETABLE = ("function", "job", "operator", "site", "policy", "dataset", "namespace")
 
 
 def workload_name(text: str) -> tuple[str, str]:
@@ -37,4 +37,4 @@ def target_name(text: str) -> tuple[str, str]:
     kind = kind.lower().removesuffix("s").replace("policie", "policy")
     if not slash or kind not in DELETABLE:
         return "function", ".".join(workload_name(text))
-    return kind, ".".join(workload_name(identity)) if kind == "function" else identity
+    return kind, ".".join(workload_name(identity)) if kind in ("function", "job", "dataset") else identity

@@ -40,6 +40,8 @@ def workload(of: WorkloadDetail, nodes: Sequence[NodeView]) -> Group:
         *_spending(view),
     )
     parts: list[RenderableType] = [head, Text(), heading("Instances"), tables.instances(of.instances)]
+    if view.job is not None:
+        parts += [Text(), heading("When it runs"), tables.jobs([view.job])]
     if of.holds:
         parts += [Text(), heading("Held back"), *(line(Text(reason, style=WARN), indent=2) for reason in of.holds)]
     if of.explanation is not None:

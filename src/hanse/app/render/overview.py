@@ -30,6 +30,9 @@ def overview(view: StatusView, nodes: Sequence[NodeView], workloads: Sequence[Wo
         parts += [Text(), fabric_map(nodes)]
     if workloads:
         parts += [Text(), tables.workloads(workloads)]
+    jobs = [one.job for one in workloads if one.job is not None]
+    if jobs:
+        parts += [Text(), heading("Work that may wait"), tables.jobs(jobs)]
     if view.holds:
         parts += [Text(), heading("Held back"), *(line(Text(reason, style=WARN), indent=2) for reason in view.holds)]
     if view.rejected:

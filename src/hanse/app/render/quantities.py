@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hanse.core.time import WallTime, to_datetime
 from hanse.core.units import format_bytes, format_duration
 
@@ -74,6 +76,17 @@ def age(us: int | None) -> str:
 def moment(at_us: int) -> str:
     """``11-21 14:08:15`` in UTC: enough within a table; whole times stand where one thing is described."""
     return to_datetime(WallTime(at_us)).strftime("%m-%d %H:%M:%S")
+
+
+def windows(runs: Sequence[tuple[int, int]]) -> str:
+    """``11-22 02:00 to 08:00, 12:00 to 14:00`` in UTC."""
+    said, day = [], ""
+    for start, end in runs:
+        first, last = to_datetime(WallTime(start)), to_datetime(WallTime(end))
+        date, until = first.strftime("%m-%d"), last.strftime("%H:%M" if last.date() == first.date() else "%m-%d %H:%M")
+        said.append(f"{'' if date == day else date + ' '}{first.strftime('%H:%M')} to {until}")
+        day = last.strftime("%m-%d")
+    return ", ".join(said) or NOTHING
 
 
 def short_digest(digest: str) -> str:

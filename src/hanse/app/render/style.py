@@ -17,7 +17,7 @@ GOOD, WARN, BAD, FAINT, STRONG = "green", "yellow", "red", "dim", "bold"
 CHOSEN, FEASIBLE, RULED_OUT = "●", "○", "✕"
 
 _STYLE_OF = {
-    "ready": GOOD, "running": GOOD, "ok": GOOD, "create": GOOD,
+    "ready": GOOD, "running": GOOD, "succeeded": GOOD, "waiting": FAINT, "paused": FAINT, "ok": GOOD, "create": GOOD,
     "suspect": WARN, "draining": WARN, "starting": WARN, "degraded": WARN, "loading": WARN, "pending": WARN,
     "update": WARN, "move": WARN, "deleting": WARN, "warn": WARN, "over": BAD,
     "unreachable": BAD, "revoked": BAD, "unplaced": BAD, "failed": BAD, "refused": BAD, "refuse": BAD,

@@ -14,6 +14,8 @@ from hanse.app.render import quantities as q
 from hanse.app.render.style import FAINT, WARN, table, word
 from hanse.control.views import (
     InstanceView,
+    JobView,
+    NamespaceView,
     NodeView,
     OperatorView,
     PlanView,
@@ -75,6 +77,43 @@ def workloads(views: Iterable[WorkloadView]) -> Table:
             q.euros(view.money_microeur_month),
             q.carbon(view.carbon_ug_month),
             q.latency(view.latency_us),
+        )
+    return made
+
+
+def jobs(views: Iterable[JobView]) -> Table:
+    """Work that may wait: when it runs, by when it has to be done, and why then."""
+    made = table("JOB", "STATE", "RUNS", "SITE", "DEADLINE", "FAILED", "WHY", right=("FAILED",), fold=("RUNS", "WHY"))
+    for view in views:
+        made.add_row(
+            view.workload,
+            word(view.state),
+            q.windows(view.runs),
+            ", ".join(view.nodes) or (f"{view.site} ({view.zone})" if view.site else q.NOTHING),
+            q.moment(view.deadline_us),
+            f"{view.failures} of {view.retries + 1}",
+            Text(view.late, style=WARN) if view.late else Text(view.reason or view.why),
+        )
+    return made
+
+
+def namespaces(views: Iterable[NamespaceView]) -> Table:
+    """Budgets of whole namespaces: what is spent this month, where that leads, and what follows."""
+    made = table(
+        "NAMESPACE", "BUDGET", "SPENT", "PROJECTED", "CO2e BUDGET", "CO2e SPENT", "CO2e PROJECTED", "STATE", "RULE",
+        right=("BUDGET", "SPENT", "PROJECTED", "CO2e BUDGET", "CO2e SPENT", "CO2e PROJECTED"),
+    )  # fmt: skip
+    for view in views:
+        made.add_row(
+            view.id,
+            q.euros(view.cost_microeur_month),
+            q.euros(view.spending.spent_microeur),
+            q.euros(view.spending.projected_microeur),
+            q.carbon(view.carbon_ug_month),
+            q.carbon(view.spending.spent_ug),
+            q.carbon(view.spending.projected_ug),
+            word(view.spending.state),
+            view.rule,
         )
     return made
 

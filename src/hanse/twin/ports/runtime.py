@@ -16,12 +16,13 @@ from typing import Protocol
 from hanse.core.errors import RuntimeFailure
 from hanse.core.fabric import Power, Resources
 from hanse.core.ids import NodeId, WorkloadId
-from hanse.core.ports import NO_SECRETS, Clock, InvokePolicy, LogLine, Reading, RouteEntry, WorkloadStats
+from hanse.core.ports import NO_SECRETS, Clock, InvokePolicy, JobStep, LogLine, Reading, RouteEntry, WorkloadStats
 from hanse.core.time import US_PER_S
 from hanse.core.work import Workload
 from hanse.wire.canonical import digest_bytes
 
 _LOG_LIMIT = 1_000
+_PIECES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +203,39 @@ class MemoryRuntime:
         self._lines += 1
         lines = self._logs.setdefault(workload, deque(maxlen=_LOG_LIMIT))
         lines.append(LogLine(seq=self._lines, time_us=self._clock.wall(), stream="engine", text=text))
+
+
+class MemoryJobs:
+    """Runs jobs in virtual time. Each piece takes as long as the spec says, a tenth of it where it may be interrupted.
+
+    The environment speaks for the guest: ``TWIN_FAILS`` is how often it fails first, wherever it runs; ``TWIN_TAKES``
+    is how many seconds it takes, if not as many as its owner expects.
+    """
+
+    def __init__(self, failed: dict[WorkloadId, int] | None = None) -> None:
+        """`failed`: failures so far, shared by all machines of a world."""
+        self._failed = {} if failed is None else failed
+        self.pieces: list[tuple[WorkloadId, bytes]] = []
+        """Pieces that began, with what they went on from."""
+
+    async def run(self, workload: Workload, component: bytes, checkpoint: bytes) -> JobStep:
+        """Take the time; the checkpoint counts the pieces. Raises RuntimeFailure ``job.failed``."""
+        job = workload.job
+        if job is None or digest_bytes(component) != workload.artifact:
+            raise RuntimeFailure(f"{workload.id}: not a job, or not its artifact", code="runtime.artifact", retry=False)
+        self.pieces.append((workload.id, checkpoint))
+        takes_us = int(workload.env.get("TWIN_TAKES", "0")) * US_PER_S or job.duration_us
+        pieces = _PIECES if job.is_interruptible else 1
+        await asyncio.sleep(takes_us / pieces / US_PER_S)
+        failed = self._failed.get(workload.id, 0)
+        if failed < int(workload.env.get("TWIN_FAILS", "0")):
+            self._failed[workload.id] = failed + 1
+            raise RuntimeFailure(f"{workload.id} answered 500", code="job.failed", retry=False)
+        done = int(checkpoint or b"0") + 1
+        return JobStep(has_more=done < pieces, checkpoint=str(done).encode())
+
+    async def unload(self, workload: WorkloadId) -> None:
+        """Nothing is kept."""
 
 
 class ModelMeter:

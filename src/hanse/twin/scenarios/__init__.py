@@ -4,6 +4,7 @@ from hanse.twin.scenarios.base import Scenario
 from hanse.twin.scenarios.clock_step import CLOCK_STEP
 from hanse.twin.scenarios.false_place import FALSE_PLACE
 from hanse.twin.scenarios.island import ISLAND
+from hanse.twin.scenarios.jobs import JOBS
 from hanse.twin.scenarios.late_report import LATE_REPORT
 from hanse.twin.scenarios.law_changes import DATE_PASSES, POLICY_NARROWS
 from hanse.twin.scenarios.leader_crash import LEADER_CRASH
@@ -29,6 +30,7 @@ SCENARIOS = {
         DATE_PASSES,
         POLICY_NARROWS,
         TAMPERED_STORE,
+        JOBS,
         SWARM,
     )
 }
