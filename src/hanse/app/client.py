@@ -20,8 +20,11 @@ from typing import Any, Self, TypeVar
 import httpx
 import msgspec
 
+from hanse.app.auth_views import ApiTokenMade, MayI, SignIn, WhoAmI
+from hanse.app.client_credentials import CredentialCalls
 from hanse.app.context import Context
 from hanse.attest import Anchor, Reference
+from hanse.control.api_tokens import ApiTokenView
 from hanse.control.appraising import AttestedView
 from hanse.control.cosigning import CosigningView
 from hanse.control.federation import TrustView
@@ -42,6 +45,7 @@ from hanse.control.views import (
     StatusView,
     Submission,
     TopRow,
+    UsageView,
     VerdictView,
     WorkloadDetail,
     WorkloadView,
@@ -120,7 +124,7 @@ class FabricEvent:
     nodes: tuple[NodeView, ...]
 
 
-class Client:
+class Client(CredentialCalls):
     """The API of one domain. Safe to use from several threads; close it, or use it in a `with`."""
 
     def __init__(self, context: Context, *, transport: httpx.BaseTransport | None = None) -> None:
@@ -137,11 +141,12 @@ class Client:
                     hint="",
                     retry=False,
                 ) from error
+        shown = {"authorization": f"Bearer {context.token}"} if context.token else {}
         self._http = httpx.Client(
             transport=transport,
             verify=verify,
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            headers={"authorization": f"Bearer {context.token}", "accept": "application/json"},
+            headers={"accept": "application/json"} | shown,
             trust_env=False,
         )
         self._at = 0
@@ -210,6 +215,10 @@ class Client:
         """Traffic per workload and node."""
         return self._get("/api/v1/top", tuple[TopRow, ...])
 
+    def usage(self) -> tuple[UsageView, ...]:
+        """What workloads took, as nodes accounted for it."""
+        return self._get("/api/v1/usage", tuple[UsageView, ...])
+
     def logs(
         self, namespace: str, name: str, *, after: Mapping[str, int] | None = None, limit: int = 200
     ) -> tuple[LogRow, ...]:
@@ -269,6 +278,7 @@ class Client:
         grade: int = 1,
         node: str | None = None,
         require: Sequence[str] = (),
+        service: str = "",
     ) -> TokenMade:
         """Make a one-time join token; `require` names kinds of evidence, one of which the node must bring."""
         body = {
@@ -278,8 +288,37 @@ class Client:
             "grade": grade,
             "node": node,
             "require": list(require),
+            "service": service,
         }
         return self._ask("POST", "/api/v1/tokens", TokenMade, json=body)
+
+    # --- users ---
+
+    def sign_in_methods(self) -> tuple[SignIn, ...]:
+        """Providers that the domain trusts; needs no token."""
+        return self._get("/api/v1/auth/methods", tuple[SignIn, ...])
+
+    def whoami(self) -> WhoAmI:
+        """Who the token says the caller is."""
+        return self._get("/api/v1/auth/whoami", WhoAmI)
+
+    def may(self, action: str, kind: str, namespace: str, name: str) -> MayI:
+        """Whether the caller may, and by which rules."""
+        body = {"action": action, "kind": kind, "namespace": namespace, "name": name}
+        return self._ask("POST", "/api/v1/auth/can", MayI, json=body, is_idempotent=True)
+
+    def tokens(self) -> tuple[ApiTokenView, ...]:
+        """Named tokens."""
+        return self._get("/api/v1/auth/tokens", tuple[ApiTokenView, ...])
+
+    def create_token(self, name: str, roles: Mapping[str, Sequence[str]], *, lifetime_us: int) -> ApiTokenMade:
+        """Make a named token. Raises ApiError ``token.name_taken``, ``identity.malformed_id``."""
+        body = {"name": name, "roles": {role: list(places) for role, places in roles.items()}}
+        return self._ask("POST", "/api/v1/auth/tokens", ApiTokenMade, json={**body, "lifetime_us": lifetime_us})
+
+    def revoke_token(self, name: str) -> None:
+        """Withdraw a named token. Raises ApiError ``not_found``."""
+        self._ask("DELETE", f"/api/v1/auth/tokens/{name}", dict[str, str])
 
     # --- plans: questions that change nothing ---
 
@@ -440,6 +479,10 @@ class Client:
         """Who cosigns this domain's ledger, and whether any of them saw another history."""
         return self._get("/api/v1/ledger/witnesses", CosigningView)
 
+    def add_node_witness(self, node: str) -> None:
+        """Have a node cosign the ledger, too. Raises ApiError ``witness.bad_policy``, ``bus.timeout``."""
+        self._ask("POST", "/api/v1/ledger/witnesses/nodes", dict[str, str], json={"node": node})
+
     def use_witnesses(self, policy: str, bundle_pem: str) -> None:
         """Have these witnesses cosign from now on."""
         self._ask("PUT", "/api/v1/ledger/witnesses", dict[str, str], json={"policy": policy, "bundle_pem": bundle_pem})
@@ -501,7 +544,7 @@ class Client:
         answer = self._send(method, path, **more)
         try:
             return msgspec.json.decode(answer.content, type=kind)
-        except msgspec.MsgspecError as error:
+        except ValueError as error:
             raise ApiError(
                 f"{method} {path} answered what this version cannot read: {error}",
                 status=answer.status_code,
@@ -561,7 +604,7 @@ def error_of(status: int, body: bytes) -> ApiError:
     """Read an error body of the API; what is no such body becomes ``api.failed`` with the status."""
     try:
         error = msgspec.json.decode(body, type=_Envelope).error
-    except msgspec.MsgspecError:
+    except ValueError:
         said = body[:200].decode(errors="replace").strip()
         return ApiError(f"the API answered {status}: {said or 'nothing'}", status=status, retry=status >= 500)
     return ApiError(

@@ -27,6 +27,7 @@ from hanse.adapters.nats_link import LinkConfig, NatsCredentials, NatsLink
 from hanse.adapters.nats_store import NatsStore
 from hanse.adapters.package_data import read_packs
 from hanse.adapters.tls import client_context, reload_chain, server_context
+from hanse.app.access_file import NO_FILE, read_access
 from hanse.app.api import build_api
 from hanse.app.federating import keep_bundles
 from hanse.app.layout import Layout
@@ -96,7 +97,11 @@ async def _serve(options: ControllerOptions, domain: Domain, ports: ControlPorts
     listening = bound_socket(options.api_host, options.api_port)
     url = f"https://{options.api_host}:{listening.getsockname()[1]}"
     controller = build_control(ports, _config(options, domain, url), domain.authority, think=asyncio.to_thread)
-    api = build_api(controller, ports, token=domain.api_token, version=__version__, inspect_component=inspect_component)
+    access = NO_FILE if options.access is None else read_access(Path(options.access))
+    api = build_api(
+        controller, ports, token=domain.api_token, version=__version__, inspect_component=inspect_component,
+        access=access,
+    )  # fmt: skip
     context = server_context(*_certificate(options, domain, ports))
     server = uvicorn.Server(uvicorn.Config(api, log_config=None, access_log=False, lifespan="off"))
     server.config.load()

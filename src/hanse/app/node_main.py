@@ -49,7 +49,7 @@ from hanse.identity import NODE_API, NODE_INGEST, deliver_prefix, inbox_prefix, 
 from hanse.identity.authority import SECRET_BYTES, key_pem
 from hanse.node import NodeAgent, NodeConfig, build_node
 from hanse.node.attesting import give_evidence
-from hanse.node.config import ATTEST_US
+from hanse.node.config import ACCOUNT_US, ATTEST_US
 from hanse.node.svid import BUCKET, KEY, StoredSvid
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import Challenge, ChallengeRequest, JoinRequest, JoinResponse
@@ -226,6 +226,11 @@ async def _run_joined(member: _Member, predecessor: Taker | None) -> None:
             mesh_bind=options.mesh,
             inherited=None if predecessor is None else predecessor.sockets,
             cache_dir=options.compiled or str(state / "compiled"),
+            otlp_endpoint=options.sight.otlp_endpoint,
+            trace_ratio_ppm=options.sight.trace_ratio_ppm,
+            access_log=options.sight.access_log,
+            access_log_ratio_ppm=options.sight.access_log_ratio_ppm,
+            tell_paths=options.sight.tells_paths,
         ),
         upstreams=options.upstreams,
     )
@@ -296,6 +301,7 @@ def _connected(member: _Member, front: _Front) -> tuple[NatsLink, NodeAgent]:
             packs=read_packs(),
             owner_policy=options.owner_policy,
             guardrails=options.guardrails,
+            account_us=options.sight.account_us or ACCOUNT_US,
             attest_us=ATTEST_US if options.tpm is None else options.tpm.attest_us or ATTEST_US,
         ),
     )

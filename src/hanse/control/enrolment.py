@@ -85,6 +85,7 @@ class Enrolment:
         grade: Grade = Grade.SIGNED,
         node: NodeId | None = None,
         require: tuple[str, ...] = (),
+        service: str = "",
     ) -> tuple[str, JoinToken]:
         """Make a join token; only its hash is kept. `require`: kinds of evidence, one of which the node must bring."""
         text, token = mint_token(
@@ -96,6 +97,7 @@ class Enrolment:
             now=self._ports.clock.wall(),
             node=node,
             require=require,
+            service=service,
         )
         await self._ports.store.put(TOKENS, token.token_hash, envelope.seal(token, self._ports.signer), 0)
         return text, token

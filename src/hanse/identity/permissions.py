@@ -40,13 +40,14 @@ def inbox_prefix(node: NodeId) -> str:
 def node_permissions(node: NodeId) -> Permissions:
     """What a node may do on the substrate.
 
-    Publish: its heartbeat, its requests, its reports and presence; read: its orders, all routes, all of trust, all
-    artifacts; answer what it is told. `node` must be a label, so that it is one token and no wildcard.
+    Publish: its heartbeat, its requests, pings to others, its reports and presence; read: its orders, all routes, all
+    of trust, all artifacts; answer what it is told. `node` must be a label, so that it is one token and no wildcard.
     """
     invariant(is_label(node), f"not a node id: {node!r}")
     publish = (
         subjects.heartbeat(node),
         subjects.ask(node, "*"),
+        subjects.PINGS,
         ingest_subject(NODE_INGEST, _key(subjects.REPORTS, f"{node}.>")),
         ingest_subject(NODE_INGEST, _key(subjects.PRESENCE, node)),
         *_read_keys(subjects.ORDERS, node, f"{node}.>"),

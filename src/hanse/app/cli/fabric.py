@@ -9,6 +9,7 @@ import typer
 
 from hanse.app.cli.ca import DaysOption, RootOption, root_kept
 from hanse.app.cli.fronts import (
+    AccessOption,
     CertOption,
     ClientAuthOption,
     ClientCaOption,
@@ -18,6 +19,15 @@ from hanse.app.cli.fronts import (
     front_options,
 )
 from hanse.app.cli.session import DEFAULT_STATE, Session, StateOption, fabric_command, local_command, plain_command
+from hanse.app.cli.sight import (
+    AccessLogOption,
+    AccessLogRatioOption,
+    AccountOption,
+    OtlpOption,
+    TellPathsOption,
+    TraceRatioOption,
+    sight_options,
+)
 
 FabricOption = Annotated[
     Path | None,
@@ -66,6 +76,7 @@ def up(
             help="Measured round trips between sites; missing pairs are modelled.", exists=True, dir_okay=False
         ),
     ] = None,
+    access: AccessOption = None,
     front_tls: Annotated[
         bool,
         typer.Option(
@@ -78,6 +89,12 @@ def up(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
+    otlp: OtlpOption = None,
+    trace_ratio: TraceRatioOption = 0.01,
+    access_log: AccessLogOption = None,
+    access_log_ratio: AccessLogRatioOption = 1.0,
+    tell_paths: TellPathsOption = False,
+    account_every: AccountOption = 300.0,
     tpm: Annotated[
         bool, typer.Option("--tpm", help="Give every node a software TPM (swtpm); all it attests is marked simulated.")
     ] = False,
@@ -99,6 +116,14 @@ def up(
         client_ca=client_ca,
         issuers=issuer,
         upstreams=allow_upstream,
+        sight=sight_options(
+            otlp=otlp,
+            trace_ratio=trace_ratio,
+            access_log=access_log,
+            access_log_ratio=access_log_ratio,
+            tell_paths=tell_paths,
+            account_every=account_every,
+        ),
     )
     raise typer.Exit(
         run_fabric(
@@ -106,6 +131,7 @@ def up(
             fabric or fabric_file(),
             controllers,
             latency,
+            access=access,
             front=front,
             has_tpms=tpm,
             attest_us=round(attest_every * 1e6),

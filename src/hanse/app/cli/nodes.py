@@ -17,6 +17,15 @@ from hanse.app.cli.fronts import (
     front_options,
 )
 from hanse.app.cli.session import Session, TimeoutOption, fabric_command, local_command
+from hanse.app.cli.sight import (
+    AccessLogOption,
+    AccessLogRatioOption,
+    AccountOption,
+    OtlpOption,
+    TellPathsOption,
+    TraceRatioOption,
+    sight_options,
+)
 
 if TYPE_CHECKING:
     from hanse.app.cli.processes import TpmArguments
@@ -96,13 +105,16 @@ def token(
         list[str] | None,
         typer.Option(help="Evidence that the node must bring: tpm, tdx, sgx or snp; one of those given."),
     ] = None,
+    service: Annotated[str, typer.Option(help="Which of the operator's services it belongs to.")] = "",
     session: Session,
 ) -> None:
     """Make a one-time join token: it admits one node, at this site, for this operator, within the hour."""
     from hanse.core.time import WallTime, rfc3339
 
     with session.client() as client:
-        made = client.token_for(site=site, operator=operator, tier=tier, grade=grade, node=node, require=require or ())
+        made = client.token_for(
+            site=site, operator=operator, tier=tier, grade=grade, node=node, require=require or (), service=service
+        )
     session.answer(made, lambda: made.token)
     session.note(f"valid until {rfc3339(WallTime(made.expires_us))}; shown this once, only its hash is kept")
 
@@ -231,6 +243,12 @@ def join(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
+    otlp: OtlpOption = None,
+    trace_ratio: TraceRatioOption = 0.01,
+    access_log: AccessLogOption = None,
+    access_log_ratio: AccessLogRatioOption = 1.0,
+    tell_paths: TellPathsOption = False,
+    account_every: AccountOption = 300.0,
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
@@ -259,6 +277,14 @@ def join(
             client_ca=client_ca,
             issuers=issuer,
             upstreams=allow_upstream,
+            sight=sight_options(
+                otlp=otlp,
+                trace_ratio=trace_ratio,
+                access_log=access_log,
+                access_log_ratio=access_log_ratio,
+                tell_paths=tell_paths,
+                account_every=account_every,
+            ),
         ),
         joining=joining,
         resources=tuple(resource or ()),
@@ -289,6 +315,12 @@ def run(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
+    otlp: OtlpOption = None,
+    trace_ratio: TraceRatioOption = 0.01,
+    access_log: AccessLogOption = None,
+    access_log_ratio: AccessLogRatioOption = 1.0,
+    tell_paths: TellPathsOption = False,
+    account_every: AccountOption = 300.0,
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
@@ -316,6 +348,14 @@ def run(
             client_ca=client_ca,
             issuers=issuer,
             upstreams=allow_upstream,
+            sight=sight_options(
+                otlp=otlp,
+                trace_ratio=trace_ratio,
+                access_log=access_log,
+                access_log_ratio=access_log_ratio,
+                tell_paths=tell_paths,
+                account_every=account_every,
+            ),
         ),
         joining=None,
         takes_over=take_over,
