@@ -16,6 +16,7 @@ use crate::jwt::Auth;
 use crate::peer::Peers;
 use crate::router::Table;
 use crate::service::Services;
+use crate::sight::{Exporter, Sight};
 use crate::stats::{EngineStats, Registry};
 use crate::workload::Workloads;
 
@@ -30,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) stats: Registry,
     pub(crate) auth: Auth,
     pub(crate) gates: Gates,
+    pub(crate) sight: Sight,
     /// Client connections that may still be opened.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) peers: Peers,
@@ -50,8 +52,8 @@ pub(crate) enum Stopping {
 
 impl Core {
     /// # Errors
-    /// `engine.config_invalid`.
-    pub(crate) fn new(config: EngineConfig) -> Result<Self, EngineError> {
+    /// `engine.config_invalid`, `access_log.io` or `engine.setup`.
+    pub(crate) fn new(config: EngineConfig) -> Result<(Self, Option<Exporter>), EngineError> {
         let node = HeaderValue::from_str(&config.node).map_err(|_| {
             EngineError::new(
                 "engine.config_invalid",
@@ -59,8 +61,10 @@ impl Core {
                 "use lower-case letters, digits and hyphens",
             )
         })?;
-        Ok(Self {
+        let (sight, exporter) = Sight::new(&config)?;
+        let core = Self {
             node,
+            sight,
             workloads: Workloads::new(),
             services: Services::default(),
             routes: ArcSwap::default(),
@@ -73,7 +77,8 @@ impl Core {
             front_identity: watch::Sender::new(None),
             stopping: watch::Sender::new(Stopping::No),
             config,
-        })
+        };
+        Ok((core, exporter))
     }
 
     pub(crate) fn identity(&self) -> Option<Arc<Identity>> {
@@ -121,6 +126,6 @@ impl Core {
     }
 
     pub(crate) fn read_stats(&self) -> EngineStats {
-        self.stats.read(self.peers.stats(Instant::now()))
+        self.stats.read(self.peers.stats(Instant::now()), self.sight.stats())
     }
 }

@@ -20,6 +20,7 @@ use crate::jwt::JwtRule;
 use crate::logs::{LogLine, LogRing};
 use crate::router::{Route, Table};
 use crate::runtime::{Classes, Runtime};
+use crate::sight::Exporter;
 use crate::stats::EngineStats;
 use crate::stream;
 use crate::workload::Instances;
@@ -40,6 +41,8 @@ pub struct Engine {
     logs: Mutex<HashMap<String, Arc<LogRing>>>,
     /// Held while a table is made from the one before it.
     routing: Mutex<()>,
+    /// Until the engine starts.
+    exporter: Mutex<Option<Exporter>>,
     state: Mutex<State>,
 }
 
@@ -49,7 +52,7 @@ impl Engine {
     /// # Errors
     /// `engine.config_invalid`, `engine.setup` or `cache.io`.
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
-        let core = Core::new(config)?;
+        let (core, exporter) = Core::new(config)?;
         let config = &core.config;
         let classes = Classes::new(config.max_instances)?;
         let unclassed = classes.runtime("")?;
@@ -63,6 +66,7 @@ impl Engine {
             egress_tls: web_client()?,
             logs: Mutex::default(),
             routing: Mutex::new(()),
+            exporter: Mutex::new(exporter),
             state: Mutex::new(State::New),
             core: Arc::new(core),
         })

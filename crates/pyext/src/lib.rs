@@ -20,7 +20,9 @@ mod _engine {
     #[pymodule_export]
     use crate::records::{Access, EgressRule, EngineConfig, JwtRule, Limits, Replica, Route};
     #[pymodule_export]
-    use crate::reports::{Addresses, ComponentInfo, EgressBytes, EngineStats, LogLine, ReplicaStats, WorkloadStats};
+    use crate::reports::{
+        Addresses, ComponentInfo, DecisionCount, EgressBytes, EngineStats, LogLine, ReplicaStats, WorkloadStats,
+    };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

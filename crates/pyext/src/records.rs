@@ -24,6 +24,12 @@ pub(crate) struct EngineConfig {
     request_timeout_ms: u64,
     log_lines: usize,
     seed: u64,
+    otlp_endpoint: Option<String>,
+    trace_ratio_ppm: u32,
+    trace_queue: usize,
+    access_log: Option<String>,
+    access_log_ratio_ppm: u32,
+    tell_paths: bool,
 }
 
 #[pymethods]
@@ -31,7 +37,8 @@ impl EngineConfig {
     #[new]
     #[pyo3(signature = (*, node, trust_domain, front_bind, mesh_bind, cache_dir, max_instances=256, worker_threads=2,
         max_component_bytes=67_108_864, max_connections=4096, header_timeout_ms=10_000, write_timeout_ms=30_000, connect_timeout_ms=1_000,
-        request_timeout_ms=30_000, log_lines=1_000, seed=0, front_tls=false, inherited=None))]
+        request_timeout_ms=30_000, log_lines=1_000, seed=0, front_tls=false, inherited=None, otlp_endpoint=None, trace_ratio_ppm=0, trace_queue=4_096,
+        access_log=None, access_log_ratio_ppm=0, tell_paths=false))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         node: String,
@@ -51,6 +58,12 @@ impl EngineConfig {
         seed: u64,
         front_tls: bool,
         inherited: Option<(i32, i32)>,
+        otlp_endpoint: Option<String>,
+        trace_ratio_ppm: u32,
+        trace_queue: usize,
+        access_log: Option<String>,
+        access_log_ratio_ppm: u32,
+        tell_paths: bool,
     ) -> Self {
         Self {
             node,
@@ -70,6 +83,12 @@ impl EngineConfig {
             request_timeout_ms,
             log_lines,
             seed,
+            otlp_endpoint,
+            trace_ratio_ppm,
+            trace_queue,
+            access_log,
+            access_log_ratio_ppm,
+            tell_paths,
         }
     }
 
@@ -98,6 +117,16 @@ impl From<&EngineConfig> for hanse_engine::EngineConfig {
             request_timeout_ms: config.request_timeout_ms,
             log_lines: config.log_lines,
             seed: config.seed,
+            traces: config.otlp_endpoint.clone().map(|endpoint| hanse_engine::Traces {
+                endpoint,
+                ratio_ppm: config.trace_ratio_ppm,
+                queue: config.trace_queue,
+            }),
+            access_log: config.access_log.clone().map(|path| hanse_engine::AccessLog {
+                path: path.into(),
+                ratio_ppm: config.access_log_ratio_ppm,
+            }),
+            tell_paths: config.tell_paths,
         }
     }
 }

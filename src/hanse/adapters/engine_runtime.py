@@ -14,7 +14,15 @@ from pathlib import Path
 from hanse import _engine
 from hanse.core.errors import RuntimeFailure
 from hanse.core.ids import WorkloadId
-from hanse.core.ports import NO_SECRETS, Addresses, InvokePolicy, LogLine, RouteEntry, WorkloadStats
+from hanse.core.ports import (
+    NO_SECRETS,
+    Addresses,
+    DecisionCount,
+    InvokePolicy,
+    LogLine,
+    RouteEntry,
+    WorkloadStats,
+)
 from hanse.core.time import WallTime
 from hanse.core.work import JwtAuth, Kind, Workload
 
@@ -224,6 +232,21 @@ class EngineRuntime:
                 retried=one.retried,
                 cpu_us=one.cpu_us,
                 peak_memory_bytes=one.peak_memory_bytes,
+                instances=one.instances,
+                cold_starts=one.instances_started,
+                egress_bytes={name: bytes_.sent for name, bytes_ in sorted(one.egress.items())},
+                decisions=tuple(
+                    DecisionCount(
+                        is_allowed=row.is_allowed,
+                        is_error=row.is_error,
+                        policies=row.policies,
+                        principal=row.principal,
+                        count=row.count,
+                        sample_us=WallTime(row.sample_us),
+                        sample_trace=row.sample_trace,
+                    )
+                    for row in one.decisions
+                ),
             )
             for one in stats.workloads
         }

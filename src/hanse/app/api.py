@@ -27,10 +27,12 @@ from hanse.app.limits import AddressLimit, Limiter
 from hanse.app.plan_api import plan_router
 from hanse.app.policy_api import policy_router
 from hanse.app.secrets_api import secrets_router
+from hanse.app.trust_api import trust_router
 from hanse.control import explaining, inspect
 from hanse.control.api_tokens import ApiTokens
 from hanse.control.appraising import Appraising
 from hanse.control.controller import Controller
+from hanse.control.federation import Federation
 from hanse.control.secrets import SecretVerbs
 from hanse.control.service import FabricService, NotFound
 from hanse.control.views import (
@@ -43,6 +45,7 @@ from hanse.control.views import (
     StatusView,
     Submission,
     TopRow,
+    UsageView,
     VerdictView,
     WorkloadDetail,
     WorkloadView,
@@ -185,6 +188,7 @@ def build_api(
     app.include_router(mirrors_router(controller, service))
     app.include_router(open_router(controller))
     app.include_router(plan_router(controller))
+    app.include_router(trust_router(Federation(controller, service, ports)))
     app.include_router(secrets_router(SecretVerbs(controller, service, ports)))
     app.include_router(attest_router(Appraising(controller, service, ports)))
 
@@ -325,6 +329,11 @@ def build_api(
     async def top(by: Annotated[Caller, guard("read", "fabric")]) -> tuple[TopRow, ...]:
         """Traffic per workload and node, of the work that the caller may see."""
         return tuple(row for row in await service.top() if by.sees(namespace_of(row.workload)))
+
+    @app.get("/api/v1/usage")
+    async def usage(by: Annotated[Caller, guard("read", "fabric")]) -> tuple[UsageView, ...]:
+        """What workloads that the caller may see took, as nodes accounted for it."""
+        return tuple(one for one in inspect.usage(controller) if by.sees(namespace_of(one.workload)))
 
     @app.post("/api/v1/tokens")
     async def token_for(body: TokenBody, by: Annotated[Caller, guard("operate", "node")]) -> TokenMade:

@@ -345,10 +345,12 @@ class LocalFabric:
             front_tls=self._front_tls(node),
             issuers=self.front.issuers,
             upstreams=self.front.upstreams,
+            sight=self.front.sight,
             tpm=self._tpm_options(node),
         )
         join = None
-        if NodeFiles(state / "identity").enrolment() is None:
+        joined = NodeFiles(state / "identity").enrolment()
+        if joined is None or not joined.has_own_account:
             join = JoinOptions(api_urls=self.api_urls, ca_pem=self.domain.bundle_pem, token=await self._token(node))
         launch = state / "launch.json"
         write_private(launch, canonical.encode(LaunchNode(options=options, join=join)))

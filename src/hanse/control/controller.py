@@ -10,6 +10,7 @@ import asyncio
 
 import structlog
 
+from hanse.control.accounts import Accounts
 from hanse.control.attesting import Attesting
 from hanse.control.config import ControlConfig
 from hanse.control.cosigning import Cosigning
@@ -72,6 +73,7 @@ class Controller:
             ports, config, self.state, self.liveness, parse_packs(config.packs), may_act=self.lease.is_leader
         )
         self.journal = Journal(ports, config)
+        self.accounts = Accounts(ports, self.state, self.journal)
         self.cosigning = Cosigning(ports, self.journal)
         self.witness = Witness(ports, config.domain)
         self.mirror = Mirror(ports, config.domain)
@@ -280,6 +282,10 @@ class Controller:
             match message.subject.rpartition(".")[2]:
                 case "renew":
                     answer = await self.enrolment.renew(message)
+                case "account":
+                    answer = await self.accounts.answer(message)
+                case "workload-svid":
+                    answer = await self.enrolment.workload_svid(message)
                 case "challenge" | "attest":
                     answer = await self.attesting.answer(message)
                 case "secrets":

@@ -15,6 +15,7 @@ from hanse.control.views import (
     SiteView,
     StatusView,
     TopRow,
+    UsageView,
     WorkloadDetail,
     WorkloadView,
 )
@@ -195,6 +196,22 @@ def sites(controller: Controller) -> tuple[SiteView, ...]:
     )
 
 
+def usage(controller: Controller) -> tuple[UsageView, ...]:
+    """What workloads took, as nodes accounted for it."""
+    return tuple(
+        UsageView(
+            workload=workload,
+            requests=one.requests,
+            errors=one.errors,
+            cpu_us=one.cpu_us,
+            peak_memory_bytes=one.peak_memory_bytes,
+            cold_starts=one.cold_starts,
+            egress_bytes=one.egress_bytes,
+        )
+        for workload, one in controller.accounts.usage.items()
+    )
+
+
 def top_rows(node: NodeId, reply: StatsReply) -> tuple[TopRow, ...]:
     """One node's counters as rows."""
     return tuple(
@@ -210,6 +227,9 @@ def top_rows(node: NodeId, reply: StatsReply) -> tuple[TopRow, ...]:
             retried=stats.retried,
             cpu_us=stats.cpu_us,
             peak_memory_bytes=stats.peak_memory_bytes,
+            instances=stats.instances,
+            cold_starts=stats.cold_starts,
+            egress_bytes=stats.egress_bytes,
         )
         for workload, stats in sorted(reply.workloads.items())
     )

@@ -33,6 +33,7 @@ from hanse.ledger.errors import LedgerFormatError
 from hanse.ledger.gap import MAX_GAP_ENTRIES, write_gap_proof
 from hanse.ledger.note import Note, NoteSignature, parse
 from hanse.ledger.predicates import (
+    AccountGiven,
     Decision,
     FactChange,
     Grant,
@@ -50,7 +51,17 @@ from hanse.ledger.statement import expect
 from hanse.ledger.tiles import BUCKET
 from hanse.policy import PackSet
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import ActionRecord, Attestation, NodeRecord, Order, PlanBody, PlanRecord, Report, SpecRecord
+from hanse.wire.messages import (
+    Account,
+    ActionRecord,
+    Attestation,
+    NodeRecord,
+    Order,
+    PlanBody,
+    PlanRecord,
+    Report,
+    SpecRecord,
+)
 from hanse.wire.subjects import ACTIONS, APPRAISAL, ATTESTED, NODES, ORDERS, PLANS, REPORTS, SPECS, TOKENS
 
 ORIGIN_SUFFIX = "/ledger"
@@ -161,6 +172,16 @@ class Journal:
         await self._writer.append(entries)
         self._latest.update(words)
         self._stated.update(revisions)
+
+    async def take_account(self, sealed: bytes, node_key: bytes) -> bool:
+        """State what a node sealed about its work; durable when it returns. False without the pen.
+
+        The same account again is the same entry. Raises WireError, SignatureError, LedgerBusy, StoreError.
+        """
+        if self._writer is None:
+            return False
+        await self._writer.append([state_that.account(sealed, node_key, self._ports.signer)])
+        return True
 
     def stated(self, bucket: str, state: FabricState) -> tuple[str, ...]:
         """Keys of a bucket whose present value has its entry."""
@@ -422,4 +443,7 @@ def _described(index: int, entry: bytes) -> dict[str, Any]:
     if isinstance(opened.predicate, ReceiptTaken):
         row["report"] = msgspec.to_builtins(envelope.peek(opened.predicate.report.encode(), Report))
         row["predicate"].pop("report")
+    if isinstance(opened.predicate, AccountGiven):
+        row["account"] = msgspec.to_builtins(envelope.peek(opened.predicate.account.encode(), Account))
+        row["predicate"].pop("account")
     return row

@@ -32,6 +32,7 @@ from hanse.wire.messages import (
     ActionRecord,
     Attestation,
     CarbonFeed,
+    FederatedBundle,
     NodeRecord,
     Order,
     PlanRecord,
@@ -48,6 +49,7 @@ from hanse.wire.subjects import (
     ACTIONS,
     APPRAISAL,
     ATTESTED,
+    FEDERATION,
     FEEDS,
     NODES,
     ORDERS,
@@ -70,11 +72,12 @@ SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
     TRUST: Revocations, ACTIONS: ActionRecord, APPRAISAL: AppraisalRecord, ATTESTED: Attestation,
     TOKENS: JoinToken, SPENDING: SpendRecord, FEEDS: CarbonFeed, SECRETS: SecretValue, RELEASES: ReleaseRecord,
+    FEDERATION: FederatedBundle,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
 WATCHED = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, APPRAISAL, ATTESTED, TOKENS, SPENDING,
-    FEEDS, SECRETS, RELEASES,
+    FEEDS, SECRETS, RELEASES, FEDERATION,
 )  # fmt: skip
 
 

@@ -237,6 +237,22 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsageView:
+    """What one workload took on all nodes, as they accounted for it since the controller leads."""
+
+    workload: str
+    requests: int
+    errors: int
+    cpu_us: int
+    """Processor time of its guests."""
+    peak_memory_bytes: int
+    """Largest memory of one instance."""
+    cold_starts: int
+    egress_bytes: Mapping[str, int]
+    """Jurisdiction -> body bytes sent there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TopRow:
     """Traffic of one workload on one node."""
 
@@ -251,6 +267,10 @@ class TopRow:
     retried: int
     cpu_us: int
     peak_memory_bytes: int
+    instances: int = 0
+    cold_starts: int = 0
+    egress_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Jurisdiction -> body bytes sent there."""
     spent_microeur: int = 0
     """By the whole workload, on all nodes, since the calendar month began."""
     spent_ug: int = 0

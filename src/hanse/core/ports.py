@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
@@ -172,6 +172,24 @@ class Addresses:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionCount:
+    """Decisions of one kind about who may invoke a workload, since the runtime started. No personal data."""
+
+    is_allowed: bool
+    is_error: bool
+    """Whether a policy could not be evaluated, which denies."""
+    policies: tuple[str, ...]
+    """Ids of the policies that decided, sorted; none where nothing permitted it."""
+    principal: str
+    """Kind of principal: ``anonymous``, ``user``, ``certificate``, ``workload`` or ``node``; never which one."""
+    count: int
+    sample_us: WallTime
+    """When one of the last was decided."""
+    sample_trace: str = ""
+    """Its trace; empty without tracing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadStats:
     """Counters of one workload since the runtime started."""
 
@@ -183,7 +201,14 @@ class WorkloadStats:
     forwarded: int = 0
     retried: int = 0
     cpu_us: int = 0
+    """Processor time of its guests."""
     peak_memory_bytes: int = 0
+    """Largest memory of one instance."""
+    instances: int = 0
+    cold_starts: int = 0
+    egress_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Jurisdiction of the destination -> body bytes sent there."""
+    decisions: tuple[DecisionCount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from hanse.identity.authority import (
 )
 from hanse.identity.errors import IdentityError, SealingError
 from hanse.identity.join import Admitted, JoinToken, Refused, check_join, mint_token
+from hanse.identity.nats_accounts import NODE_API, NODE_INGEST, deliver_prefix
 from hanse.identity.nats_jwt import NatsTrust, Nkey, ServerTls, nats_auth_config, nkey_from_secret
 from hanse.identity.oidc import Issuer, KeyRing, TokenRefused, UserClaims, check_nonce, verify_token
 from hanse.identity.permissions import Permissions, inbox_prefix, node_permissions
@@ -26,6 +27,8 @@ from hanse.identity.spiffe import SpiffeId, controller_id, domain_id, node_id, s
 from hanse.identity.verify import expiry_of, verify_svid
 
 __all__ = [
+    "NODE_API",
+    "NODE_INGEST",
     "Admitted",
     "ApiToken",
     "IdentityError",
@@ -49,6 +52,7 @@ __all__ = [
     "check_join",
     "check_nonce",
     "controller_id",
+    "deliver_prefix",
     "domain_id",
     "expiry_of",
     "inbox_prefix",

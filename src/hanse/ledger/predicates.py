@@ -180,6 +180,17 @@ class PolicyChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     at_us: WallTime
 
 
+class AccountGiven(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A node's own sealed account: what workloads took, and what was decided on the request path, by rule. Counts and
+    kinds only; who asked is not in it."""
+
+    node: NodeId
+    node_key: str
+    """Base64 of the raw Ed25519 key that the controller holds for this node."""
+    account: str
+    """The envelope, as the node sealed it."""
+
+
 class SecretRead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Whether work on a node was told a secret, and what that was decided on. Nothing here follows from the value."""
 
@@ -220,6 +231,7 @@ Predicate = (
     | UserAction
     | Grant
     | PolicyChange
+    | AccountGiven
     | SecretRead
 )
 P = TypeVar(
@@ -235,6 +247,7 @@ P = TypeVar(
     UserAction,
     Grant,
     PolicyChange,
+    AccountGiven,
     SecretRead,
 )
 
@@ -250,5 +263,6 @@ PREDICATE_TYPES: Mapping[type[Predicate], str] = {
     UserAction: f"{PREDICATE_PREFIX}user-action/v1",
     Grant: f"{PREDICATE_PREFIX}grant/v1",
     PolicyChange: f"{PREDICATE_PREFIX}policy-change/v1",
+    AccountGiven: f"{PREDICATE_PREFIX}account/v1",
     SecretRead: f"{PREDICATE_PREFIX}secret-read/v1",
 }

@@ -19,6 +19,7 @@ from hanse.core.ports import InvokePolicy, NodePorts
 from hanse.core.snapshot import Phase
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
+from hanse.node.accounting import Accounts
 from hanse.node.attesting import AttestationKeeper
 from hanse.node.config import NodeConfig
 from hanse.node.disk import NodeDisk
@@ -29,6 +30,7 @@ from hanse.node.secrets import Outcome, SecretKeeper
 from hanse.node.svid import SvidKeeper
 from hanse.node.tells import answer
 from hanse.node.work import Work, wanted_here
+from hanse.node.workload_svids import WorkloadSvids
 from hanse.policy import PackSet, invoke_policy_of, parse_packs, screen_order
 from hanse.wire import envelope
 from hanse.wire.messages import Heartbeat, Order, Presence, Report, Revocations, RouteRecord
@@ -64,6 +66,8 @@ class NodeAgent:
         self._work = Work(ports.runtime, ports.cache, ports.blobs, self._invoke_policy)
         self._outbox = Outbox(ports, self._disk, me=self._me)
         self._svid = SvidKeeper(ports, config)
+        self.workload_svids = WorkloadSvids(ports, config, lambda: self._held)
+        """SVIDs of the programs behind this node's services."""
         self._secrets = SecretKeeper(ports, config, self._svid)
         self._attestation = AttestationKeeper(ports, config, self._svid)
         self._held: dict[InstanceId, Held] = {}
@@ -101,8 +105,10 @@ class NodeAgent:
             tasks.create_task(self._watch_orders(), name="orders")
             tasks.create_task(self._watch_routes(), name="routes")
             tasks.create_task(self._watch_revocations(), name="revocations")
+            tasks.create_task(self.workload_svids.watch_federated(), name="federated")
             tasks.create_task(self._announce(), name="presence")
             tasks.create_task(self._outbox.run(), name="reports")
+            tasks.create_task(Accounts(self._ports, self._config).run(self._incarnation), name="accounts")
             tasks.create_task(self._svid.run(), name="svid")
             tasks.create_task(self._answer_tells(), name="tells")
             tasks.create_task(self._keep_secrets(), name="secrets")

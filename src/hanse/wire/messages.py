@@ -220,6 +220,25 @@ class Witnesses(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wi
     """Authorities of the witnesses' servers; empty for those of the machine."""
 
 
+class FederatedBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="federated.v1", kw_only=True):
+    """What is believed of another trust domain, and where its bundle is fetched."""
+
+    domain: str
+    url: str
+    """Bundle endpoint; empty where the bundle is brought by hand."""
+    profile: str
+    """``https_spiffe`` or ``https_web``."""
+    endpoint_id: str
+    """SPIFFE ID of the endpoint, for ``https_spiffe``."""
+    authorities_pem: bytes
+    sequence: int
+    refresh_hint_s: int
+    fetched_us: WallTime
+    until_us: WallTime
+    """From then on it is not believed."""
+    problem: str = ""
+
+
 class WitnessAlarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-alarm.v1", kw_only=True):
     """A witness saw another history of our own log than the one it is shown now."""
 
@@ -295,6 +314,17 @@ class RenewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     """A node asks for a new SVID for a fresh key."""
 
     node: NodeId
+    csr_pem: bytes
+    at_us: WallTime
+
+
+class WorkloadSvidRequest(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="workload-svid-request.v1", kw_only=True
+):
+    """A node asks for the SVID of a workload that it was ordered to run."""
+
+    node: NodeId
+    workload: WorkloadId
     csr_pem: bytes
     at_us: WallTime
 
@@ -380,6 +410,60 @@ class JoinResponse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     domain: str
     site: Site
     operator: Operator
+    has_own_account: bool = False
+    """Whether `nats_jwt` is of the nodes' account; nodes that joined before there was one join again."""
+
+
+class UsageRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one workload took on one node in a period."""
+
+    workload: WorkloadId
+    requests: int
+    errors: int
+    cpu_us: int
+    """Processor time of its guests."""
+    peak_memory_bytes: int
+    """Largest memory of one instance since the node's engine started."""
+    cold_starts: int
+    egress_bytes: dict[str, int]
+    """Jurisdiction -> body bytes sent there."""
+
+
+class DecisionRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How often one node decided in one way about who may invoke a workload. No personal data."""
+
+    workload: WorkloadId
+    outcome: str
+    """``allow``, ``deny`` or ``error`` (which denies)."""
+    policies: tuple[str, ...]
+    """Ids of the policies that decided; none where nothing permitted it."""
+    principal: str
+    """Kind of principal, never which one."""
+    count: int
+    sample_us: WallTime
+    """When one of them was decided."""
+    sample_trace: str = ""
+
+
+class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="account.v1", kw_only=True):
+    """What a node did for workloads in a period, and what it decided on the request path. Told until it is taken."""
+
+    node: NodeId
+    incarnation: int
+    number: int
+    """Counts the accounts of one incarnation, from 1."""
+    from_us: WallTime
+    until_us: WallTime
+    usage: tuple[UsageRow, ...]
+    decisions: tuple[DecisionRow, ...]
+
+
+class AccountTaken(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="account-taken.v1", kw_only=True):
+    """The domain's ledger holds an account."""
+
+    node: NodeId
+    incarnation: int
+    number: int
 
 
 class SecretVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -33,6 +33,9 @@ ATTESTED = "attested"
 REVOCATIONS = "revocations"
 """The one key of `TRUST`."""
 
+FEDERATION = "federation"
+"""Other trust domains: key is the domain, sealed `FederatedBundle` (by the controller)."""
+
 WITNESS = "witness"
 """Witnessing and mirroring: ``log.<origin>`` (`WitnessedLog`), ``head.<origin>`` (`WitnessedHead`), the same as
 ``mirror-log`` and ``mirror-head`` for logs that are mirrored here, ``asked`` and ``mirrors`` (`Witnesses`), and
@@ -63,7 +66,7 @@ API_TOKENS = "api-tokens"
 
 BUCKETS = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS,
-    APPRAISAL, ATTESTED, SPENDING, FEEDS, SECRETS, RELEASES, API_TOKENS,
+    APPRAISAL, ATTESTED, SPENDING, FEEDS, SECRETS, RELEASES, FEDERATION, API_TOKENS,
 )  # fmt: skip
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""

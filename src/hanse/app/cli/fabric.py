@@ -19,12 +19,25 @@ from hanse.app.cli.fronts import (
     front_options,
 )
 from hanse.app.cli.session import DEFAULT_STATE, Session, StateOption, fabric_command, local_command, plain_command
+from hanse.app.cli.sight import (
+    AccessLogOption,
+    AccessLogRatioOption,
+    AccountOption,
+    OtlpOption,
+    TellPathsOption,
+    TraceRatioOption,
+    sight_options,
+)
 
 FabricOption = Annotated[
     Path | None,
     typer.Option(
         "--fabric", "-f", help="Manifest of the sites, operators and nodes to start.", exists=True, dir_okay=False
     ),
+]
+LatencyOption = Annotated[
+    Path | None,
+    typer.Option(help="Measured round trips between sites; missing pairs are modelled.", exists=True, dir_okay=False),
 ]
 
 
@@ -61,12 +74,7 @@ def up(
     *,
     fabric: FabricOption = None,
     controllers: Annotated[int, typer.Option(min=1, max=3, help="Controllers to start; the others stand by.")] = 1,
-    latency: Annotated[
-        Path | None,
-        typer.Option(
-            help="Measured round trips between sites; missing pairs are modelled.", exists=True, dir_okay=False
-        ),
-    ] = None,
+    latency: LatencyOption = None,
     access: AccessOption = None,
     front_tls: Annotated[
         bool,
@@ -80,6 +88,12 @@ def up(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
+    otlp: OtlpOption = None,
+    trace_ratio: TraceRatioOption = 0.01,
+    access_log: AccessLogOption = None,
+    access_log_ratio: AccessLogRatioOption = 1.0,
+    tell_paths: TellPathsOption = False,
+    account_every: AccountOption = 300.0,
     tpm: Annotated[
         bool, typer.Option("--tpm", help="Give every node a software TPM (swtpm); all it attests is marked simulated.")
     ] = False,
@@ -101,6 +115,14 @@ def up(
         client_ca=client_ca,
         issuers=issuer,
         upstreams=allow_upstream,
+        sight=sight_options(
+            otlp=otlp,
+            trace_ratio=trace_ratio,
+            access_log=access_log,
+            access_log_ratio=access_log_ratio,
+            tell_paths=tell_paths,
+            account_every=account_every,
+        ),
     )
     raise typer.Exit(
         run_fabric(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hanse.app.options import FrontOptions
+from hanse.app.options import FrontOptions, SightOptions
 from hanse.core.errors import HanseError
 
 CertOption = Annotated[
@@ -65,6 +65,7 @@ def front_options(
     client_ca: Path | None,
     issuers: list[str] | None,
     upstreams: list[str] | None,
+    sight: SightOptions,
 ) -> FrontOptions:
     """Check the options against each other. Raises BadFrontOption."""
     certs, keys = certs or [], keys or []
@@ -86,6 +87,7 @@ def front_options(
         client_ca=None if client_ca is None else str(client_ca),
         issuers=dict(_issuer(text) for text in issuers or []),
         upstreams=tuple(upstreams or ()),
+        sight=sight,
     )
 
 

@@ -146,6 +146,16 @@ def top(
             session.answer(rows, lambda: tables.top(rows))
 
 
+@fabric_command
+def usage(*, session: Session) -> None:
+    """What workloads took on all nodes, as nodes sealed it for the ledger: requests, CPU, memory, egress."""
+    from hanse.app.render import tables
+
+    with session.client() as client:
+        rows = client.usage()
+    session.answer(rows, lambda: tables.usage(rows))
+
+
 def _askers(client: Client, workload: str | None) -> Mapping[Thing, Callable[[], Sequence[Any]]]:
     return {
         Thing.WORKLOADS: client.workloads,
@@ -158,7 +168,7 @@ def _askers(client: Client, workload: str | None) -> Mapping[Thing, Callable[[],
 
 
 def _named(views: Sequence[Any], kind: One, name: str) -> Any:
-    from hanse.app.client import ApiError
+    from hanse.app.client_answers import ApiError
 
     for view in views:
         if view.id == name:

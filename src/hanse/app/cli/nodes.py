@@ -17,6 +17,15 @@ from hanse.app.cli.fronts import (
     front_options,
 )
 from hanse.app.cli.session import Session, TimeoutOption, fabric_command, local_command
+from hanse.app.cli.sight import (
+    AccessLogOption,
+    AccessLogRatioOption,
+    AccountOption,
+    OtlpOption,
+    TellPathsOption,
+    TraceRatioOption,
+    sight_options,
+)
 
 if TYPE_CHECKING:
     from hanse.app.cli.processes import TpmArguments
@@ -189,6 +198,28 @@ IssuersOption = Annotated[
     ),
 ]
 
+TeeOption = Annotated[
+    bool, typer.Option("--tee", help="Attest with the TDX or SEV-SNP guest that this runs in (configfs-tsm).")
+]
+EndorsementsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--tee-endorsements",
+        help="TDX collateral (JSON), or VCEK, ASK, ARK (PEM) where the host gives none; read at each attestation.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+WorkloadApiOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workload-api",
+        help="Socket on which programs of --allow-upstream fetch their SVIDs (SPIFFE Workload API); default: "
+        "workload.sock in the node's directory.",
+        dir_okay=False,
+    ),
+]
+
 
 @app.command()
 def join(
@@ -209,9 +240,18 @@ def join(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
+    otlp: OtlpOption = None,
+    trace_ratio: TraceRatioOption = 0.01,
+    access_log: AccessLogOption = None,
+    access_log_ratio: AccessLogRatioOption = 1.0,
+    tell_paths: TellPathsOption = False,
+    account_every: AccountOption = 300.0,
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
+    workload_api: WorkloadApiOption = None,
+    tee: TeeOption = False,
+    tee_endorsements: EndorsementsOption = None,
 ) -> None:
     """Join a domain with this machine and serve until Ctrl-C. Later starts need `hanse node run` and no token."""
     from hanse.app.cli.processes import JoinArguments, run_node_process
@@ -234,10 +274,21 @@ def join(
             client_ca=client_ca,
             issuers=issuer,
             upstreams=allow_upstream,
+            sight=sight_options(
+                otlp=otlp,
+                trace_ratio=trace_ratio,
+                access_log=access_log,
+                access_log_ratio=access_log_ratio,
+                tell_paths=tell_paths,
+                account_every=account_every,
+            ),
         ),
         joining=joining,
         resources=tuple(resource or ()),
         tpm=_tpm(tpm, tpm_issuers),
+        workload_api=workload_api,
+        is_tee=tee,
+        tee_endorsements=tee_endorsements,
     )
 
 
@@ -261,9 +312,18 @@ def run(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
+    otlp: OtlpOption = None,
+    trace_ratio: TraceRatioOption = 0.01,
+    access_log: AccessLogOption = None,
+    access_log_ratio: AccessLogRatioOption = 1.0,
+    tell_paths: TellPathsOption = False,
+    account_every: AccountOption = 300.0,
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
+    workload_api: WorkloadApiOption = None,
+    tee: TeeOption = False,
+    tee_endorsements: EndorsementsOption = None,
 ) -> None:
     """Start a node that has joined before; it needs nobody to serve its own work."""
     from hanse.app.cli.processes import run_node_process
@@ -285,11 +345,22 @@ def run(
             client_ca=client_ca,
             issuers=issuer,
             upstreams=allow_upstream,
+            sight=sight_options(
+                otlp=otlp,
+                trace_ratio=trace_ratio,
+                access_log=access_log,
+                access_log_ratio=access_log_ratio,
+                tell_paths=tell_paths,
+                account_every=account_every,
+            ),
         ),
         joining=None,
         takes_over=take_over,
         resources=tuple(resource or ()),
         tpm=_tpm(tpm, tpm_issuers),
+        workload_api=workload_api,
+        is_tee=tee,
+        tee_endorsements=tee_endorsements,
     )
 
 

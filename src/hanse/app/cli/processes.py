@@ -93,6 +93,9 @@ def run_node_process(
     takes_over: bool = False,
     resources: Sequence[str] = (),
     tpm: TpmArguments | None = None,
+    workload_api: Path | None = None,
+    is_tee: bool = False,
+    tee_endorsements: Path | None = None,
 ) -> None:
     """Run one node in the foreground, joining first if it must.
 
@@ -119,7 +122,11 @@ def run_node_process(
         front_tls=fronts.tls(),
         issuers=fronts.issuers,
         upstreams=fronts.upstreams,
+        sight=fronts.sight,
         tpm=None if tpm is None else _tpm_options(tpm),
+        workload_api="" if workload_api is None else str(workload_api),
+        is_tee=is_tee,
+        tee_endorsements=None if tee_endorsements is None else str(tee_endorsements),
     )
     join = None
     if joining is not None:

@@ -24,6 +24,7 @@ from hanse.app.cli import (
     policy,
     processes,
     secret,
+    trust,
     twin,
     users,
     working,
@@ -51,11 +52,13 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (LOOK, planning.plan, "What would change, an exit, money against carbon."),
     (LOOK, planning.capacity, "What the fabric could still take."),
     (LOOK, looking.top, "Traffic per workload and node."),
+    (LOOK, looking.usage, "What workloads took, as accounted for."),
     (PROVE, nodes.drain, "Empty a node on purpose."),
     (PROVE, nodes.undrain, "Let a drained node take work again."),
 )
 _SECTION_OF = {command.__name__: section for section, command, _ in _COMMANDS} | {
     "ca": PROVE,
+    "trust": PROVE,
     "node": PROVE,
     "audit": PROVE,
     "attest": PROVE,
@@ -111,4 +114,5 @@ app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(planning.carbon, name="carbon")
 app.add_typer(credential.app, name="credential")
 app.add_typer(ca.app, name="ca")
+app.add_typer(trust.app, name="trust")
 app.add_typer(processes.app, name="controller", hidden=True)

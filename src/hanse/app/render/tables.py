@@ -12,7 +12,16 @@ from rich.text import Text
 
 from hanse.app.render import quantities as q
 from hanse.app.render.style import FAINT, table, word
-from hanse.control.views import InstanceView, NodeView, OperatorView, PlanView, SiteView, TopRow, WorkloadView
+from hanse.control.views import (
+    InstanceView,
+    NodeView,
+    OperatorView,
+    PlanView,
+    SiteView,
+    TopRow,
+    UsageView,
+    WorkloadView,
+)
 
 
 def nodes(views: Iterable[NodeView]) -> Table:
@@ -141,6 +150,26 @@ def grid(rows: Mapping[str, int | None]) -> Table:
     made = table("ZONE", "g CO2e/kWh", right=("g CO2e/kWh",))
     for zone, grams in rows.items():
         made.add_row(zone, q.NOTHING if grams is None else str(grams))
+    return made
+
+
+def usage(rows: Iterable[UsageView]) -> Table:
+    """What workloads took since the controller leads; destinations with most bytes first."""
+    made = table(
+        "WORKLOAD", "REQUESTS", "ERRORS", "CPU", "PEAK MEMORY", "COLD STARTS", "EGRESS",
+        right=("REQUESTS", "ERRORS", "CPU", "PEAK MEMORY", "COLD STARTS"),
+    )  # fmt: skip
+    for row in rows:
+        sent = sorted(row.egress_bytes.items(), key=lambda one: (-one[1], one[0]))
+        made.add_row(
+            row.workload,
+            f"{row.requests:,}",
+            f"{row.errors:,}",
+            q.latency(row.cpu_us),
+            q.size(row.peak_memory_bytes),
+            f"{row.cold_starts:,}",
+            ", ".join(f"{name} {q.size(count)}" for name, count in sent) or q.NOTHING,
+        )
     return made
 
 
