@@ -230,4 +230,6 @@ def _part_of(kind: str, path: Mapping[str, str]) -> Part:
     if "secret" in path:
         namespace, _, name = path["secret"].rpartition(".")
         return Part(kind=kind, namespace=namespace, name=name)
-    return Part(kind=kind, namespace=path.get("namespace", ""), name=path.get("name", path.get("node", "")))
+    return Part(
+        kind=kind, namespace=path.get("namespace", ""), name=path.get("name", path.get("node", path.get("domain", "")))
+    )

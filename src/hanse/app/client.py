@@ -21,6 +21,7 @@ import httpx
 import msgspec
 
 from hanse.app.auth_views import ApiTokenMade, MayI, SignIn, WhoAmI
+from hanse.app.client_answers import ApiError, checked, sse_data
 from hanse.app.client_credentials import CredentialCalls
 from hanse.app.context import Context
 from hanse.attest import Anchor, Reference
@@ -68,17 +69,6 @@ PONDER_TIMEOUT_S = 600.0
 """The global solver on a large fabric takes minutes."""
 READ_TIMEOUT_S = 30.0
 """A large submission is planned before it is answered."""
-
-
-class ApiError(HanseError):
-    """Raised when the API refuses: its own code, message, hint and details, as the controller gave them."""
-
-    code = "api.failed"
-
-    def __init__(self, message: str, *, status: int = 0, details: Any = None, **more: Any) -> None:
-        super().__init__(message, **more)
-        self.status = status
-        self.details = details
 
 
 class Unreachable(HanseError):
@@ -582,7 +572,7 @@ class Client(CredentialCalls):
                         hint="look at the state first, then ask again",
                     ) from error
             else:
-                return _checked(answer)
+                return checked(answer)
             self._next_controller()
         raise Unreachable(
             f"no controller answers at {', '.join(urls)} ({failure})", context={"controllers": len(urls)}
@@ -599,56 +589,6 @@ class Client(CredentialCalls):
         with self._http.stream("GET", url, headers=headers, timeout=READ_TIMEOUT_S) as answer:
             if answer.is_error:
                 answer.read()
-                _checked(answer)
-            for data in _sse_data(answer.iter_lines()):
+                checked(answer)
+            for data in sse_data(answer.iter_lines()):
                 yield msgspec.json.decode(data, type=FabricEvent)
-
-
-def _checked(answer: httpx.Response) -> httpx.Response:
-    """Turn an error body back into the error that the controller raised."""
-    if answer.is_success:
-        return answer
-    raise error_of(answer.status_code, answer.content)
-
-
-def error_of(status: int, body: bytes) -> ApiError:
-    """Read an error body of the API; what is no such body becomes ``api.failed`` with the status."""
-    try:
-        error = msgspec.json.decode(body, type=_Envelope).error
-    except ValueError:
-        said = body[:200].decode(errors="replace").strip()
-        return ApiError(f"the API answered {status}: {said or 'nothing'}", status=status, retry=status >= 500)
-    return ApiError(
-        error.message,
-        status=status,
-        details=error.details,
-        code=error.code,
-        hint=error.hint,
-        retry=error.retry,
-        context=error.context,
-    )
-
-
-class _ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
-    code: str
-    message: str
-    hint: str = ""
-    retry: bool = False
-    context: dict[str, str | int] = {}
-    details: Any = None
-
-
-class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    error: _ErrorBody
-
-
-def _sse_data(lines: Iterator[str]) -> Iterator[str]:
-    """The data of each event (WHATWG HTML, server-sent events): lines joined, comments and other fields left out."""
-    data: list[str] = []
-    for line in lines:
-        if line == "":
-            if data:
-                yield "\n".join(data)
-            data = []
-        elif line.startswith("data:"):
-            data.append(line[5:].removeprefix(" "))

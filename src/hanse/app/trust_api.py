@@ -33,7 +33,7 @@ def trust_router(federation: Federation) -> APIRouter:
         """This domain's trust bundle (SPIFFE bundle endpoint); needs no token, as everybody may know it."""
         return Response(encode_bundle(federation.own_bundle_pem()), media_type="application/json")
 
-    @router.get("/api/v1/trust", dependencies=[guard("read", "domain")])
+    @router.get("/api/v1/trust", dependencies=[guard("read", "fabric")])
     async def trusts() -> tuple[TrustView, ...]:
         """Domains that are believed beside this one."""
         return federation.views()

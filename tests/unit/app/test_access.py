@@ -31,7 +31,7 @@ NOW = WallTime(1_795_219_200_000_000)
 OPEN = {
     "GET /api/v1/health", "GET /api/v1/auth/methods", "POST /api/v1/join", "POST /api/v1/join/challenge",
     "POST /witness/add-checkpoint", "GET /witness/{origin_hash}/checkpoint", "POST /mirror/add-checkpoint",
-    "POST /mirror/add-entries", "GET /mirror/{origin_hash}/{path:path}",
+    "POST /mirror/add-entries", "GET /spiffe/bundle", "GET /mirror/{origin_hash}/{path:path}",
 }  # fmt: skip
 """Nobody needs a token for these; each is listed in docs/security.md with what admits it."""
 EACH = {
@@ -119,6 +119,7 @@ def test_never_does_any_guarded_route_answer_without_a_token_or_without_a_role()
         "identity": "a.b",
         "secret": "a.b",
         "version": "1",
+        "domain": "north.test",
     }
 
     async def scenario() -> None:

@@ -9,7 +9,8 @@ import pytest
 from api_double import Handler, answering, refusal, write_context
 from view_samples import ACCEPTED, NODES, STATUS
 
-from hanse.app.client import ApiError, Client, Unreachable, error_of
+from hanse.app.client import Client, Unreachable
+from hanse.app.client_answers import ApiError, error_of
 from hanse.app.context import ContextError, context_path, read_context
 
 ONE, TWO = "https://127.0.0.1:7001", "https://127.0.0.1:7002"

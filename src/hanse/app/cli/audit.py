@@ -49,7 +49,7 @@ def show(
     session: Session,
 ) -> None:
     """Show one entry of the ledger whole."""
-    from hanse.app.client import ApiError
+    from hanse.app.client_answers import ApiError
     from hanse.app.render.ledger import entry as render
 
     with session.client() as client:
@@ -244,7 +244,7 @@ def _plain(text: str) -> Text:
 
 def _instances(client: Client, name: str) -> list[str]:
     """The instance of that name, or the running instances of the workload of that name."""
-    from hanse.app.client import ApiError
+    from hanse.app.client_answers import ApiError
 
     everything = client.instances()
     if any(one.id == name for one in everything):

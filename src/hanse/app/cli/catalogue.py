@@ -100,7 +100,7 @@ def _catalogue(state: Path) -> Mapping[str, Provider]:
 
 
 def _find(catalogue: Mapping[str, Provider], name: str) -> tuple[Provider, CatalogueRegion]:
-    from hanse.app.client import ApiError
+    from hanse.app.client_answers import ApiError
 
     provider, _, wanted = name.partition("/")
     known = catalogue.get(provider)

@@ -35,6 +35,10 @@ FabricOption = Annotated[
         "--fabric", "-f", help="Manifest of the sites, operators and nodes to start.", exists=True, dir_okay=False
     ),
 ]
+LatencyOption = Annotated[
+    Path | None,
+    typer.Option(help="Measured round trips between sites; missing pairs are modelled.", exists=True, dir_okay=False),
+]
 
 
 @local_command
@@ -70,12 +74,7 @@ def up(
     *,
     fabric: FabricOption = None,
     controllers: Annotated[int, typer.Option(min=1, max=3, help="Controllers to start; the others stand by.")] = 1,
-    latency: Annotated[
-        Path | None,
-        typer.Option(
-            help="Measured round trips between sites; missing pairs are modelled.", exists=True, dir_okay=False
-        ),
-    ] = None,
+    latency: LatencyOption = None,
     access: AccessOption = None,
     front_tls: Annotated[
         bool,

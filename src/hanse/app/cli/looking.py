@@ -172,7 +172,7 @@ def _askers(client: Client, workload: str | None) -> Mapping[Thing, Callable[[],
 
 
 def _named(views: Sequence[Any], kind: One, name: str) -> Any:
-    from hanse.app.client import ApiError
+    from hanse.app.client_answers import ApiError
 
     for view in views:
         if view.id == name:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hanse.app.cli.session import DEFAULT_STATE, ContextOption, Output, OutputOption, Session, StateOption
+from hanse.app.cli.session import Session, fabric_command
 from hanse.core.errors import HanseError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def _group() -> None:
 
 
 @app.command()
+@fabric_command
 def add(
     *,
     domain: DomainArgument,
@@ -44,12 +45,9 @@ def add(
     endpoint_id: Annotated[
         str, typer.Option("--endpoint-id", help="SPIFFE ID of the endpoint, for https_spiffe.")
     ] = "",
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Believe another domain from now on. Its bundle is fetched anew at its own pace, and ends if it cannot be."""
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         made = client.trust(
             domain, bundle=bundle.read_text(encoding="utf-8"), url=url, profile=profile, endpoint_id=endpoint_id
@@ -58,26 +56,22 @@ def add(
 
 
 @app.command("list")
-def list_trusts(
-    *, state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE
-) -> None:
+@fabric_command
+def list_trusts(*, session: Session) -> None:
     """List the domains that are believed beside this one."""
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         views = client.trusts()
     session.answer(views, lambda: _table(views))
 
 
 @app.command()
+@fabric_command
 def show(
     *,
     domain: Annotated[str, typer.Argument(help="Trust domain; without one this domain's own bundle.")] = "",
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Show one domain that is believed, or the bundle of this one as others take it (JWKS)."""
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         if not domain:
             typer.echo(client.own_bundle().decode())
@@ -89,15 +83,13 @@ def show(
 
 
 @app.command()
+@fabric_command
 def remove(
     *,
     domain: DomainArgument,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Believe another domain no longer."""
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         client.distrust(domain)
     session.answer({"domain": domain, "status": "removed"}, lambda: f"{domain} is not believed any more")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from hanse.app.client import ApiError
+from hanse.app.client_answers import ApiError
 from hanse.app.deploying import prepare, upload
 from hanse.app.examples import function_dir
 from hanse.app.render.submission import refused

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from hanse.app.client import ApiError
+from hanse.app.client_answers import ApiError
 from hanse.app.render.style import line
 from hanse.app.tour.stage import TRIAGE, Stage, TourFailed
 
