@@ -26,6 +26,7 @@ from hanse.placement.rates import Rates, rates_of, typical
 from hanse.placement.score import ScoreTable, score, with_more_kinds
 from hanse.placement.settings import PlacementSettings
 from hanse.placement.table import REACH_CODES, Flags, Ints, Kinds, NodeTable, OriginTable, kinds, origin_table
+from hanse.placement.tally import Tally, tally_of, with_tally
 
 Codes = npt.NDArray[np.int8]
 
@@ -54,26 +55,6 @@ _LABELS: Mapping[Limit, str] = {limit: "" if limit is Limit.NONE else limit.name
 
 NOTHING_FULL = (-1, -1)
 """Below every score and row."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Tally:
-    """How many of the nodes that may keep a replica lie in each domain and serve each set of origins, by number."""
-
-    site: Ints
-    operator: Ints
-    country: Ints
-    mask: Ints
-
-    @property
-    def distinct(self) -> Mapping[Spread, int]:
-        """How many different domains there are of each kind."""
-        return {
-            Spread.NODE: int(self.site.sum()),
-            Spread.SITE: int(np.count_nonzero(self.site)),
-            Spread.OPERATOR: int(np.count_nonzero(self.operator)),
-            Spread.JURISDICTION: int(np.count_nonzero(self.country)),
-        }
 
 
 @dataclass(slots=True, kw_only=True)
@@ -280,7 +261,7 @@ class Screen:
             code_of_kind=part.code,
             demand=_NO_DEMAND,
             counts=counts,
-            tally=_tally(self.table, kept_rows, mask_of_kind[kinds.of_row[kept_rows]]),
+            tally=tally_of(self.table, kept_rows, mask_of_kind[kinds.of_row[kept_rows]]),
             samples=_samples(fresh, counts.tolist(), part.scores, settings.kept_per_limit),
             allowed=int(is_allowed.sum()),
         )
@@ -326,7 +307,7 @@ class Screen:
         if turned.any():
             # Neither site nor operator of a node changes by an event, so each is counted where it was.
             for some, times in ((rows[turned & ~was_kept], 1), (rows[turned & was_kept], -1)):
-                shape.tally = _with_tally(shape.tally, _tally(table, some, shape.masks_of(some)), times)
+                shape.tally = with_tally(shape.tally, tally_of(table, some, shape.masks_of(some)), times)
             shape.demand = self._demand(workload, shape)
 
     def _per_kind(self, workload: Workload, kinds: Kinds) -> _PerKind:
@@ -498,28 +479,6 @@ def _masks(within: Flags, size: int) -> tuple[tuple[int, ...], Ints]:
     columns, inverse = np.unique(within.T, axis=0, return_inverse=True)
     masks = tuple(sum(1 << bit for bit in np.flatnonzero(column).tolist()) for column in columns)
     return masks, np.asarray(inverse.reshape(-1), dtype=np.int64)
-
-
-def _tally(table: NodeTable, rows: Ints, masks: Ints) -> Tally:
-    return Tally(
-        site=np.bincount(table.site[rows]),
-        operator=np.bincount(table.operator[rows]),
-        country=np.bincount(table.country[rows]),
-        mask=np.bincount(masks),
-    )
-
-
-def _with_tally(all_of: Tally, some: Tally, times: int) -> Tally:
-    """A tally with another added to it, or taken from it with -1."""
-    columns = (_summed(getattr(all_of, name), getattr(some, name) * times) for name in Tally.__slots__)
-    return Tally(**dict(zip(Tally.__slots__, columns, strict=True)))
-
-
-def _summed(one: Ints, other: Ints) -> Ints:
-    found = np.zeros(max(len(one), len(other)), dtype=np.int64)
-    found[: len(one)] += one
-    found[: len(other)] += other
-    return found
 
 
 def _cheapest_first(rows: Ints, scores: ScoreTable) -> Ints:

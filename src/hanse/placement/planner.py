@@ -304,6 +304,17 @@ def _shortlist(placing: Placing, room: Room, most: int) -> Ints | None:
     return _with_kept(placing, _without_failed(placing, rows), room)
 
 
+def note_full(placing: Placing, room: Room) -> None:
+    """Find out how many of the cheapest nodes are full for a shape, so that the next who asks need not."""
+    feasibility = placing.feasibility
+    fits = room.may_take(feasibility.order, placing.workload)
+    first = int(np.argmax(fits)) if fits.any() else len(fits) - 1
+    if first > 0:
+        row = feasibility.order[first : first + 1]
+        feasibility.full_before = int(feasibility.scores.totals_microeur(row)[0]), int(row[0])
+        feasibility.releases = room.releases
+
+
 def _freed(placing: Placing, room: Room) -> Ints:
     """Open rows, cheapest first, among those that were found full before and got room back since."""
     feasibility = placing.feasibility

@@ -28,7 +28,7 @@ from hanse.placement.changes import Changes
 from hanse.placement.explain import explanation
 from hanse.placement.feasible import Limit, Screen
 from hanse.placement.outcome import Outcome, Placing, World
-from hanse.placement.planner import NOTHING, Run, place, placing_of, precedence, replicas_of
+from hanse.placement.planner import NOTHING, Run, note_full, place, placing_of, precedence, replicas_of
 from hanse.placement.standing import Standing, standing
 from hanse.placement.table import Ints, asked
 from hanse.placement.table_changes import can_take_in, with_changed, with_changed_kinds, with_changed_room
@@ -80,6 +80,8 @@ def prepared(run: Run, outcomes: Mapping[WorkloadId, Outcome], made: Plan) -> Pr
     assignments: dict[WorkloadId, list[Assignment]] = {}
     for assignment in made.assignments:
         assignments.setdefault(assignment.workload, []).append(assignment)
+    for placing in {id(placing.feasibility): placing for placing in run.placings}.values():
+        note_full(placing, run.world.room)
     homes: dict[int, set[WorkloadId]] = {}
     for workload, outcome in outcomes.items():
         for row in outcome.rows.tolist():

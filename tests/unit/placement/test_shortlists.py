@@ -13,7 +13,7 @@ from hanse.core.work import Slo
 from hanse.placement import PlacementSettings
 from hanse.placement.choose import choose
 from hanse.placement.outcome import totals_microeur
-from hanse.placement.planner import _choose_enough, _open_rows, _problem, _with_kept, prepare
+from hanse.placement.planner import _choose_enough, _open_rows, _problem, _with_kept, note_full, prepare
 
 SLOS = (
     Slo(),
@@ -51,7 +51,9 @@ def test_the_short_way_chooses_the_same_whatever_was_taken_and_came_back(eu, slo
     run = prepare(world, eu.verdicts(world), None, now=eu.now, settings=settings)
     (placing,), room, draw = run.placings, run.world.room, random.Random(2)
     taken: dict[int, Resources] = {}
-    for _ in range(60):
+    for turn in range(60):
+        if turn % 7 == 6:
+            note_full(placing, room)
         found = _choose_enough(placing, run.world)
         assert found.rows.tolist() == by_looking_at_all(placing, found.wanted, run.world)
         # The chosen fill up, now and then with all that cost less; what comes back makes holes in that prefix.
