@@ -253,10 +253,10 @@ def _why_late(has: JobProgress, job: Job, now: WallTime) -> str:
         cause = f"it failed {len(has.failed)} times, last: {has.reason}"
     elif not has.runs:
         cause = has.why.removeprefix("it waits: ")
-    elif has.state is JobState.WAITING and now > has.runs[0][0]:
-        cause = "it is due and has no place to run, or did not start yet"
     elif has.accepted_us + job.duration_us > has.deadline_us:
         cause = f"it needs {format_duration(job.duration_us)} and had less from the beginning"
+    elif has.state is JobState.WAITING:
+        cause = "it found no place to run in time"
     else:
         cause = has.reason or "it takes longer than its owner expected"
     verb = "missed its deadline" if now > has.deadline_us else "will miss its deadline"
