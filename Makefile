@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/hanse/cargo-target
 JOBS ?= 2
 
-.PHONY: help demo up build test check bench fuzz-front docs lock clean
+.PHONY: help demo up build test check bench fuzz fuzz-front docs lock clean
 
 help: ## Show this list
 	@printf 'hanse: a sovereign cloud-to-edge compute fabric\n\n'
@@ -47,6 +47,10 @@ fuzz-front: ## Send the front what any client might, FUZZ_S=300 seconds long, le
 	  cargo run --locked --quiet --release --package hanse-fuzz --bin front -- \
 	  -max_total_time=$(FUZZ_S) -max_len=65536 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
 	  -artifact_prefix=crates/engine/tests/corpus/found- $(CARGO_TARGET_DIR)/fuzz-found crates/engine/tests/corpus
+
+fuzz: build ## Fuzz every parser of foreign bytes; FUZZ_SECONDS=60 for each
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3.0,<4'
+	@$(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(FUZZ_SECONDS),60)
 
 docs: build ## Generate the reference pages from the code
 	@$(BIN)/python -m hanse.app.docs

@@ -120,6 +120,7 @@ def _saved(means: dict[str, float], cities: Cities, room: int, *, is_national: b
         "saved_percent": abs(round(100 * (1 - after / before), 2)),
         "g_per_kwh": [round(before, 2), round(after, 2)],
         "one_way_ms_mean_most": [round(float(np.mean(trips)), 2), round(max(trips), 2)],
+        "zones": len({zone for zone, _, _, _ in cities}),
         "unplaced": len(made.unplaced),
         "stated_gap_percent": round(100 * (made.objective_microeur / max(made.bound_microeur or 1, 1) - 1), 3),
         "findings": len(audit(made, snapshot, verdicts)),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
 from typing import Any
+
+from hanse.placement.solvers import Watch
 
 Row = dict[str, Any]
 
@@ -17,3 +21,17 @@ def existing(path: Path) -> Path:
     if not path.exists():
         raise Skipped(f"{path} is absent")
     return path
+
+
+def limit_of(seconds: float) -> Watch:
+    """A watch that stops a solver after some seconds of wall time."""
+
+    def clock_us() -> int:
+        return time.monotonic_ns() // 1_000
+
+    return Watch(clock_us=clock_us, until_us=clock_us() + round(seconds * 1e6))
+
+
+def progress(what: str) -> None:
+    """Tell on stderr how far a long line has got."""
+    print(f"  {what}", file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 from api_double import write_context
 
+from hanse.adapters.clock import SystemClock
 from hanse.app import client as client_module
 from hanse.app.api import build_api
 from hanse.app.cli import main
@@ -24,8 +26,9 @@ BASE = "https://127.0.0.1:7001"
 
 def run_against(controller: object, state: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run commands against the routes of `controller`: whatever of it the commands under test read."""
+    ports = cast(ControlPorts, SimpleNamespace(clock=SystemClock()))
     app = build_api(
-        cast(Controller, controller), cast(ControlPorts, None), token="secret-token", version="0",
+        cast(Controller, controller), ports, token="secret-token", version="0",
         inspect_component=_no_component,
     )  # fmt: skip
     write_context(state, BASE)

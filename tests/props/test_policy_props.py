@@ -13,7 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanse.adapters.package_data import read_packs
-from hanse.core.fabric import Fabric, Grade, Node, Operator, Parent, Power, Price, Resources, Site, Tier
+from hanse.core.fabric import (
+    Fabric,
+    Grade,
+    KeyHolder,
+    Measured,
+    Node,
+    Offer,
+    Operator,
+    Parent,
+    Power,
+    Price,
+    Resources,
+    Site,
+    Tier,
+)
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.time import WallTime, from_datetime
@@ -39,15 +53,28 @@ CERTIFICATES = st.lists(
     unique=True, max_size=3,
 ).map(tuple)  # fmt: skip
 SEAL = st.dictionaries(st.sampled_from(SEAL_OBJECTIVES), st.integers(0, 4), max_size=3)
+NAMED = st.sampled_from(["gdpr", "us-dpf", "hipaa", "measured", "secnumcloud", "none"])
 CLASSES = st.sampled_from(["public", "personal", "health", "phi", "odd"])
 GRADES = st.sampled_from(list(Grade))
 PARENTS = st.lists(
     st.builds(
         Parent, name=st.sampled_from(["op0", "op1", "Holder"]), country=COUNTRIES,
         share_permille=st.sampled_from([100, 500, 501, 1_000]), has_veto=st.booleans(),
+        votes_permille=st.sampled_from([None, 100, 900]),
     ),
     max_size=2,
 ).map(tuple)  # fmt: skip
+
+
+MEASURED = st.one_of(
+    st.none(),
+    st.builds(
+        Measured, landmarks=st.just(("node/n0",)), radius_m=st.sampled_from([100_000, 1_000_000, 5_000_000]),
+        contradiction=st.sampled_from(["", "", "it is elsewhere"]), since_us=st.just(0),
+        until_us=st.sampled_from([NOW - 1, NOW, NOW + 1]),
+    ),
+)  # fmt: skip
+KEYS = st.lists(st.builds(KeyHolder, name=st.sampled_from(["op0", "Vault"]), country=COUNTRIES), max_size=1).map(tuple)
 
 
 @st.composite
@@ -55,7 +82,10 @@ def fabrics(draw: st.DrawFn) -> Fabric:
     operators = [
         Operator(
             id=OperatorId(f"op{n}"), name=f"op{n}", seat=draw(COUNTRIES), parents=draw(PARENTS), seal=draw(SEAL),
-            certificates=draw(CERTIFICATES), grade=draw(GRADES),
+            certificates=draw(CERTIFICATES), grade=draw(GRADES), cada=draw(st.integers(0, 4)), key_holders=draw(KEYS),
+            support=draw(st.lists(COUNTRIES, unique=True, max_size=1).map(tuple)),
+            offers=(Offer(name="apart", seal=draw(SEAL), cada=draw(st.sampled_from([None, 0, 4])),
+                          certificates=draw(CERTIFICATES)),),
         )
         for n in range(draw(st.integers(1, 3)))
     ]  # fmt: skip
@@ -69,6 +99,7 @@ def fabrics(draw: st.DrawFn) -> Fabric:
             id=NodeId(f"n{n}"), site=draw(st.sampled_from(sites)).id, operator=draw(st.sampled_from(operators)).id,
             tier=draw(st.sampled_from(list(Tier))), capacity=Resources(), power=Power(idle_mw=0, per_core_mw=0),
             price=Price(cpu_core_hour_microeur=0, memory_gib_hour_microeur=0), grade=draw(GRADES),
+            measured=draw(MEASURED), service=draw(st.sampled_from(["", "", "apart", "unknown"])),
         )
         for n in range(draw(st.integers(1, 6)))
     ]  # fmt: skip
@@ -88,8 +119,8 @@ def workloads(draw: st.DrawFn) -> Mapping[WorkloadId, Workload]:
                 subjects=draw(st.lists(st.sampled_from(["EEA", "EU", "DE", "NO", "US", "??"]), max_size=2).map(tuple)),
             ),
             sovereignty=Sovereignty(
-                packs=draw(st.lists(st.sampled_from(["gdpr", "us-dpf", "hipaa", "none"]), unique=True).map(tuple)),
-                seal=draw(SEAL), grade=draw(st.integers(0, 4)),
+                packs=draw(st.lists(NAMED, unique=True, max_size=4).map(tuple)),
+                seal=draw(SEAL), grade=draw(st.integers(0, 4)), cada=draw(st.integers(0, 4)),
                 control_exclude=draw(st.lists(COUNTRIES, unique=True, max_size=2).map(tuple)),
                 location_only=draw(st.lists(st.sampled_from(["EU", "EEA", "EFTA", "DE"]), max_size=1).map(tuple)),
             ),
@@ -146,6 +177,7 @@ def test_asking_for_more_never_enlarges(
         pack = data.draw(st.sampled_from(list(PACKS.packs)))
         stricter[id_] = replace(work, sovereignty=replace(
             own, grade=min(4, own.grade + data.draw(st.integers(0, 2))),
+            cada=min(4, own.cada + data.draw(st.integers(0, 2))),
             packs=tuple(dict.fromkeys((*own.packs, pack))),
             seal={**own.seal, "legal": min(4, own.seal.get("legal", 0) + 1)},
             control_exclude=(*own.control_exclude, data.draw(COUNTRIES)),
@@ -170,6 +202,14 @@ def test_a_row_that_ended_or_was_never_verified_never_allows(
     ]  # fmt: skip
     facts = replace(PACKS.facts, adequacy=(*PACKS.facts.adequacy, *rows))
     assert _allowed(works, fabric, replace(PACKS, facts=facts)) == _allowed(works, fabric, PACKS)
+
+
+@EXAMPLES
+@given(works=workloads(), fabric=fabrics())
+def test_what_was_measured_and_has_ended_says_nothing(works: Mapping[WorkloadId, Workload], fabric: Fabric) -> None:
+    ended = {i: n if n.measured and n.measured.until_us > NOW else replace(n, measured=None)
+             for i, n in fabric.nodes.items()}  # fmt: skip
+    assert _allowed(works, replace(fabric, nodes=ended), PACKS) == _allowed(works, fabric, PACKS)
 
 
 @EXAMPLES

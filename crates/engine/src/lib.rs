@@ -62,6 +62,7 @@ mod testing;
 mod trust;
 mod upgrade;
 mod warm;
+mod workers;
 mod workload;
 
 pub use access::{Access, INVOKE_SCHEMA};

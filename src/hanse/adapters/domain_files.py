@@ -58,6 +58,7 @@ from hanse.identity import (
 )
 from hanse.identity.authority import ISSUING_LIFETIME_US, SECRET_BYTES, key_pem
 from hanse.identity.enrol import Authority
+from hanse.identity.nats_accounts import fabric_claims, ingest_prefix, nodes_claims
 from hanse.identity.nats_jwt import account_jwt, nkey_from_seed, operator_jwt, user_jwt
 from hanse.identity.sealing import SEALING_SECRET_BYTES, sealing_key
 from hanse.wire import canonical
@@ -70,9 +71,11 @@ ROOT_KEY = "root.key"
 ISSUING = re.compile(r"issuing-(\d+)\.(?:key|pem)\Z")
 """Files of issuing authorities; the one with the highest number counts."""
 API_TOKEN = "api.token"  # noqa: S105 - a file name
+NODES_ACCOUNT = "nats-nodes.nk"
 NKEYS = {
     "nats-operator.nk": "operator",
     "nats-account.nk": "account",
+    NODES_ACCOUNT: "account",
     "nats-system.nk": "account",
     "nats-controller.nk": "user",
 }
@@ -128,6 +131,8 @@ class Domain:
     """Likewise; apart from the mirror's, for a witness's line under a checkpoint promises less."""
     mirror_signers: tuple[KeySigner, ...]
     operator: Nkey
+    fabric_account: Nkey
+    """Account of controllers and of all state; that of nodes is in `authority`."""
     system: Nkey
     controller_user: Nkey
     api_token: str = field(repr=False)
@@ -140,16 +145,27 @@ class Domain:
     @property
     def controller_jwt(self) -> str:
         """The controller's claim on the substrate, proved by `controller_user`: the whole account."""
-        account, user = self.authority.account, self.controller_user.public
-        return user_jwt(account, user, "controller", self.created_us, permissions=None)
+        user = self.controller_user.public
+        return user_jwt(self.fabric_account, user, "controller", self.created_us, permissions=None)
+
+    @property
+    def ingest(self) -> str:
+        """The secret prefix under which buckets take values (`hanse.identity.nats_accounts`)."""
+        return ingest_prefix(self.controller_user.seed)
 
     def nats_trust(self, revoked: Mapping[str, WallTime] | None = None) -> NatsTrust:
         """What the substrate's servers need; `revoked` maps public nkeys of users to the time of revocation."""
-        account, at = self.authority.account, self.created_us
+        fabric, nodes, at = self.fabric_account.public, self.authority.account.public, self.created_us
+        doors, inner = fabric_claims(nodes, self.ingest), nodes_claims(fabric, self.ingest)
         return NatsTrust(
             operator_jwt=operator_jwt(self.operator, self.name, self.system.public, at),
-            account=account.public,
-            account_jwt=account_jwt(self.operator, account.public, "fabric", at, has_jetstream=True, revoked=revoked),
+            account=fabric,
+            # Nodes that joined before they had an account of their own are users of this one: revoked there, too.
+            account_jwt=account_jwt(
+                self.operator, fabric, "fabric", at, has_jetstream=True, revoked=revoked, doors=doors
+            ),
+            nodes=nodes,
+            nodes_jwt=account_jwt(self.operator, nodes, "nodes", at, has_jetstream=False, revoked=revoked, doors=inner),
             system=self.system.public,
             system_jwt=account_jwt(self.operator, self.system.public, "system", at, has_jetstream=False),
         )
@@ -346,6 +362,8 @@ def _with_later_keys(folder: Path, record: DomainRecord) -> DomainRecord:
     """Make the keys that an earlier version did not; the record that lists them is written last."""
     lacking = [role for role in LATER if f"{role}-ed25519.key" not in record.files]
     files = {name: data for role in lacking for name, data in _checkpoint_keys(role, secrets.token_bytes).items()}
+    if NODES_ACCOUNT not in record.files:
+        files[NODES_ACCOUNT] = nkey_from_secret("account", secrets.token_bytes(SEED_BYTES)).seed.encode()
     if SECRETS_KEY not in record.files:
         files[SECRETS_KEY] = _sealing_text(secrets.token_bytes(SEALING_SECRET_BYTES))
     if not files:
@@ -372,13 +390,14 @@ def _assemble(folder: Path, record: DomainRecord, data: Mapping[str, bytes]) -> 
         name=record.name,
         created_us=record.created_us,
         folder=folder,
-        authority=_authority(folder, record, data, nkeys["nats-account.nk"]),
+        authority=_authority(folder, record, data, nkeys[NODES_ACCOUNT]),
         root_at=record.root_at or "folder",
         controller_signer=KeySigner(parse_ed25519(folder / "controller.key", data["controller.key"])),
         ledger_signers=_signers(folder, data, LEDGER),
         witness_signers=_signers(folder, data, WITNESS),
         mirror_signers=_signers(folder, data, MIRROR),
         operator=nkeys["nats-operator.nk"],
+        fabric_account=nkeys["nats-account.nk"],
         system=nkeys["nats-system.nk"],
         controller_user=nkeys["nats-controller.nk"],
         api_token=data[API_TOKEN].decode("ascii"),

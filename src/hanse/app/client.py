@@ -20,10 +20,14 @@ from typing import Any, Self, TypeVar
 import httpx
 import msgspec
 
+from hanse.app.auth_views import ApiTokenMade, MayI, SignIn, WhoAmI
+from hanse.app.client_credentials import CredentialCalls
 from hanse.app.context import Context
 from hanse.attest import Anchor, Reference
+from hanse.control.api_tokens import ApiTokenView
 from hanse.control.appraising import AttestedView
 from hanse.control.cosigning import CosigningView
+from hanse.control.federation import TrustView
 from hanse.control.known_logs import LogView
 from hanse.control.mirror import MirroredView
 from hanse.control.mirroring import MirroringView
@@ -120,7 +124,7 @@ class FabricEvent:
     nodes: tuple[NodeView, ...]
 
 
-class Client:
+class Client(CredentialCalls):
     """The API of one domain. Safe to use from several threads; close it, or use it in a `with`."""
 
     def __init__(self, context: Context, *, transport: httpx.BaseTransport | None = None) -> None:
@@ -137,11 +141,12 @@ class Client:
                     hint="",
                     retry=False,
                 ) from error
+        shown = {"authorization": f"Bearer {context.token}"} if context.token else {}
         self._http = httpx.Client(
             transport=transport,
             verify=verify,
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            headers={"authorization": f"Bearer {context.token}", "accept": "application/json"},
+            headers={"accept": "application/json"} | shown,
             trust_env=False,
         )
         self._at = 0
@@ -273,6 +278,7 @@ class Client:
         grade: int = 1,
         node: str | None = None,
         require: Sequence[str] = (),
+        service: str = "",
     ) -> TokenMade:
         """Make a one-time join token; `require` names kinds of evidence, one of which the node must bring."""
         body = {
@@ -282,8 +288,37 @@ class Client:
             "grade": grade,
             "node": node,
             "require": list(require),
+            "service": service,
         }
         return self._ask("POST", "/api/v1/tokens", TokenMade, json=body)
+
+    # --- users ---
+
+    def sign_in_methods(self) -> tuple[SignIn, ...]:
+        """Providers that the domain trusts; needs no token."""
+        return self._get("/api/v1/auth/methods", tuple[SignIn, ...])
+
+    def whoami(self) -> WhoAmI:
+        """Who the token says the caller is."""
+        return self._get("/api/v1/auth/whoami", WhoAmI)
+
+    def may(self, action: str, kind: str, namespace: str, name: str) -> MayI:
+        """Whether the caller may, and by which rules."""
+        body = {"action": action, "kind": kind, "namespace": namespace, "name": name}
+        return self._ask("POST", "/api/v1/auth/can", MayI, json=body, is_idempotent=True)
+
+    def tokens(self) -> tuple[ApiTokenView, ...]:
+        """Named tokens."""
+        return self._get("/api/v1/auth/tokens", tuple[ApiTokenView, ...])
+
+    def create_token(self, name: str, roles: Mapping[str, Sequence[str]], *, lifetime_us: int) -> ApiTokenMade:
+        """Make a named token. Raises ApiError ``token.name_taken``, ``identity.malformed_id``."""
+        body = {"name": name, "roles": {role: list(places) for role, places in roles.items()}}
+        return self._ask("POST", "/api/v1/auth/tokens", ApiTokenMade, json={**body, "lifetime_us": lifetime_us})
+
+    def revoke_token(self, name: str) -> None:
+        """Withdraw a named token. Raises ApiError ``not_found``."""
+        self._ask("DELETE", f"/api/v1/auth/tokens/{name}", dict[str, str])
 
     # --- plans: questions that change nothing ---
 
@@ -300,8 +335,8 @@ class Client:
 
     def plan_frontier(self, prices_eur_per_t: Sequence[int] = ()) -> FrontierAnswer:
         """Money against carbon, at these prices of a tonne or at the usual ones."""
-        body = {"carbon_prices_eur_per_t": list(prices_eur_per_t)} if prices_eur_per_t else {}
-        return self._ponder("/api/v1/plan/frontier", FrontierAnswer, body)
+        prices = {"carbon_prices_eur_per_t": list(prices_eur_per_t)}
+        return self._ponder("/api/v1/plan/frontier", FrontierAnswer, prices if prices_eur_per_t else {})
 
     def plan_shift(
         self, workload: str, *, duration_us: int, within_us: int, is_interruptible: bool
@@ -406,6 +441,22 @@ class Client:
         """What supposed facts would do. Raises ApiError ``policy.fact``."""
         return self._ask("POST", "/api/v1/policy/impact", PolicyDiff, json={"facts": list(facts)}, is_idempotent=True)
 
+    def trusts(self) -> tuple[TrustView, ...]:
+        """Domains that are believed beside this one."""
+        return self._get("/api/v1/trust", tuple[TrustView, ...])
+
+    def trust(self, domain: str, *, bundle: str, **endpoint: str) -> TrustView:
+        """Believe another domain; `endpoint`: url, profile, endpoint_id."""
+        return self._ask("PUT", f"/api/v1/trust/{domain}", TrustView, json={"bundle": bundle, **endpoint})
+
+    def distrust(self, domain: str) -> None:
+        """Believe another domain no longer."""
+        self._ask("DELETE", f"/api/v1/trust/{domain}", dict[str, str])
+
+    def own_bundle(self) -> bytes:
+        """This domain's trust bundle (JWKS)."""
+        return self._send("GET", "/spiffe/bundle").content
+
     # --- the ledger ---
 
     def receipt(self, instance: str) -> bytes:
@@ -427,6 +478,10 @@ class Client:
     def witnesses(self) -> CosigningView:
         """Who cosigns this domain's ledger, and whether any of them saw another history."""
         return self._get("/api/v1/ledger/witnesses", CosigningView)
+
+    def add_node_witness(self, node: str) -> None:
+        """Have a node cosign the ledger, too. Raises ApiError ``witness.bad_policy``, ``bus.timeout``."""
+        self._ask("POST", "/api/v1/ledger/witnesses/nodes", dict[str, str], json={"node": node})
 
     def use_witnesses(self, policy: str, bundle_pem: str) -> None:
         """Have these witnesses cosign from now on."""
@@ -460,9 +515,10 @@ class Client:
         """Keep copies at these mirrors from now on."""
         self._ask("PUT", "/api/v1/ledger/mirrors", dict[str, str], json={"policy": policy, "bundle_pem": bundle_pem})
 
-    def mirror_log(self, policy: str) -> str:
-        """Mirror another domain's log from now on; returns its origin."""
-        return self._ask("PUT", "/api/v1/mirror/logs", dict[str, str], json={"policy": policy})["origin"]
+    def mirror_log(self, policy: str, quota: int) -> str:
+        """Mirror another domain's log from now on, up to `quota` entries; returns its origin."""
+        body = {"policy": policy, "quota": quota}
+        return self._ask("PUT", "/api/v1/mirror/logs", dict[str, str], json=body)["origin"]
 
     def mirrored_logs(self) -> tuple[MirroredView, ...]:
         """Logs of other domains that are mirrored here."""
@@ -482,7 +538,6 @@ class Client:
         return self._get("/api/v1/ledger/entries", list[dict[str, Any]], params=params)
 
     # --- details ---
-
     def _get(self, path: str, kind: type[T], *, params: Mapping[str, str] | None = None) -> T:
         return self._ask("GET", path, kind, params=params)
 
@@ -490,7 +545,7 @@ class Client:
         answer = self._send(method, path, **more)
         try:
             return msgspec.json.decode(answer.content, type=kind)
-        except msgspec.MsgspecError as error:
+        except ValueError as error:
             raise ApiError(
                 f"{method} {path} answered what this version cannot read: {error}",
                 status=answer.status_code,
@@ -550,7 +605,7 @@ def error_of(status: int, body: bytes) -> ApiError:
     """Read an error body of the API; what is no such body becomes ``api.failed`` with the status."""
     try:
         error = msgspec.json.decode(body, type=_Envelope).error
-    except msgspec.MsgspecError:
+    except ValueError:
         said = body[:200].decode(errors="replace").strip()
         return ApiError(f"the API answered {status}: {said or 'nothing'}", status=status, retry=status >= 500)
     return ApiError(

@@ -27,7 +27,9 @@ from hanse.adapters.nats_link import LinkConfig, NatsCredentials, NatsLink
 from hanse.adapters.nats_store import NatsStore
 from hanse.adapters.package_data import read_packs
 from hanse.adapters.tls import client_context, reload_chain, server_context
+from hanse.app.access_file import NO_FILE, read_access
 from hanse.app.api import build_api
+from hanse.app.federating import keep_bundles
 from hanse.app.layout import Layout
 from hanse.app.mirroring import keep_mirrors
 from hanse.app.options import ControllerOptions
@@ -35,6 +37,8 @@ from hanse.app.serving import bound_socket, run_until_signalled
 from hanse.app.witnessing import ask_witnesses
 from hanse.control import ControlConfig, build_control
 from hanse.control.controller import Controller
+from hanse.control.federation import Federation
+from hanse.control.service import FabricService
 from hanse.core.errors import HanseError
 from hanse.core.ids import ControllerId
 from hanse.core.ports import ControlPorts
@@ -63,7 +67,7 @@ async def run_controller(options: ControllerOptions) -> None:
     domain = load_domain(layout.root)
     clock, entropy = SystemClock(), SystemEntropy()
     link = NatsLink(
-        LinkConfig(urls=(options.substrate_url,), name=f"controller {options.id}"),
+        LinkConfig(urls=(options.substrate_url,), name=f"controller {options.id}", ingest=domain.ingest),
         rng=entropy.stream("link", options.id),
         credentials=lambda: NatsCredentials(jwt=domain.controller_jwt, seed=domain.controller_user.seed),
         tls=lambda: client_context(domain.bundle_pem),
@@ -93,7 +97,11 @@ async def _serve(options: ControllerOptions, domain: Domain, ports: ControlPorts
     listening = bound_socket(options.api_host, options.api_port)
     url = f"https://{options.api_host}:{listening.getsockname()[1]}"
     controller = build_control(ports, _config(options, domain, url), domain.authority, think=asyncio.to_thread)
-    api = build_api(controller, ports, token=domain.api_token, version=__version__, inspect_component=inspect_component)
+    access = NO_FILE if options.access is None else read_access(Path(options.access))
+    api = build_api(
+        controller, ports, token=domain.api_token, version=__version__, inspect_component=inspect_component,
+        access=access,
+    )  # fmt: skip
     context = server_context(*_certificate(options, domain, ports))
     server = uvicorn.Server(uvicorn.Config(api, log_config=None, access_log=False, lifespan="off"))
     server.config.load()
@@ -103,6 +111,8 @@ async def _serve(options: ControllerOptions, domain: Domain, ports: ControlPorts
         renewing = tasks.create_task(_renew_certificate(context, options, domain, ports), name="certificate")
         following = tasks.create_task(_follow_authority(options, controller), name="authority")
         witnessing = tasks.create_task(ask_witnesses(controller), name="witnesses")
+        federation = Federation(controller, FabricService(controller, ports), ports)
+        federating = tasks.create_task(keep_bundles(controller, federation), name="bundles")
         mirroring = tasks.create_task(keep_mirrors(controller), name="mirrors")
         serving = tasks.create_task(server.serve(sockets=[listening]), name="api")
         await run_until_signalled()
@@ -112,6 +122,7 @@ async def _serve(options: ControllerOptions, domain: Domain, ports: ControlPorts
         following.cancel()
         witnessing.cancel()
         mirroring.cancel()
+        federating.cancel()
         running.cancel()
 
 

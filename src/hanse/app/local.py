@@ -99,6 +99,7 @@ class LocalFabric:
     is_restarting_nodes: bool
     is_restarting_controllers: bool
     latency_table: str | None = None
+    access: str | None = None
     front: FrontOptions = PLAIN_FRONT
     has_tpms: bool = False
     """Whether every node gets a software TPM; else those whose manifests promise evidence."""
@@ -279,6 +280,7 @@ class LocalFabric:
                 substrate_url=self._substrate_url(),
                 node_substrate_urls=(self._substrate_url(),),
                 latency_table=self.latency_table,
+                access=self.access,
             )
             launch = self.layout.root / f"{name}.launch.json"
             write_private(launch, canonical.encode(LaunchController(options=options)))
@@ -347,7 +349,8 @@ class LocalFabric:
             tpm=self._tpm_options(node),
         )
         join = None
-        if NodeFiles(state / "identity").enrolment() is None:
+        joined = NodeFiles(state / "identity").enrolment()
+        if joined is None or not joined.has_own_account:
             join = JoinOptions(api_urls=self.api_urls, ca_pem=self.domain.bundle_pem, token=await self._token(node))
         launch = state / "launch.json"
         write_private(launch, canonical.encode(LaunchNode(options=options, join=join)))
@@ -394,6 +397,7 @@ class LocalFabric:
                 "grade": int(node.grade),
                 "node": node.id,
                 "require": ["tpm"] if self._wants_tpm(node) else [],
+                "service": node.service,
             }
             answer = await api.post("/api/v1/tokens", json=body)
             if answer.is_error:
@@ -455,6 +459,7 @@ async def running_fabric(
     is_restarting_nodes: bool = True,
     is_restarting_controllers: bool = True,
     latency_table: Path | None = None,
+    access: Path | None = None,
     front: FrontOptions = PLAIN_FRONT,
     has_tpms: bool = False,
     attest_us: int | None = None,
@@ -464,7 +469,8 @@ async def running_fabric(
 
     `is_restarting_nodes` False leaves a dead node dead until `LocalFabric.restart`, `is_restarting_controllers` False a
     dead controller until `LocalFabric.restart_controller`. `has_tpms` gives every node a software TPM, and
-    they attest every `attest_us`. Raises FabricError, SubstrateError, ProcessError, DomainError, ManifestError,
+    they attest every `attest_us`. `access` is the file of providers, roles and limits.
+    Raises FabricError, SubstrateError, ProcessError, DomainError, ManifestError,
     AttestorError.
     """
     layout = Layout(state.resolve())
@@ -482,6 +488,7 @@ async def running_fabric(
             is_restarting_nodes=is_restarting_nodes,
             is_restarting_controllers=is_restarting_controllers,
             latency_table=None if latency_table is None else str(latency_table.resolve()),
+            access=None if access is None else str(access.resolve()),
             front=front,
             has_tpms=has_tpms,
             attest_us=attest_us,

@@ -27,6 +27,8 @@ class ControllerOptions:
     """How often the leader runs the global solver; 0 never."""
     latency_table: str | None = None
     """File of measured round trips between sites (`hanse.adapters.latency`); missing pairs are modelled."""
+    access: str | None = None
+    """File of providers, roles and limits (`hanse.app.access_file`); None: the administrators' token, named tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +121,14 @@ class NodeOptions:
     upstreams: tuple[str, ...] = ()
     """Addresses (`ip:port`) of programs beside this node that a Service may name."""
     sight: SightOptions = UNSEEN
+    workload_api: str = ""
+    """Socket of the SPIFFE Workload API for these programs; in the node's folder if empty."""
     tpm: TpmOptions | None = None
     """None: the node has no evidence to give."""
+    is_tee: bool = False
+    """Whether evidence comes from the confidential guest that the node runs in."""
+    tee_endorsements: str | None = None
+    """File with TDX collateral (JSON) or AMD's chain (PEM), where the host gives none."""
     guardrails: tuple[str, ...] = GUARDRAILS
     """Packs that this node holds every order to, whatever the controller says."""
 

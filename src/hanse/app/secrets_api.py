@@ -5,9 +5,11 @@ Values come in sealed to the domain; none ever goes out, and none is in a body t
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from fastapi import APIRouter, Request
 
-from hanse.app.authentication import User
+from hanse.app.authentication import Caller, guard
 from hanse.app.bodies import read_body
 from hanse.control.secrets import SealingView, SecretVerbs, SecretView
 from hanse.core.ids import SecretId
@@ -22,33 +24,32 @@ def secrets_router(verbs: SecretVerbs) -> APIRouter:
     router = APIRouter(prefix="/api/v1/secrets")
 
     @router.get("")
-    async def listed(by: User) -> tuple[SecretView, ...]:
-        """Every declared secret, without its value."""
-        del by
-        return verbs.views()
+    async def listed(by: Annotated[Caller, guard("read", "fabric")]) -> tuple[SecretView, ...]:
+        """Every declared secret that the caller may see, without its value."""
+        return tuple(one for one in verbs.views() if by.sees(one.id.partition(".")[0], "secret"))
 
-    @router.get("/{secret}")
-    async def one(secret: str, by: User) -> SecretView:
+    @router.get("/{secret}", dependencies=[guard("read", "secret")])
+    async def one(secret: str) -> SecretView:
         """One secret, without its value: versions, who was told it, what ought to be done."""
-        del by
         return verbs.view(SecretId(secret))
 
-    @router.get("/{secret}/sealing")
-    async def sealing(secret: str, by: User) -> SealingView:
+    @router.get("/{secret}/sealing", dependencies=[guard("deploy", "secret")])
+    async def sealing(secret: str) -> SealingView:
         """The domain's public key, and which version the next value will be."""
-        del by
         return verbs.sealing(SecretId(secret))
 
     @router.put("/{secret}/versions/{version}")
-    async def put(secret: str, version: int, request: Request, by: User) -> SecretView:
+    async def put(
+        secret: str, version: int, request: Request, by: Annotated[Caller, guard("deploy", "secret")]
+    ) -> SecretView:
         """Keep a value that was sealed to the domain for this secret and version."""
         sealed = await read_body(request, SEALED_BYTES_MAX, code="secret.too_large")
-        return await verbs.put(SecretId(secret), version, sealed, user=by)
+        return await verbs.put(SecretId(secret), version, sealed, user=by.id)
 
     @router.delete("/{secret}", status_code=202)
-    async def delete(secret: str, by: User) -> dict[str, str]:
+    async def delete(secret: str, by: Annotated[Caller, guard("delete", "secret")]) -> dict[str, str]:
         """Withdraw a secret and erase its value."""
-        await verbs.delete(SecretId(secret), user=by)
+        await verbs.delete(SecretId(secret), user=by.id)
         return {"status": "deleted"}
 
     return router

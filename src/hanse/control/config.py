@@ -60,6 +60,9 @@ class ControlConfig:
     optimise_every_us: int = 10 * 60 * US_PER_S
     """0 (never) or 10 s..1 d. How often the leader looks for a better plan with the global solver. Prices and
     intensities move by the hour; events are answered at once by the incremental solver anyway."""
+    solve_most_us: int = 60 * US_PER_S
+    """1 s..1 h. How long the global solver may think; it then gives the best plan found so far, with its bound. Fabrics
+    of some hundred nodes are solved in a few seconds; who asks at a prompt waits no longer than this."""
     order_lifetime_us: int = DAY_US
     """1 h..30 d. How long a node may run on an order without hearing again: its offline grant."""
     order_renew_us: int = DAY_US // 2
@@ -68,6 +71,10 @@ class ControlConfig:
     """Life of an X.509-SVID; nodes renew at half of it (docs/security.md)."""
     attestation_life_us: int = HOUR_US // 2
     """1 min..1 d. How long an attestation counts; nodes attest again at a third of it, so that two may fail."""
+    survey_every_us: int = 10 * 60 * US_PER_S
+    """10 s..1 d. How often landmarks measure the other nodes: machines do not move, but claims are made at any time."""
+    survey_life_us: int = HOUR_US // 2
+    """1 min..1 d. How long a measured place counts; three surveys, so that two may fail."""
     anchor_us: int = 5 * 60 * US_PER_S
     """10 s..1 d. How often the leader compares the store with its last anchor and anchors it anew: what is lost
     silently is found within this time."""

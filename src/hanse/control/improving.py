@@ -15,6 +15,7 @@ from hanse.core.plan import Plan
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Snapshot
 from hanse.placement import PlacementSettings, optimise
+from hanse.placement.solvers import Watch
 from hanse.policy import PackSet, VerdictCache, in_force, screen
 
 Think = Callable[[Callable[[], Plan]], Awaitable[Plan]]
@@ -26,14 +27,14 @@ async def think_at_once(work: Callable[[], Plan]) -> Plan:
 
 
 def look_for_better(
-    at: Snapshot, parent: Plan, packs: PackSet, cache: VerdictCache | None, config: ControlConfig
+    at: Snapshot, parent: Plan, packs: PackSet, cache: VerdictCache | None, config: ControlConfig, *, watch: Watch
 ) -> Plan:
-    """Run the global solver on one snapshot."""
+    """Run the global solver on one snapshot, until it is done or the watch says so."""
     laid, guardrails = in_force(packs, at.policies, config.guardrails)
     verdicts = screen(at.workloads, at.fabric, laid, at.at_us, cache, guardrails=guardrails)
     return optimise(
         at, verdicts, parent, now=at.at_us, rng=Rng(config.seed), trigger="the global solver at its interval",
-        settings=config.placement,
+        settings=config.placement, watch=watch,
     )  # fmt: skip
 
 

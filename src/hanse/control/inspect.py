@@ -25,7 +25,7 @@ from hanse.core.plan import Explanation, Plan
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.work import Workload
 from hanse.placement import Outlook
-from hanse.policy import attested_at, control_reach
+from hanse.policy import attested_at, control_reach, facts_at, in_union, key_reach, measured_at, secnumcloud
 from hanse.wire.messages import Presence, RouteRecord, StatsReply
 from hanse.wire.subjects import PRESENCE, ROUTES
 
@@ -164,8 +164,10 @@ def plans(plan: Plan | None) -> tuple[PlanView, ...]:
 
 
 def operators(controller: Controller) -> tuple[OperatorView, ...]:
-    """Every operator and whose law reaches it."""
-    fabric = controller.state.fabric()
+    """Every operator, whose law reaches it, its keys and its support, and its levels."""
+    at = controller.pipeline.snapshot()
+    fabric = at.fabric
+    is_inside = in_union(facts_at(controller.pipeline.packs.facts, at.at_us))
     return tuple(
         OperatorView(
             id=operator.id,
@@ -173,6 +175,15 @@ def operators(controller: Controller) -> tuple[OperatorView, ...]:
             seat=operator.seat,
             control=tuple(control_reach(operator, fabric.operators)),
             seal=operator.seal,
+            cada=operator.cada,
+            services={
+                offer.name: {**operator.serving(offer.name).seal, "cada": operator.serving(offer.name).cada}
+                for offer in operator.offers
+            },
+            keys=key_reach(operator, fabric.operators),
+            support=tuple(operator.support),
+            secnumcloud=secnumcloud(operator, fabric.operators, is_inside),
+            verified=operator.verified,
             nodes=tuple(n.id for n in fabric.nodes.values() if n.operator == operator.id),
         )
         for operator in fabric.operators.values()
@@ -311,5 +322,7 @@ def _node(controller: Controller, at: Snapshot, node_id: NodeId) -> NodeView:
         grid_zone=site.grid_zone,
         intensity_g_per_kwh=at.intensity_g_per_kwh.get(site.grid_zone),
         attested=attested_at(node, at.at_us),
+        measured=measured_at(node, at.at_us),
+        service=node.service,
         joined_with=controller.state.nodes()[node_id].evidence,
     )

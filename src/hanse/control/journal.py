@@ -16,7 +16,7 @@ from hanse.attest import AppraisalRecord, substance
 from hanse.control.config import ControlConfig
 from hanse.control.ledger_reader import Head, LedgerReader
 from hanse.control.ledger_writer import LedgerWriter
-from hanse.control.state import FabricState, Known
+from hanse.control.state import FabricState, Known, certificate_of
 from hanse.core.errors import HanseError
 from hanse.core.fabric import Grade
 from hanse.core.ids import Digest, InstanceId
@@ -55,14 +55,28 @@ from hanse.wire.messages import (
     Account,
     ActionRecord,
     Attestation,
+    CredentialRecord,
     NodeRecord,
     Order,
     PlanBody,
     PlanRecord,
     Report,
     SpecRecord,
+    Survey,
 )
-from hanse.wire.subjects import ACTIONS, APPRAISAL, ATTESTED, NODES, ORDERS, PLANS, REPORTS, SPECS, TOKENS
+from hanse.wire.subjects import (
+    ACTIONS,
+    APPRAISAL,
+    ATTESTED,
+    CREDENTIALS,
+    MEASURED,
+    NODES,
+    ORDERS,
+    PLANS,
+    REPORTS,
+    SPECS,
+    TOKENS,
+)
 
 ORIGIN_SUFFIX = "/ledger"
 STATE_SUBJECT = "state"
@@ -300,7 +314,10 @@ class Journal:
 
     def _unstated(self, state: FabricState) -> Iterator[tuple[str, str, Known]]:
         """Facts and specs first, then the decision, its orders, and what became of them: the order of causes."""
-        for bucket in (ACTIONS, SPECS, APPRAISAL, TOKENS, NODES, ATTESTED, PLANS, ORDERS, REPORTS):
+        buckets = (
+            ACTIONS, SPECS, CREDENTIALS, APPRAISAL, TOKENS, NODES, ATTESTED, MEASURED, PLANS, ORDERS, REPORTS,
+        )  # fmt: skip
+        for bucket in buckets:
             for key, known in sorted(state.records[bucket].items()):
                 if self._stated.get((bucket, key)) != known.revision:
                     yield bucket, key, known
@@ -331,6 +348,8 @@ class Journal:
                 after = Digest(substance(one))
                 says = f"{one.label}: {one.reason}" if one.reason else one.label
                 return (self._fact_entry(f"attested/{key}", after, Grade.ATTESTED, WallTime(one.since_us), says=says),)
+            case Survey() | CredentialRecord() as finding:
+                return self._findings(finding, state)
             case PlanRecord() as record:
                 plan = await self._plan(record.body)
                 return (state_that.decision(plan, record.body, signer),)
@@ -343,6 +362,27 @@ class Journal:
                 return (state_that.receipt(known.sealed, keys[0], signer),) if keys else ()
             case _:
                 return ()
+
+    def _findings(self, finding: Survey | CredentialRecord, state: FabricState) -> tuple[bytes, ...]:
+        """What was found out about operators and places: facts like those that are stated."""
+        if isinstance(finding, Survey):
+            return self._places(finding, state)
+        name = f"credential/{finding.operator}.{finding.certificate}"
+        after = None if finding.is_removed else canonical.digest_bytes(finding.credential.encode())
+        says = f"{certificate_of(finding)} by {finding.issuer}"
+        return (self._fact_entry(name, after, Grade.CERTIFIED, finding.added_us, says=says),)
+
+    def _places(self, survey: Survey, state: FabricState) -> tuple[bytes, ...]:
+        """What follows about places, one fact per node; the same radius again is no news (`record` drops it)."""
+        nodes = state.fabric().nodes
+        found = [(one.node, nodes[one.node].measured) for one in survey.answered if one.node in nodes]
+        return tuple(
+            self._fact_entry(
+                f"measured/{node}", canonical.digest_of([of.radius_m, bool(of.contradiction)]), Grade.MEASURED,
+                survey.at_us, says=of.contradiction or of.label,
+            )
+            for node, of in found if of is not None
+        )  # fmt: skip
 
     def _spec_entry(self, key: str, record: SpecRecord) -> bytes:
         if record.workload is None:

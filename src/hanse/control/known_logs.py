@@ -39,6 +39,8 @@ log = structlog.get_logger("control")
 EARLIER_KEPT = 4
 """Checkpoints before the newest that are remembered: an upload that began under one of them may finish."""
 _SWAP_ATTEMPTS = 5
+OVER_QUOTA = 507
+"""Insufficient Storage (RFC 4918, 11.5): no alarm, and asking again makes sense once the quota was raised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +86,13 @@ class KnownLogs:
         self._head_key = f"{prefix}head"
         self._trusted = {ports.signer.key_id: ports.signer.public_key}
 
-    async def add(self, policy: bytes) -> str:
-        """Take a log in, by the policy file of its domain; returns its origin. Raises LedgerFormatError, UnclearLog."""
+    async def add(self, policy: bytes, quota: int | None = None) -> str:
+        """Take a log in, by the policy file of its domain, up to `quota` entries; returns its origin.
+
+        Raises LedgerFormatError, UnclearLog.
+        """
         origin, _ = log_of(load_policy(policy))
-        sealed = envelope.seal(WitnessedLog(policy=policy.decode()), self._ports.signer)
+        sealed = envelope.seal(WitnessedLog(policy=policy.decode(), quota=quota), self._ports.signer)
         await self._ports.store.put(WITNESS, f"{self._log_key}.{name_of(origin)}", sealed)
         return origin
 
@@ -126,6 +131,10 @@ class KnownLogs:
         found = await self.keys(name_of(origin))
         if found is None:
             return Answer(status=UNKNOWN_LOG, body=line(f"the log {origin} is not known here"))
+        quota = await self._quota(name_of(origin))
+        if quota is not None and checkpoint_of(asked.note.decode()).size > quota:
+            log.warning("witness.over_quota", origin=origin, quota=quota)
+            return Answer(status=OVER_QUOTA, body=line(f"at most {quota} entries of {origin} are kept here"))
         for _ in range(_SWAP_ATTEMPTS):
             revision, head = await self._head(name_of(origin))
             verdict = judge_request(asked, found[1], None if head is None else checkpoint_of(head.note))
@@ -152,6 +161,10 @@ class KnownLogs:
         if entry is None or entry.value is None:
             return None
         return log_of(load_policy(self._open_log(entry).policy.encode()))
+
+    async def _quota(self, origin_hash: str) -> int | None:
+        entry = await self._ports.store.get(WITNESS, f"{self._log_key}.{origin_hash}")
+        return None if entry is None or entry.value is None else self._open_log(entry).quota
 
     async def _keep(self, origin: str, asked: Asked, last: WitnessedHead | None, revision: int) -> None:
         note = asked.note.decode()

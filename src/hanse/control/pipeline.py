@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from hanse.control import orders, revocations, routes
+from hanse.control import memory, orders, revocations, routes
 from hanse.control.accounting import records_of
+from hanse.control.basis import Basis
 from hanse.control.config import ControlConfig
 from hanse.control.improving import Think, look_for_better, pays
 from hanse.control.liveness import Liveness
@@ -24,7 +25,8 @@ from hanse.core.ports import ControlPorts, Entry
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.time import WallTime
-from hanse.placement import Finding, Kept, accrued, audit, is_same, replan
+from hanse.placement import Finding, Kept, accrued, audit, is_same, replan, with_input
+from hanse.placement.solvers import Watch
 from hanse.policy import PackSet, Screening, VerdictCache, in_force, screen, turned
 from hanse.rollout import Hold, Start, Step, Stop, next_steps
 from hanse.wire import canonical, envelope
@@ -108,9 +110,9 @@ def decide(
         settings=config.placement,
     )
     if proposal is not None and pays(proposal, fresh, config.placement):
-        return _taken(proposal, at, verdicts, packs=packs, guardrails=config.guardrails)
+        return _taken(_by_rules(proposal, laid, guardrails), at, verdicts, packs=packs, guardrails=config.guardrails)
     is_new = parent is None or _substance(fresh) != _substance(parent)
-    chosen = fresh if is_new or parent is None else parent
+    chosen = _by_rules(fresh, laid, guardrails) if is_new or parent is None else parent
     findings = audit(chosen, at, verdicts) if is_new else ()
     return Decision(
         snapshot=at,
@@ -122,6 +124,12 @@ def decide(
         packs=packs,
         guardrails=config.guardrails,
     )
+
+
+def _by_rules(plan: Plan, packs: PackSet, guardrails: tuple[str, ...]) -> Plan:
+    """The plan with a digest of the packs, layers and guardrails that were in force for it."""
+    policies = canonical.digest_of([packs.digest, list(guardrails)])
+    return with_input(plan, "policies", policies)
 
 
 def _taken(
@@ -171,9 +179,9 @@ class Pipeline:
         self._liveness = liveness
         self._packs = packs
         self._may_act = may_act
-        self.cache: VerdictCache | None = None
-        """Verdicts by class of the last screening, shared with the API's previews."""
         self._last: Screening | None = None
+        """What the last round screened; kept where its plan was not committed, for verdicts do not depend on it."""
+        self._basis = Basis(ports, config)
         self._plan: Plan | None = None
         self._decision: Decision | None = None
         """The last decision, from which the next one goes on."""
@@ -187,6 +195,11 @@ class Pipeline:
         """The packs of this domain, without the policies that were submitted to it."""
         return self._packs
 
+    @property
+    def cache(self) -> VerdictCache | None:
+        """Verdicts by class of the last screening, shared with the API's previews."""
+        return None if self._last is None else self._last.cache
+
     def rules(self, at: Snapshot) -> tuple[PackSet, tuple[str, ...]]:
         """The rules in force and what binds which namespace, submitted policies included."""
         return in_force(self._packs, at.policies, self._config.guardrails)
@@ -195,6 +208,11 @@ class Pipeline:
         """Freeze what is known now."""
         clock = self._ports.clock
         return snapshot(self._state, self._liveness, self._config, now=clock.wall(), mono=clock.monotonic())
+
+    def watch(self) -> Watch:
+        """How long the global solver may think from now on."""
+        clock = self._ports.clock
+        return Watch(clock_us=clock.monotonic, until_us=clock.monotonic() + self._config.solve_most_us)
 
     async def current_plan(self) -> Plan | None:
         """The committed plan, read from the blobs if this controller has not got it yet."""
@@ -212,7 +230,7 @@ class Pipeline:
         if parent is None:
             return False
         at, packs, cache, config = self.snapshot(), self._packs, self.cache, self._config
-        found = await think(lambda: look_for_better(at, parent, packs, cache, config))
+        found = await think(lambda: look_for_better(at, parent, packs, cache, config, watch=self.watch()))
         has_moved = _substance(found) != _substance(parent)
         self.proposal = found if has_moved else None
         return has_moved
@@ -226,6 +244,8 @@ class Pipeline:
         parent = await self.current_plan()
         if parent is not None and await self._restore_orders(parent):
             return  # these orders enter the ledger before anything follows from them
+        if self._last is None:
+            self._last = await self._basis.recall(self.snapshot())
         at = self.snapshot()
         before, self._decision = self._decision, None
         decision = decide(
@@ -233,7 +253,7 @@ class Pipeline:
             before=before, last=self._last, proposal=self.proposal,
         )  # fmt: skip
         self.proposal = None
-        self.cache, self._last = decision.verdicts.cache, decision.verdicts
+        self._last = decision.verdicts
         if decision.findings:
             first = decision.findings[0]
             raise PlanRejected(
@@ -242,13 +262,18 @@ class Pipeline:
             )
         if decision.is_new:
             await self._commit(decision.plan)
+            is_whole = decision.kept is None or not decision.kept.has_events
+            if is_whole and len(decision.plan.assignments) >= memory.LARGE_PLAN:
+                memory.settle()
         self._decision = decision
         steps = next_steps(decision.plan, at, at.workloads, limits=self._config.rollout, now=at.at_us)
         await self._order(steps, decision.plan, at)
         await self._publish_routes(at)
-        await self._renew_orders(at.at_us)
+        await self._renew_orders(at, decision.verdicts)
         await self._tidy(at)
         await self._account(at)
+        self._refuse_without_lease()
+        await self._basis.keep(at, decision.verdicts)
 
     async def _account(self, at: Snapshot) -> None:
         """Bring the book of spending up, once in a while; it is written before anything is decided by it."""
@@ -296,8 +321,11 @@ class Pipeline:
             life_us = self._config.order_lifetime_us
             above = orders.last_generation(None, report)
             await self._write_order(
-                orders.order_to_start(step, workload, at.fabric, standing.id, above, now=at.at_us, lifetime_us=life_us)
-            )
+                orders.order_to_start(
+                    step, workload, at.fabric, standing.id, above, now=at.at_us, lifetime_us=life_us,
+                    policies=at.policies,
+                )
+            )  # fmt: skip
             restored += 1
         return restored > 0
 
@@ -331,6 +359,7 @@ class Pipeline:
                         orders.last_generation(standing.get(instance), reports.get(instance)),
                         now=at.at_us,
                         lifetime_us=self._config.order_lifetime_us,
+                        policies=at.policies,
                     )
                     await self._write_order(order)
                 case Stop():
@@ -360,14 +389,27 @@ class Pipeline:
         for key in sorted(set(standing) - set(wanted)):
             await self._delete(ROUTES, key)
 
-    async def _renew_orders(self, now: WallTime) -> None:
+    async def _renew_orders(self, at: Snapshot, verdicts: Screening) -> None:
+        """Issue anew what runs out, what a store spoilt, and what other policies bind than the order says."""
+        now = at.at_us
         reports, life_us = self._state.reports(), self._config.order_lifetime_us
         for instance, order in sorted(self._state.orders().items()):
             report = reports.get(instance)
             is_due = orders.is_due_for_renewal(order, report, now=now, renew_us=self._config.order_renew_us)
-            if is_due or self._state.is_spoiled(ORDERS, instance_key(order.node, instance)):
+            # What lost its ground leaves as the rules' bounds and its replacement allow: a node that had the new policy
+            # would stop it at once.
+            may_stay = (
+                order.workload.id in at.workloads
+                and order.node in at.fabric.nodes
+                and (verdicts.allows(order.workload.id, order.node))
+            )
+            bound = orders.policies_for(at.policies, order.workload.namespace) if may_stay else order.policies
+            is_stale = order.wanted and order.policies != bound
+            if is_due or is_stale or self._state.is_spoiled(ORDERS, instance_key(order.node, instance)):
                 above = orders.last_generation(order, report)
-                await self._write_order(orders.order_renewed(order, above, now=now, lifetime_us=life_us))
+                await self._write_order(
+                    orders.order_renewed(order, above, now=now, lifetime_us=life_us, policies=bound)
+                )
 
     async def _tidy(self, at: Snapshot) -> None:
         """Purge what is over: stopped instances after a while, deleted specs once nothing of them runs."""

@@ -84,6 +84,8 @@ class PlanAnswer:
     carbon_ug_month_after: int
     objective_microeur: int
     bound_microeur: int | None
+    solved_us: int
+    """How long the solver thought, wall time."""
     unplaced: tuple[Unplaced, ...]
     displaced: tuple[Displaced, ...]
 
@@ -157,9 +159,11 @@ def preview(controller: Controller, parent: Plan | None, files: Sequence[tuple[s
     at = controller.pipeline.snapshot()
     if files:
         at = _proposed(at, load(files))
+    verdicts, watch = _screened(controller, at), controller.pipeline.watch()
+    began_us = watch.clock_us()
     new = optimise(
-        at, _screened(controller, at), parent, now=at.at_us, rng=Rng(controller.config.seed), trigger="asked",
-        settings=controller.config.placement,
+        at, verdicts, parent, now=at.at_us, rng=Rng(controller.config.seed), trigger="asked",
+        settings=controller.config.placement, watch=watch,
     )  # fmt: skip
     found = difference(parent, new)
     return PlanAnswer(
@@ -172,6 +176,7 @@ def preview(controller: Controller, parent: Plan | None, files: Sequence[tuple[s
         carbon_ug_month_after=sum(w.after.carbon_ug for w in found.workloads),
         objective_microeur=new.objective_microeur,
         bound_microeur=new.bound_microeur,
+        solved_us=watch.clock_us() - began_us,
         unplaced=new.unplaced,
         displaced=new.displaced,
     )

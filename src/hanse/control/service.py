@@ -16,6 +16,8 @@ import msgspec
 from hanse.control import inspect
 from hanse.control.controller import Controller
 from hanse.control.pipeline import Decision, decide
+from hanse.control.proofs import Prove, proofs_of, try_only
+from hanse.control.state import FabricState
 from hanse.control.views import Submission, TopRow, WorkloadChange
 from hanse.core.errors import BlobError, BusError, HanseError
 from hanse.core.fabric import Operator, Site
@@ -29,7 +31,14 @@ from hanse.core.time import to_datetime
 from hanse.core.work import Kind, Workload
 from hanse.manifest import FunctionDocument, Manifests, PolicyDocument, load
 from hanse.placement import Outlook
-from hanse.policy import check_access, check_policy, check_secret, countries_that_could_do, guardrails_for
+from hanse.policy import (
+    Proof,
+    check_access,
+    check_policy,
+    check_secret,
+    countries_that_could_do,
+    guardrails_for,
+)
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import (
     ActionRecord,
@@ -95,9 +104,11 @@ class _Proposal:
 class FabricService:
     """The verbs."""
 
-    def __init__(self, controller: Controller, ports: ControlPorts) -> None:
+    def __init__(self, controller: Controller, ports: ControlPorts, *, prove: Prove = try_only) -> None:
+        """`prove` proves what policies keep; it may take a while, and is asked on a thread."""
         self._controller = controller
         self._ports = ports
+        self._prove = prove
 
     # --- writing ---
 
@@ -114,10 +125,11 @@ class FabricService:
         before = self._controller.pipeline.snapshot()
         self._refuse_wrong_policies(documents.policies, before)
         self._refuse_unknown_secrets(proposal)
-        after = _with(before, proposal)
+        after = _with(before, proposal, self._controller.state)
+        proofs = await self._proofs(proposal.policies, after) if documents.policies else ()
         parent = await self._controller.pipeline.current_plan()
         decision = self._preview(after, parent)
-        submission = _submission(proposal, parent, decision, is_dry_run=is_dry_run)
+        submission = replace(_submission(proposal, parent, decision, is_dry_run=is_dry_run), proofs=proofs)
         if not submission.is_accepted and not is_dry_run:
             hint = await asyncio.to_thread(self._hint_of_contradiction, submission, after)
             raise SpecRefused(_first_refusal(submission), submission=submission, hint=hint)
@@ -135,6 +147,9 @@ class FabricService:
             if key != wanted or record.is_deleted:
                 continue
             self._refuse_if_used(record)
+            if record.policy is not None:
+                at = self._controller.pipeline.snapshot()
+                await self._proofs(tuple(p for p in at.policies if p.id != record.policy.id), at)
             await self.note("delete", f"{kind.lower()}/{identity}", user=user)
             gone = msgspec.structs.replace(
                 record, is_deleted=True, accepted_us=self._ports.clock.wall(), accepted_by=user
@@ -220,7 +235,7 @@ class FabricService:
             actions.append((f"{workload.kind} {workload.id}", action, workload.id))
         self._refuse_route_clash(workloads)
         actions += [
-            (f"Operator {o.id}", self._action(self._controller.state.operators().get(o.id), o), None)
+            (f"Operator {o.id}", self._action(self._controller.state.stated_operators().get(o.id), o), None)
             for o in documents.operators
         ]
         actions += [
@@ -297,6 +312,13 @@ class FabricService:
         for document in documents:
             packs = self._controller.pipeline.packs
             check_policy(document.policy, document.where.file, document.line_before_rules, packs, at.at_us)
+
+    async def _proofs(self, policies: tuple[Policy, ...], at: Snapshot) -> tuple[Proof, ...]:
+        """Prove again what policies keep, as if these stood. Raises PropertyBroken, PolicyError."""
+        if not any(policy.properties.strip() for policy in policies):
+            return ()
+        packs, bound = self._controller.pipeline.packs, self._controller.config.guardrails
+        return await asyncio.to_thread(proofs_of, policies, packs, bound, at, self._prove)
 
     def _refuse_unknown_secrets(self, proposal: _Proposal) -> None:
         known = {*self._controller.state.secrets(), *(secret.id for secret in proposal.secrets)}
@@ -421,11 +443,11 @@ def _with_spending(row: TopRow, spent: Outlook | None) -> TopRow:
     return replace(row, spent_microeur=spent.spent_microeur, spent_ug=spent.spent_ug, budget=spent.state)
 
 
-def _with(at: Snapshot, proposal: _Proposal) -> Snapshot:
+def _with(at: Snapshot, proposal: _Proposal, state: FabricState) -> Snapshot:
     fabric = replace(
         at.fabric,
         sites={**at.fabric.sites, **{s.id: s for s in proposal.sites}},
-        operators={**at.fabric.operators, **{o.id: o for o in proposal.operators}},
+        operators={**at.fabric.operators, **{o.id: state.certified(o) for o in proposal.operators}},
     )
     return replace(at, fabric=fabric, workloads=proposal.workloads, policies=proposal.policies)
 

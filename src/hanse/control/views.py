@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hanse.core.fabric import Attested
+from hanse.core.fabric import Attested, Measured
 from hanse.core.plan import Candidate, Explanation, Unplaced
 from hanse.core.verdict import Change, Reason
 from hanse.placement import Outlook
+from hanse.policy import Proof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,9 @@ class NodeView:
     intensity_g_per_kwh: int | None
     attested: Attested | None = None
     """What evidence of its platform shows; None if it gave none, or if that has ended."""
+    measured: Measured | None = None
+    """What landmarks found about its place; None if none did, or if that has ended."""
+    service: str = ""
     joined_with: str = ""
     """Evidence it brought when it joined; empty if none."""
 
@@ -146,6 +150,16 @@ class OperatorView:
     """Country and the path by which its law reaches the operator."""
     seal: Mapping[str, int]
     nodes: tuple[str, ...]
+    cada: int = 0
+    services: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """SEAL levels of each service that stands otherwise than the whole; ``cada`` is its CADA level."""
+    keys: tuple[tuple[str, str], ...] = ()
+    """Country and the path by which its law reaches who else holds the keys."""
+    support: tuple[str, ...] = ()
+    secnumcloud: tuple[str, ...] = ()
+    """What misses SecNumCloud 3.2 section 19.6, each with its path; empty: it passes."""
+    verified: tuple[str, ...] = ()
+    """Certificates whose credential was verified, with their ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +248,8 @@ class Submission:
     moved: tuple[WorkloadChange, ...] = ()
     """Other workloads whose placement would change."""
     warnings: tuple[str, ...] = field(default=())
+    proofs: tuple[Proof, ...] = ()
+    """Of the properties that policies keep, where a policy was among the documents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,6 +78,8 @@ class Sovereignty:
     """Country codes or bloc names in which the work must stay; empty means anywhere."""
     grade: int = 0
     """Least grade of the node's facts, 0..4."""
+    cada: int = 0
+    """Least CADA level of the operator or its service, 0..4."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

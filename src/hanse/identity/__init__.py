@@ -3,6 +3,7 @@
 `keys + names + now -> certificates and tokens`; pure: keys, serials and secrets come in as arguments.
 """
 
+from hanse.identity.api_token import ApiToken, api_token_name, check_api_token, mint_api_token
 from hanse.identity.authority import (
     OutsideKey,
     SigningKey,
@@ -17,16 +18,23 @@ from hanse.identity.authority import (
 )
 from hanse.identity.errors import IdentityError, SealingError
 from hanse.identity.join import Admitted, JoinToken, Refused, check_join, mint_token
+from hanse.identity.nats_accounts import NODE_API, NODE_INGEST, deliver_prefix
 from hanse.identity.nats_jwt import NatsTrust, Nkey, ServerTls, nats_auth_config, nkey_from_secret
+from hanse.identity.oidc import Issuer, KeyRing, TokenRefused, UserClaims, check_nonce, verify_token
 from hanse.identity.permissions import Permissions, inbox_prefix, node_permissions
 from hanse.identity.sealing import SealingKey, seal_to, sealing_key
 from hanse.identity.spiffe import SpiffeId, controller_id, domain_id, node_id, server_id, workload_spiffe_id
 from hanse.identity.verify import expiry_of, verify_svid
 
 __all__ = [
+    "NODE_API",
+    "NODE_INGEST",
     "Admitted",
+    "ApiToken",
     "IdentityError",
+    "Issuer",
     "JoinToken",
+    "KeyRing",
     "NatsTrust",
     "Nkey",
     "OutsideKey",
@@ -37,8 +45,14 @@ __all__ = [
     "ServerTls",
     "SigningKey",
     "SpiffeId",
+    "TokenRefused",
+    "UserClaims",
+    "api_token_name",
+    "check_api_token",
     "check_join",
+    "check_nonce",
     "controller_id",
+    "deliver_prefix",
     "domain_id",
     "expiry_of",
     "inbox_prefix",
@@ -49,6 +63,7 @@ __all__ = [
     "make_issuing",
     "make_root",
     "may_sign_authorities",
+    "mint_api_token",
     "mint_token",
     "nats_auth_config",
     "nkey_from_secret",
@@ -59,5 +74,6 @@ __all__ = [
     "serial_from_secret",
     "server_id",
     "verify_svid",
+    "verify_token",
     "workload_spiffe_id",
 ]

@@ -10,7 +10,22 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hanse.core.fabric import Fabric, GpuNeed, Gpus, Grade, Node, Operator, Parent, Power, Price, Resources, Site, Tier
+from hanse.core.fabric import (
+    Fabric,
+    GpuNeed,
+    Gpus,
+    Grade,
+    KeyHolder,
+    Node,
+    Offer,
+    Operator,
+    Parent,
+    Power,
+    Price,
+    Resources,
+    Site,
+    Tier,
+)
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SecretId, SiteId, WorkloadId, workload_id
 from hanse.core.layer import Policy
@@ -186,12 +201,30 @@ class Manifests:
             )
             if value not in known
         ]
+        problems += [
+            self._no_such_service(node, operators[node.operator])
+            for node in self.nodes
+            if node.service and node.operator in operators
+            and node.service not in {offer.name for offer in operators[node.operator].offers}
+        ]  # fmt: skip
         if problems:
             raise ManifestError(problems)
         return Fabric(
             sites=sites,
             operators=operators,
             nodes={node.id: node for node in self.nodes},
+        )
+
+    def _no_such_service(self, node: Node, operator: Operator) -> ManifestProblem:
+        where = self.wheres[("Node", node.id)]
+        known = [offer.name for offer in operator.offers]
+        return ManifestProblem(
+            file=where.file,
+            line=where.line,
+            column=where.column,
+            field="spec.service",
+            message=f"node {node.id!r} names a service that operator {operator.id!r} does not have: {node.service!r}",
+            fix=nearest(node.service, known) if known else f"add it to `services` of operator {operator.id!r}",
         )
 
     def _dangling(self, node: Node, name: str, value: str, known: list[str]) -> ManifestProblem:
@@ -300,6 +333,7 @@ def _sovereignty(model: SovereigntyModel) -> Sovereignty:
         control_exclude=tuple(CountryCode(code) for code in model.control.exclude),
         location_only=model.location.only,
         grade=model.grade,
+        cada=model.cada,
     )
 
 
@@ -337,8 +371,21 @@ def operator_of(model: OperatorManifest) -> Operator:
         name=spec.name,
         seat=CountryCode(spec.seat),
         parents=tuple(
-            Parent(name=item.name, country=CountryCode(item.country), share_permille=item.share, has_veto=item.veto)
+            Parent(
+                name=item.name,
+                country=CountryCode(item.country),
+                share_permille=item.share,
+                has_veto=item.veto,
+                votes_permille=item.votes,
+            )
             for item in spec.parents
+        ),
+        key_holders=tuple(KeyHolder(name=item.name, country=CountryCode(item.country)) for item in spec.keys),
+        support=tuple(sorted({CountryCode(code) for code in spec.support})),
+        cada=spec.cada,
+        offers=tuple(
+            Offer(name=item.name, seal=item.seal.levels(), cada=item.cada, certificates=item.certificates)
+            for item in sorted(spec.services, key=lambda one: one.name)
         ),
         seal=spec.seal.levels(),
         certificates=spec.certificates,
@@ -356,6 +403,7 @@ def site_of(model: SiteManifest) -> Site:
         place=Place(city=spec.place.city, latitude_deg=spec.place.latitude, longitude_deg=spec.place.longitude),
         grid_zone=spec.grid_zone,
         pue_permille=spec.pue,
+        is_landmark=spec.landmark,
     )
 
 
@@ -364,7 +412,7 @@ def policy_of(model: PolicyManifest) -> Policy:
     spec = model.spec
     return Policy(
         name=model.metadata.name, namespace=model.metadata.namespace or "", about=spec.about, packs=spec.packs,
-        rules=spec.rules,
+        rules=spec.rules, properties=spec.properties,
     )  # fmt: skip
 
 
@@ -392,6 +440,7 @@ def node_of(model: NodeManifest) -> Node:
         power=Power(idle_mw=spec.power.idle, per_core_mw=spec.power.per_core, per_gpu_mw=spec.power.per_gpu),
         grade=Grade(spec.grade),
         evidence=spec.evidence,
+        service=spec.service or "",
         labels=dict(sorted(model.metadata.labels.items())),
     )
 

@@ -45,8 +45,25 @@ class ParentModel(ManifestModel):
 
     name: Text = Field(description="Name of the holder.")
     country: Country = Field(description="Seat of the holder.")
-    share: Share = written("100%", "Share of capital or votes.")
+    share: Share = written("100%", "Share of capital, and of votes where `votes` is not given.")
+    votes: Share | None = Field(default=None, description="Share of votes, where it is another one.")
     veto: bool = Field(default=False, description="Whether the holder can block decisions whatever its share.")
+
+
+class KeyHolderModel(ManifestModel):
+    """Somebody else who holds keys that open what the operator stores."""
+
+    name: Text = Field(description="Name; that of an operator brings its own holders along.")
+    country: Country = Field(description="Seat.")
+
+
+class OfferModel(ManifestModel):
+    """A service that stands otherwise than the operator as a whole."""
+
+    name: Label = Field(description="Name, as nodes state it in `service`.")
+    seal: SealModel = Field(default_factory=SealModel, description="SEAL levels; one not given is the operator's.")
+    cada: Level | None = Field(default=None, description="CADA level; without it the operator's.")
+    certificates: tuple[Text, ...] = Field(default=(), description="Certificates beside those of the operator.")
 
 
 class OperatorSpec(ManifestModel):
@@ -60,6 +77,16 @@ class OperatorSpec(ManifestModel):
     grade: Level = Field(default=0, description="Grade of these facts, 0 claimed to 4 attested.")
     verified: tuple[VerifiedCertificate, ...] = Field(
         default=(), description="Certificates that `hanse credential verify` verified, `bsi-c5@2027-03-31`."
+    )
+    keys: tuple[KeyHolderModel, ...] = Field(
+        default=(), description="Who else holds its keys; nobody: it holds them alone."
+    )
+    support: tuple[Country, ...] = Field(
+        default=(), description="Countries from which staff reaches what it runs; without any nothing is said."
+    )
+    cada: Level = Field(default=0, description="Union assurance level of the CADA proposal, 0 where there is none.")
+    services: tuple[OfferModel, ...] = Field(
+        default=(), description="Services that stand otherwise than the operator as a whole."
     )
 
 
@@ -78,6 +105,10 @@ class SiteSpec(ManifestModel):
     place: PlaceModel = Field(description="Where it is.")
     grid_zone: GridZone = Field(description="Electricity Maps zone that feeds it.")
     pue: Pue = written(1.2, "Power usage effectiveness.")
+    landmark: bool = Field(
+        default=False,
+        description="Whether the domain vouches for the place: who stands here measures where others are.",
+    )
 
 
 class NodeGpuModel(ManifestModel):
@@ -145,6 +176,7 @@ class NodeSpec(ManifestModel):
     price: PriceModel = Field(description="What its owner asks.")
     power: PowerModel = Field(description="What it draws.")
     grade: Level = Field(default=1, description="Grade of its own facts, 0 claimed to 4 attested.")
+    service: Label | None = Field(default=None, description="Which of its operator's services it belongs to.")
     evidence: Literal["none", "tpm"] = Field(
         default="none",
         description="Evidence it gives when it joins and from then on; `hanse up` gives such a node a software TPM.",
@@ -188,4 +220,9 @@ class PolicySpec(ManifestModel):
         default="",
         description="Rules of its own in Cedar, forbids only, each with `@id`, `@cite` and `@message`; "
         "`@within` says within which time what they deny must be gone where it runs.",
+    )
+    properties: str = Field(
+        default="",
+        description="What must never be let through, in Cedar: forbids with `@id`, `@title`, `@cite` and `@message`. "
+        "Proved again whenever a policy is submitted or deleted.",
     )

@@ -168,6 +168,9 @@ class SovereigntyModel(ManifestModel):
         default=0,
         description="Least grade of the node's facts: 0 claimed, 1 signed, 2 certified, 3 measured, 4 attested.",
     )
+    cada: Level = Field(
+        default=0, description="Least Union assurance level (CADA, a proposal) of the operator or its service."
+    )
 
 
 class ObjectiveModel(ManifestModel):

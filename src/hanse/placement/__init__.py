@@ -13,7 +13,7 @@ from hanse.placement.frontier import FrontierPoint, frontier
 from hanse.placement.headroom import Capacity, Free, Headroom, capacity, headroom
 from hanse.placement.obstacles import Obstacle, WhyNot, why_not
 from hanse.placement.optimise import optimise
-from hanse.placement.planner import plan
+from hanse.placement.planner import plan, with_input
 from hanse.placement.rehearse import Homeless, Leaving, Rehearsal, rehearse
 from hanse.placement.replan import Kept, replan
 from hanse.placement.settings import PlacementSettings
@@ -58,4 +58,5 @@ __all__ = [
     "restrained",
     "shift",
     "why_not",
+    "with_input",
 ]

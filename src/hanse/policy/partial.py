@@ -72,6 +72,7 @@ class RuleByRule:
         self._rulesets: dict[int, Ruleset] = {}
         self._known: dict[tuple[int, bytes, bytes, bytes], int] = {}
         self._touched: dict[frozenset[str], frozenset[int]] = {}
+        self._objects: dict[tuple[Run, Place], Object] = {}
 
     def touched(self, touches: frozenset[str]) -> frozenset[int]:
         """Numbers of the rules that may read something of what an edit touches."""
@@ -164,7 +165,12 @@ class RuleByRule:
         return self._rulesets[at]
 
     def _object(self, run: Run, place: Place) -> Object:
-        return object_under(place.node, place.site, run.entity, self._reads, self._now)
+        """Described once for all rules that are asked about it."""
+        known = self._objects.get((run, place))
+        if known is None:
+            known = object_under(place.node, place.site, run.entity, self._reads, self._now)
+            self._objects[run, place] = known
+        return known
 
 
 def _paths(rule: Rule) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:

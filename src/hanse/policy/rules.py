@@ -16,12 +16,13 @@ from cedarpy import pst
 from hanse.core.time import DAY_US, US_PER_S
 from hanse.policy.errors import PolicyError
 from hanse.policy.reads import Reads, could_err, reads_of
-from hanse.policy.schema import INVOKE_SCHEMA, SCHEMA, SEAL_OBJECTIVES
+from hanse.policy.schema import ACCESS_SCHEMA, INVOKE_SCHEMA, SCHEMA, SEAL_OBJECTIVES
 
 PLACEHOLDERS = frozenset(
     (
         "workload", "node", "operator", "site", "country", "blocs", "seat", "reach", "reach_paths", "excluded",
-        "attested", "untrusted", "location_only", "data", "subjects", "uncovered", "certificates", "grade",
+        "attested", "measured", "untrusted", "location_only", "data", "subjects", "uncovered", "certificates", "grade",
+        "min_cada", "has_cada", "support", "key_paths", "excludes", "excluded_keys", "secnumcloud",
         "node_grade", "operator_grade", *(f"has_{o}" for o in SEAL_OBJECTIVES), *(f"min_{o}" for o in SEAL_OBJECTIVES),
     )
 )  # fmt: skip
@@ -65,6 +66,17 @@ class InvokeRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRule:
+    """One policy about what users may do with the API; a denial names its ``@id``."""
+
+    id: str
+    is_forbid: bool
+    text: str
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReadRule:
     """One policy about the action `read`: which work, where, is told a secret."""
 
@@ -93,6 +105,21 @@ def parse_invoke_rules(file: str, text: str, *, is_pack: bool) -> tuple[InvokeRu
     Raises PolicyError as `parse_rules` does, and on a placeholder: callers are told the message as it stands.
     """
     return tuple(_parse_invoke(file, line, piece, n, is_pack) for n, (line, piece) in enumerate(_cut(text)))
+
+
+def parse_access_rules(file: str, text: str) -> tuple[AccessRule, ...]:
+    """Read every policy about the API of one file, in order; each must have ``@id``, ``@cite`` and ``@message``.
+
+    Raises PolicyError as `parse_rules` does.
+    """
+    return tuple(_parse_access(file, line, piece, n) for n, (line, piece) in enumerate(_cut(text)))
+
+
+def _parse_access(file: str, line: int, text: str, ordinal: int) -> AccessRule:
+    template = _plain(file, line, text)
+    id_, _, _ = _annotations(file, line, template, ordinal, None)
+    _check_schema(file, line, id_, template, text, ACCESS_SCHEMA)
+    return AccessRule(id=id_, is_forbid=template.effect == "forbid", text=text, file=file, line=line)
 
 
 def parse_read_rules(file: str, text: str, *, is_pack: bool) -> tuple[ReadRule, ...]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
-from hanse.core.fabric import Attested, Gpus, Node, Operator, Resources, Site
+from hanse.core.fabric import Attested, Fabric, Gpus, Measured, Node, Operator, Resources, Site
 from hanse.core.geo import Place
-from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, PlanId, SecretId, WorkloadId
+from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, OperatorId, PlanId, SecretId, WorkloadId
 from hanse.core.layer import Policy
 from hanse.core.plan import Plan
 from hanse.core.ports import LogLine, WorkloadStats
@@ -102,6 +102,10 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="order.
     expires_us: WallTime
     attested: Attested | None = None
     """What was attested of the node when the order was decided."""
+    measured: Measured | None = None
+    """What landmarks had found about its place by then."""
+    policies: tuple[Policy, ...] = ()
+    """Submitted policies that bind this work, the domain's and its namespace's: the node asks them again."""
 
 
 class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="report.v1", kw_only=True):
@@ -166,6 +170,32 @@ class PlanBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pla
     plan: Plan
 
 
+class BasisRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="basis.v1", kw_only=True):
+    """What the last screening rested on: whoever leads next can say what has changed since."""
+
+    body: Digest
+    """Of the `BasisBody` in the blob store."""
+    files: Digest
+    """Of the `PackFiles` in the blob store: the rules and facts of law themselves."""
+    screening: Digest
+    """Of everything that decided; where it is the same nothing needs to be written."""
+
+
+class BasisBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="basis-body.v1", kw_only=True):
+    """Facts and layers at one moment; a blob of its own."""
+
+    at_us: WallTime
+    fabric: Fabric
+    policies: tuple[Policy, ...]
+    guardrails: tuple[str, ...]
+
+
+class PackFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pack-files.v1", kw_only=True):
+    """Packs as they are read: path -> text. The same blob for as long as they are the same."""
+
+    files: dict[str, str]
+
+
 class Lease(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lease.v1", kw_only=True):
     """Who leads. Renewed by compare-and-swap; a holder that sees no renewal for the term may take it."""
 
@@ -198,6 +228,8 @@ class WitnessedLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
 
     policy: str
     """C2SP tlog-policy of that log: its keys."""
+    quota: int | None = None
+    """Entries that are kept of it at most; None: no bound."""
 
 
 class WitnessedHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witnessed-head.v1", kw_only=True):
@@ -218,6 +250,58 @@ class Witnesses(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wi
     """C2SP tlog-policy: witnesses with their addresses, groups, quorum."""
     bundle_pem: str
     """Authorities of the witnesses' servers; empty for those of the machine."""
+
+
+class FederatedBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="federated.v1", kw_only=True):
+    """What is believed of another trust domain, and where its bundle is fetched."""
+
+    domain: str
+    url: str
+    """Bundle endpoint; empty where the bundle is brought by hand."""
+    profile: str
+    """``https_spiffe`` or ``https_web``."""
+    endpoint_id: str
+    """SPIFFE ID of the endpoint, for ``https_spiffe``."""
+    authorities_pem: bytes
+    sequence: int
+    refresh_hint_s: int
+    fetched_us: WallTime
+    until_us: WallTime
+    """From then on it is not believed."""
+    problem: str = ""
+
+
+class WitnessKeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-key.v1", kw_only=True):
+    """Ask a node for the key that it cosigns with; it makes one where it has none."""
+
+    at_us: WallTime
+
+
+class WitnessKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-key-is.v1", kw_only=True):
+    """A node's key as a witness, under the node's own seal."""
+
+    node: NodeId
+    vkey: str
+    """C2SP signed-note verifier key, of type cosignature/v1."""
+
+
+class WitnessRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-ask.v1", kw_only=True):
+    """Ask a node to cosign a checkpoint of the domain's own log."""
+
+    log: str
+    """C2SP tlog-policy of the log: its keys. The node pins those that it sees first."""
+    body: bytes
+    """A request of C2SP tlog-witness (``add-checkpoint``)."""
+
+
+class WitnessAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-answer.v1", kw_only=True):
+    """What the standard answers over HTTP, under the node's seal."""
+
+    node: NodeId
+    request: Digest
+    """Of the sealed request."""
+    status: int
+    body: bytes
 
 
 class WitnessAlarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-alarm.v1", kw_only=True):
@@ -299,6 +383,17 @@ class RenewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     at_us: WallTime
 
 
+class WorkloadSvidRequest(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="workload-svid-request.v1", kw_only=True
+):
+    """A node asks for the SVID of a workload that it was ordered to run."""
+
+    node: NodeId
+    workload: WorkloadId
+    csr_pem: bytes
+    at_us: WallTime
+
+
 class Svid(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="svid.v1", kw_only=True):
     """An issued X.509-SVID chain and the trust bundle."""
 
@@ -357,6 +452,79 @@ class Attestation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     attested: Attested
 
 
+class CredentialRecord(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="credential-record.v1", kw_only=True
+):
+    """A verified credential that the domain holds against one operator's name: a fact of grade 2 while it lasts."""
+
+    operator: OperatorId
+    credential: str
+    """The JWT, so that anybody can verify it again."""
+    certificate: str
+    """What it certifies, as rules spell it, for example ``bsi-c5``."""
+    issuer: str
+    """DID of who issued it."""
+    subject: str
+    valid_until_us: WallTime
+    issuer_document: str = ""
+    """SHA-256 of the issuer's DID document it was verified by; empty for ``did:key``."""
+    added_us: WallTime
+    is_removed: bool = False
+    """A level: kept so that the ledger can say that it went."""
+
+
+class Ping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="ping.v1", kw_only=True):
+    """A landmark asks a node for a sign of life that nobody could have made before."""
+
+    nonce: bytes
+
+
+class Pong(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pong.v1", kw_only=True):
+    """The node's answer, under its seal."""
+
+    node: NodeId
+    nonce: bytes
+
+
+class SurveyTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One node to measure, with the key that its answers must be sealed by."""
+
+    node: NodeId
+    public_key: bytes
+
+
+class SurveyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="survey-request.v1", kw_only=True):
+    """A controller asks a node at a landmark to measure others."""
+
+    targets: tuple[SurveyTarget, ...]
+    at_us: WallTime
+
+
+class Answered(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """One node's best round trip."""
+
+    node: NodeId
+    rtt_us: int
+
+
+class SurveyReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="survey-reply.v1", kw_only=True):
+    """What it measured; whoever did not answer is left out."""
+
+    node: NodeId
+    answered: tuple[Answered, ...]
+
+
+class Survey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="survey.v1", kw_only=True):
+    """Round trips from one landmark, as the leader took them in. What follows from them is for `hanse.policy`."""
+
+    landmark: NodeId
+    """Counts only while the domain vouches for its site."""
+    answered: tuple[Answered, ...]
+    at_us: WallTime
+    life_us: int
+    """How long they count."""
+
+
 class JoinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="join.v1", kw_only=True):
     """A new node presents a one-time token, its facts and its keys."""
 
@@ -380,6 +548,8 @@ class JoinResponse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     domain: str
     site: Site
     operator: Operator
+    has_own_account: bool = False
+    """Whether `nats_jwt` is of the nodes' account; nodes that joined before there was one join again."""
 
 
 class UsageRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

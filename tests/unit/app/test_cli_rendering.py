@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 from view_samples import ACCEPTED, EXPLAIN, EXPLANATION, NODES, REFUSED, STATUS, instance, node, workload
 
+from hanse.app.render import ledger, tables
 from hanse.app.render import quantities as q
-from hanse.app.render import tables
 from hanse.app.render.explanation import explain
 from hanse.app.render.fabric_map import HEIGHT, WIDTH, fabric_map
 from hanse.app.render.failure import failure
@@ -164,3 +164,11 @@ def test_quantities_read_well(said: str, expected: str) -> None:
 def test_the_explanation_covers_every_candidate() -> None:
     said = text_of(explain(EXPLAIN, NODES))
     assert all(candidate.node in said for candidate in EXPLANATION.candidates)
+
+
+def test_an_entry_of_the_ledger_shows_why_an_order_was_given() -> None:
+    """`hanse audit show`: the rule that denies, and what turned it."""
+    why = "clinic.triage.0.1 may no longer run on node par-1 (location.only: bloc/EEA: FR left); its replacement runs"
+    row = {"index": 7, "kind": "OrderIssued", "subject": "order/clinic.triage.0.1", "predicate": {"reason": why}}
+    assert why in " ".join(text_of(ledger.entry(row), width=400).split())
+    assert why in text_of(ledger.entries([row]), width=400)

@@ -21,6 +21,7 @@ from hanse.core.snapshot import Reach, Series, Snapshot
 from hanse.core.time import HOUR_US, WallTime
 from hanse.manifest import load
 from hanse.placement import plan
+from hanse.placement.solvers import Watch
 from hanse.policy import parse_packs, screen
 
 NOW = WallTime(1_795_262_400_000_000)
@@ -61,9 +62,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     config = ControlConfig(
         id=ControllerId("c"), domain="test.hanse", api_url="", nats_urls=(), packs=files, guardrails=("gdpr",)
     )
+    ticks = itertools.count(0, 250_000)
     pipeline = SimpleNamespace(
-        packs=packs, cache=None, snapshot=lambda: at, current_plan=current_plan, rules=lambda _: (packs, ("gdpr",))
-    )
+        packs=packs, cache=None, snapshot=lambda: at, current_plan=current_plan, rules=lambda _: (packs, ("gdpr",)),
+        watch=lambda: Watch(clock_us=lambda: next(ticks), until_us=10**12),
+    )  # fmt: skip
     controller = SimpleNamespace(config=config, pipeline=pipeline)
     return run_against(controller, tmp_path, monkeypatch)
 
@@ -79,10 +82,11 @@ def test_a_manifest_that_is_not_deployed_is_planned_without_being_built(
     assert change["money_microeur_month_after"] > 0
     assert len(change["added"]) == 1
     assert said["bound_microeur"] <= said["objective_microeur"]
+    assert said["solved_us"] >= 250_000
     assert run("plan", "-f", str(tmp_path / "alert.yaml")) == 0
     out = capsys.readouterr().out
     assert "1 replica: the spec asks for no availability" in out
-    assert "above the best legal plan there is" in out
+    assert "above the best legal plan there is, known after" in out
 
 
 def test_nothing_changes_where_the_plan_is_the_best_there_is(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ FOREGROUND = {"hanse up", "hanse demo", "hanse node join", "hanse node run", "ha
 MODEL = {
     "state": ("--state", "HANSE_STATE"),
     "context": ("--context", "HANSE_CONTEXT"),
+    "token": ("--token", "HANSE_TOKEN"),
     "output": ("--output", "HANSE_OUTPUT"),
 }
 

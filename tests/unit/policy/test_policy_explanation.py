@@ -44,6 +44,7 @@ def test_a_node_in_switzerland_is_allowed_on_a_decision(
         "operator/polar.certificates = none",
         "operator/polar.control = SE",
         "operator/polar.grade = 1",
+        "operator/polar.support = none",
         "site/zrh.country = CH",
     ]
 

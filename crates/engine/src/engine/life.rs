@@ -12,6 +12,7 @@ use crate::core::Stopping;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::sockets::{Addresses, Sockets};
+use crate::workers::Workers;
 use crate::{listener, mesh};
 
 /// After the grace is over, tasks get this long to notice.
@@ -20,9 +21,9 @@ const LAST_MOMENT: Duration = Duration::from_millis(500);
 /// How far an engine has come.
 pub(super) enum State {
     New,
-    Bound(Arc<tokio::runtime::Runtime>, Sockets),
+    Bound(Arc<Workers>, Sockets),
     /// The last one is for guests that compute for long.
-    Running(Arc<tokio::runtime::Runtime>, Sockets, tokio::runtime::Runtime),
+    Running(Arc<Workers>, Sockets, tokio::runtime::Runtime),
     Stopped,
 }
 
@@ -39,14 +40,8 @@ impl Engine {
         let config = &self.core.config;
         let sockets = Sockets::of(config)?;
         let addresses = sockets.addresses()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(config.worker_threads.max(1))
-            .thread_name("hanse-engine")
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(EngineError::setup)?;
-        *state = State::Bound(Arc::new(runtime), sockets);
+        let workers = Workers::start(config.worker_threads)?;
+        *state = State::Bound(Arc::new(workers), sockets);
         Ok(addresses)
     }
 
@@ -59,12 +54,12 @@ impl Engine {
             self.bind()?;
         }
         let mut state = self.state();
-        let State::Bound(runtime, sockets) = std::mem::replace(&mut *state, State::Stopped) else {
+        let State::Bound(workers, sockets) = std::mem::replace(&mut *state, State::Stopped) else {
             return Err(EngineError::stopped());
         };
         let addresses = sockets.addresses()?;
         let listener = |socket: &TcpListener| {
-            let _inside = runtime.enter();
+            let _inside = workers.first().enter();
             let own = socket.try_clone().map_err(EngineError::setup)?;
             tokio::net::TcpListener::from_std(own).map_err(EngineError::setup)
         };
@@ -72,12 +67,13 @@ impl Engine {
         // Nobody else sets it: an engine starts once.
         let _ = self.long_lane.set(lane.handle().clone());
         let (front, mesh) = (listener(&sockets.front)?, listener(&sockets.mesh)?);
+        let (first, crew) = (workers.first(), workers.crew());
         if let Some(exporter) = self.exporter.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            runtime.spawn(exporter.run());
+            first.spawn(exporter.run());
         }
-        runtime.spawn(listener::listen(self.core.clone(), front));
-        runtime.spawn(mesh::listen(self.core.clone(), mesh));
-        *state = State::Running(runtime, sockets, lane);
+        first.spawn(listener::listen(self.core.clone(), front, crew.clone()));
+        first.spawn(mesh::listen(self.core.clone(), mesh, crew));
+        *state = State::Running(workers, sockets, lane);
         Ok(addresses)
     }
 
@@ -110,33 +106,33 @@ impl Engine {
     }
 
     fn end(&self, how: Stopping, grace: Duration) {
-        let (runtime, lane) = match std::mem::replace(&mut *self.state(), State::Stopped) {
-            State::Running(runtime, _, lane) => (runtime, Some(lane)),
-            State::Bound(runtime, _) => (runtime, None),
+        let (workers, lane) = match std::mem::replace(&mut *self.state(), State::Stopped) {
+            State::Running(workers, _, lane) => (workers, Some(lane)),
+            State::Bound(workers, _) => (workers, None),
             State::New | State::Stopped => return,
         };
         self.core.stopping.send_replace(how);
         let all = u32::try_from(self.core.config.max_connections).unwrap_or(u32::MAX);
-        runtime.block_on(async {
-            // Connections that are still open after the grace are cut when the runtime goes.
+        workers.first().block_on(async {
+            // Connections that are still open after the grace are cut when the threads go.
             let _ = timeout(grace, self.core.places.acquire_many(all)).await;
             if let Some(tracer) = &self.core.sight.tracer {
                 // What a collector does not take by then is lost.
                 let _ = timeout(LAST_MOMENT, tracer.flush()).await;
             }
         });
-        // Nobody else holds the runtime but calls that are about to end; dropped there it would block an async thread.
-        if let Ok(runtime) = Arc::try_unwrap(runtime) {
-            runtime.shutdown_timeout(LAST_MOMENT);
+        // Nobody else holds them but calls that are about to end; dropped there they would block an async thread.
+        if let Ok(workers) = Arc::try_unwrap(workers) {
+            workers.end(LAST_MOMENT);
         }
         if let Some(lane) = lane {
             lane.shutdown_timeout(LAST_MOMENT);
         }
     }
 
-    pub(super) fn runtime(&self) -> Result<Arc<tokio::runtime::Runtime>, EngineError> {
+    pub(super) fn workers(&self) -> Result<Arc<Workers>, EngineError> {
         match &*self.state() {
-            State::Running(runtime, _, _) | State::Bound(runtime, _) => Ok(runtime.clone()),
+            State::Running(workers, _, _) | State::Bound(workers, _) => Ok(workers.clone()),
             State::New | State::Stopped => Err(EngineError::stopped()),
         }
     }

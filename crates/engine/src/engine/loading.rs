@@ -87,8 +87,10 @@ impl Engine {
             }),
         });
         self.core.services.set(workload, None);
-        if let (Some(old), Ok(runtime)) = (replaced, self.runtime()) {
-            runtime.spawn(async move { old.admission.drain(old.limits.timeout()).await });
+        if let (Some(old), Ok(workers)) = (replaced, self.workers()) {
+            workers
+                .first()
+                .spawn(async move { old.admission.drain(old.limits.timeout()).await });
         }
         Ok(())
     }
@@ -122,8 +124,10 @@ impl Engine {
     pub fn load_service(&self, workload: &str, upstream: &str, limits: Limits) -> Result<(), EngineError> {
         let service = Service::new(upstream, limits, self.core.stats.workload(workload))?;
         self.core.services.set(workload, Some(service));
-        if let (Some(old), Ok(runtime)) = (self.core.workloads.remove(workload), self.runtime()) {
-            runtime.spawn(async move { old.admission.drain(old.limits.timeout()).await });
+        if let (Some(old), Ok(workers)) = (self.core.workloads.remove(workload), self.workers()) {
+            workers
+                .first()
+                .spawn(async move { old.admission.drain(old.limits.timeout()).await });
         }
         Ok(())
     }
@@ -136,8 +140,8 @@ impl Engine {
         let Some(old) = self.core.workloads.remove(workload) else {
             return false;
         };
-        if let Ok(runtime) = self.runtime() {
-            runtime.block_on(old.admission.drain(grace));
+        if let Ok(workers) = self.workers() {
+            workers.first().block_on(old.admission.drain(grace));
         }
         self.core.gates.set(workload, None);
         true

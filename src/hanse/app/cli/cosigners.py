@@ -22,6 +22,10 @@ def witnesses(
     ca: Annotated[
         Path | None, typer.Option("--ca", help="Authorities of the witnesses' servers.", exists=True, dir_okay=False)
     ] = None,
+    add: Annotated[
+        str | None,
+        typer.Option("--add", metavar="node://ID", help="Have a node cosign, too: its key is asked for and pinned."),
+    ] = None,
     settle: Annotated[
         str | None, typer.Option("--settle", metavar="URL", help="Drop the alarm of this address: you looked into it.")
     ] = None,
@@ -34,6 +38,10 @@ def witnesses(
     with session.client() as client:
         if use is not None:
             client.use_witnesses(use.read_text(), "" if ca is None else ca.read_text())
+        if add is not None:
+            if not add.startswith("node://"):
+                raise typer.BadParameter("a node is node://ID; other domains are named in a policy file (--use)")
+            client.add_node_witness(add.removeprefix("node://"))
         if settle is not None and not client.settle_alarm(settle):
             raise typer.BadParameter(f"no alarm of {settle} stands")
         view = client.witnesses()
@@ -103,6 +111,9 @@ def mirror(
             "--log", help="Mirror this log from now on: the other domain's policy.", exists=True, dir_okay=False
         ),
     ] = None,
+    quota: Annotated[
+        int, typer.Option("--quota", min=1, help="With --log: entries of it that are kept at most.")
+    ] = 10_000_000,
     session: Session,
 ) -> None:
     """Show the logs of other domains that are kept here, and this domain's keys for it. Exits 1 on a split view."""
@@ -111,7 +122,7 @@ def mirror(
 
     with session.client() as client:
         if log_policy is not None:
-            client.mirror_log(log_policy.read_text())
+            client.mirror_log(log_policy.read_text(), quota)
         logs, keys = client.mirrored_logs(), client.mirror_keys()
     session.answer({"logs": logs, "keys": keys}, lambda: render(logs, keys))
     raise typer.Exit(Exit.FAILED if any(one.log.split_size is not None for one in logs) else Exit.OK)

@@ -9,6 +9,7 @@ import typer
 
 from hanse.app.cli.ca import DaysOption, RootOption, root_kept
 from hanse.app.cli.fronts import (
+    AccessOption,
     CertOption,
     ClientAuthOption,
     ClientCaOption,
@@ -75,6 +76,7 @@ def up(
             help="Measured round trips between sites; missing pairs are modelled.", exists=True, dir_okay=False
         ),
     ] = None,
+    access: AccessOption = None,
     front_tls: Annotated[
         bool,
         typer.Option(
@@ -129,6 +131,7 @@ def up(
             fabric or fabric_file(),
             controllers,
             latency,
+            access=access,
             front=front,
             has_tpms=tpm,
             attest_us=round(attest_every * 1e6),

@@ -44,6 +44,12 @@ UpstreamOption = Annotated[
 ]
 
 
+AccessOption = Annotated[
+    Path | None,
+    typer.Option("--access", help="Providers, roles, rules and limits of users (YAML).", exists=True, dir_okay=False),
+]
+
+
 class BadFrontOption(HanseError):
     """Raised when options of the front contradict each other."""
 

@@ -105,13 +105,16 @@ def token(
         list[str] | None,
         typer.Option(help="Evidence that the node must bring: tpm, tdx, sgx or snp; one of those given."),
     ] = None,
+    service: Annotated[str, typer.Option(help="Which of the operator's services it belongs to.")] = "",
     session: Session,
 ) -> None:
     """Make a one-time join token: it admits one node, at this site, for this operator, within the hour."""
     from hanse.core.time import WallTime, rfc3339
 
     with session.client() as client:
-        made = client.token_for(site=site, operator=operator, tier=tier, grade=grade, node=node, require=require or ())
+        made = client.token_for(
+            site=site, operator=operator, tier=tier, grade=grade, node=node, require=require or (), service=service
+        )
     session.answer(made, lambda: made.token)
     session.note(f"valid until {rfc3339(WallTime(made.expires_us))}; shown this once, only its hash is kept")
 
@@ -198,6 +201,28 @@ IssuersOption = Annotated[
     ),
 ]
 
+TeeOption = Annotated[
+    bool, typer.Option("--tee", help="Attest with the TDX or SEV-SNP guest that this runs in (configfs-tsm).")
+]
+EndorsementsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--tee-endorsements",
+        help="TDX collateral (JSON), or VCEK, ASK, ARK (PEM) where the host gives none; read at each attestation.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+WorkloadApiOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workload-api",
+        help="Socket on which programs of --allow-upstream fetch their SVIDs (SPIFFE Workload API); default: "
+        "workload.sock in the node's directory.",
+        dir_okay=False,
+    ),
+]
+
 
 @app.command()
 def join(
@@ -227,6 +252,9 @@ def join(
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
+    workload_api: WorkloadApiOption = None,
+    tee: TeeOption = False,
+    tee_endorsements: EndorsementsOption = None,
 ) -> None:
     """Join a domain with this machine and serve until Ctrl-C. Later starts need `hanse node run` and no token."""
     from hanse.app.cli.processes import JoinArguments, run_node_process
@@ -261,6 +289,9 @@ def join(
         joining=joining,
         resources=tuple(resource or ()),
         tpm=_tpm(tpm, tpm_issuers),
+        workload_api=workload_api,
+        is_tee=tee,
+        tee_endorsements=tee_endorsements,
     )
 
 
@@ -293,6 +324,9 @@ def run(
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
+    workload_api: WorkloadApiOption = None,
+    tee: TeeOption = False,
+    tee_endorsements: EndorsementsOption = None,
 ) -> None:
     """Start a node that has joined before; it needs nobody to serve its own work."""
     from hanse.app.cli.processes import run_node_process
@@ -327,6 +361,9 @@ def run(
         takes_over=take_over,
         resources=tuple(resource or ()),
         tpm=_tpm(tpm, tpm_issuers),
+        workload_api=workload_api,
+        is_tee=tee,
+        tee_endorsements=tee_endorsements,
     )
 
 

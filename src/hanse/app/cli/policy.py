@@ -41,11 +41,11 @@ def test(
     from hanse.app.render.style import stack
     from hanse.control.supposing import laid_over
     from hanse.core.time import WallTime
-    from hanse.policy import check_packs, dead_ends, parse_packs, parse_properties
+    from hanse.policy import check_packs, check_roles, dead_ends, parse_packs, parse_properties
 
     files = read_packs() if folder is None else laid_over(read_packs(), read_pack_files(folder))
     parsed = parse_packs(files)
-    results = check_packs(parsed)
+    results = (*check_packs(parsed), *check_roles(parsed))
     now = WallTime(time.time_ns() // 1_000)
     ends = dead_ends(parsed, now)
     properties = prove_properties(parsed, parse_properties(parsed), now)

@@ -24,7 +24,9 @@ from hanse.app.cli import (
     policy,
     processes,
     secret,
+    trust,
     twin,
+    users,
     working,
 )
 
@@ -36,6 +38,9 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (START, fabric.demo, "Take the tour of a real fabric."),
     (START, fabric.status, "The fabric at a glance, with a map."),
     (START, fabric.version, "Versions of hanse and of what it runs on."),
+    (START, users.login, "Sign in at the domain's OpenID provider."),
+    (START, users.logout, "Forget who signed in here."),
+    (START, users.whoami, "Who you are to the fabric, and your roles."),
     (WORK, working.build, "Turn sources into wasi:http components."),
     (WORK, working.deploy, "Build, upload and submit manifests."),
     (WORK, working.invoke, "Call a workload through any node."),
@@ -53,10 +58,13 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
 )
 _SECTION_OF = {command.__name__: section for section, command, _ in _COMMANDS} | {
     "ca": PROVE,
+    "trust": PROVE,
     "node": PROVE,
     "audit": PROVE,
     "attest": PROVE,
     "policy": PROVE,
+    "auth": PROVE,
+    "token": PROVE,
     "secret": PROVE,
     "twin": PROVE,
     "catalogue": LOOK,
@@ -99,9 +107,12 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(attest.app, name="attest")
 app.add_typer(secret.app, name="secret")
 app.add_typer(policy.app, name="policy")
+app.add_typer(users.auth, name="auth")
+app.add_typer(users.token, name="token")
 app.add_typer(twin.app, name="twin")
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(planning.carbon, name="carbon")
 app.add_typer(credential.app, name="credential")
 app.add_typer(ca.app, name="ca")
+app.add_typer(trust.app, name="trust")
 app.add_typer(processes.app, name="controller", hidden=True)

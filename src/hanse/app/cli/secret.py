@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hanse.app.cli.session import DEFAULT_STATE, ContextOption, Output, OutputOption, Session, StateOption
+from hanse.app.cli.session import Session, fabric_command
 
 app = typer.Typer(help="Secrets: set, rotate, see who was told them.", no_args_is_help=True)
 
@@ -22,56 +22,50 @@ FileOption = Annotated[
 
 
 @app.command("list")
-def list_secrets(
-    *, state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE
-) -> None:
+@fabric_command
+def list_secrets(*, session: Session) -> None:
     """List the secrets: version, readers, who was told them, what ought to be done."""
     from hanse.app.render.secrets import listed
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         views = client.secrets()
     session.answer(views, lambda: listed(views))
 
 
 @app.command()
+@fabric_command
 def show(
     *,
     secret: SecretArgument,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Show one secret: everything but its value."""
     from hanse.app.render.secrets import detail
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         view = client.secret(secret)
     session.answer(view, lambda: detail(view))
 
 
 @app.command("set")
+@fabric_command
 def set_value(
     *,
     secret: SecretArgument,
     from_file: FileOption = None,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Set the value: from a file, from standard input, or asked for without echo. It is sealed here."""
-    _put(Session(state=state, context=context, output=output), secret, _given(secret, from_file))
+    _put(session, secret, _given(secret, from_file))
 
 
 @app.command()
+@fabric_command
 def rotate(
     *,
     secret: SecretArgument,
     from_file: FileOption = None,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Replace the value with a random one (32 bytes, base64url), or with one from a file."""
     value = (
@@ -79,19 +73,17 @@ def rotate(
         if from_file is None
         else _given(secret, from_file)
     )
-    _put(Session(state=state, context=context, output=output), secret, value)
+    _put(session, secret, value)
 
 
 @app.command()
+@fabric_command
 def delete(
     *,
     secret: SecretArgument,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Withdraw a secret and erase its value. Refused while work names it."""
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         client.delete_secret(secret)
     session.answer({"id": secret, "status": "deleted"}, lambda: f"{secret} is gone, and so is its value")

@@ -13,7 +13,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property, wraps
 from pathlib import Path
@@ -45,6 +45,12 @@ ContextOption = Annotated[
     Path | None,
     typer.Option("--context", envvar="HANSE_CONTEXT", help="Context file of a fabric elsewhere.", dir_okay=False),
 ]
+TokenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--token", envvar="HANSE_TOKEN", show_envvar=True, help="Token to show, in place of whoever signed in here."
+    ),
+]
 OutputOption = Annotated[
     Output, typer.Option("--output", "-o", envvar="HANSE_OUTPUT", help="Tables for people, JSON for scripts.")
 ]
@@ -57,6 +63,7 @@ class Session:
 
     state: Path = DEFAULT_STATE
     context: Path | None = None
+    token: str | None = field(default=None, repr=False)
     output: Output = Output.TABLE
 
     @cached_property
@@ -74,12 +81,31 @@ class Session:
         """Whether a script is listening."""
         return self.output is Output.JSON
 
-    def client(self) -> Client:
-        """A client of the fabric. Raises ContextError where there is none."""
-        from hanse.app.client import Client
-        from hanse.app.context import context_path, read_context
+    @property
+    def context_path(self) -> Path:
+        """The context file that is meant."""
+        from hanse.app.context import context_path
 
-        return Client(read_context(context_path(self.state, self.context)))
+        return context_path(self.state, self.context)
+
+    def client(self, *, is_anonymous: bool = False) -> Client:
+        """A client of the fabric, in the name of ``--token``, of whoever signed in, or of the context's own token.
+
+        Raises ContextError where there is no fabric, LoginError where a sign-in has ended.
+        """
+        from hanse.app.client import Client
+        from hanse.app.context import read_context
+
+        context = read_context(self.context_path)
+        return Client(replace(context, token="" if is_anonymous else self._bearer() or context.token))
+
+    def _bearer(self) -> str | None:
+        if self.token:
+            return self.token
+        from hanse.app.credentials import credentials_path, current_bearer
+
+        path = credentials_path(self.context_path)
+        return current_bearer(path, time.time_ns() // 1_000) if path.exists() else None
 
     def answer(self, view: Any, render: Callable[[], RenderableType]) -> None:
         """Print the one answer of this command: the view itself as JSON, or as `render` shows it."""
@@ -112,8 +138,8 @@ class Session:
 
 
 def fabric_command(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that asks the API its session: ``--state``, ``--context``, ``--output``."""
-    return _with_session(command, _STATE, _CONTEXT, _OUTPUT)
+    """Give a command that asks the API its session: ``--state``, ``--context``, ``--token``, ``--output``."""
+    return _with_session(command, _STATE, _CONTEXT, _TOKEN, _OUTPUT)
 
 
 def local_command(command: Callable[..., None]) -> Callable[..., None]:
@@ -128,6 +154,7 @@ def plain_command(command: Callable[..., None]) -> Callable[..., None]:
 
 _STATE = inspect.Parameter("state", inspect.Parameter.KEYWORD_ONLY, default=DEFAULT_STATE, annotation=StateOption)
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ContextOption)
+_TOKEN = inspect.Parameter("token", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=TokenOption)
 _OUTPUT = inspect.Parameter("output", inspect.Parameter.KEYWORD_ONLY, default=Output.TABLE, annotation=OutputOption)
 
 

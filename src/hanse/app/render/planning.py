@@ -37,11 +37,12 @@ def preview(of: PlanAnswer) -> Group:
     )
     gap = of.gap_permille
     if gap is not None:
-        parts.append(line(Text(f"at most {gap / 10:.1f} % above the best legal plan there is", style=FAINT)))
+        said = f"at most {gap / 10:.1f} % above the best legal plan there is, known after {q.latency(of.solved_us)}"
+        parts.append(line(Text(said, style=FAINT)))
     for one in of.displaced:
         to = "nowhere" if one.to is None else one.to
-        said = f"{one.workload} (priority {one.priority}) gives way on {one.node} to {one.by} "
-        parts.append(line(Text(f"{said}(priority {one.by_priority}) -> {to}: {one.loses}", style=WARN)))
+        told = f"{one.workload} (priority {one.priority}) gives way on {one.node} to {one.by} "
+        parts.append(line(Text(f"{told}(priority {one.by_priority}) -> {to}: {one.loses}", style=WARN)))
     for entry in of.unplaced:
         parts.append(refusal(entry, with_head=True))
     return stack(*parts)

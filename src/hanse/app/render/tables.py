@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hanse.app.render import quantities as q
-from hanse.app.render.style import FAINT, table, word
+from hanse.app.render.style import FAINT, WARN, table, word
 from hanse.control.views import (
     InstanceView,
     NodeView,
@@ -25,9 +25,11 @@ from hanse.control.views import (
 
 
 def nodes(views: Iterable[NodeView]) -> Table:
-    """Where each node stands, who runs it, whether it is heard of, and how full it is."""
+    """Where each node stands, who runs it, whether it is heard of, and how full it is; where landmarks found it."""
+    views = tuple(views)
+    measured = ("MEASURED",) if any(view.measured for view in views) else ()
     made = table(
-        "NODE", "CITY", "OPERATOR", "TIER", "REACH", "HEARD", "CPU", "MEMORY", "POWER", "GRID", "RUNS",
+        "NODE", "CITY", "OPERATOR", "TIER", "REACH", "HEARD", "CPU", "MEMORY", "POWER", "GRID", *measured, "RUNS",
         right=("CPU", "MEMORY", "POWER", "HEARD"), fold=("RUNS",),
     )  # fmt: skip
     for view in views:
@@ -45,9 +47,16 @@ def nodes(views: Iterable[NodeView]) -> Table:
             q.memory(view.memory_bytes_used, view.memory_bytes),
             q.power(view.power_mw, is_modelled=view.is_power_modelled),
             grid,
+            *([_measured(view)] if measured else []),
             ", ".join(view.workloads) or q.NOTHING,
         )
     return made
+
+
+def _measured(view: NodeView) -> Text:
+    if view.measured is None:
+        return Text(q.NOTHING)
+    return Text(view.measured.label, style=WARN if view.measured.contradiction else "")
 
 
 def workloads(views: Iterable[WorkloadView]) -> Table:

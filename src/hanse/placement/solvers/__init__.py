@@ -4,6 +4,6 @@ They know numbers only, no nodes and no workloads; `hanse.placement.optimise` tu
 """
 
 from hanse.placement.solvers.assign import Assigned, Assigning, assign
-from hanse.placement.solvers.mip import Effort, Model, Solution, solve
+from hanse.placement.solvers.mip import Effort, Model, Solution, Watch, solve
 
-__all__ = ["Assigned", "Assigning", "Effort", "Model", "Solution", "assign", "solve"]
+__all__ = ["Assigned", "Assigning", "Effort", "Model", "Solution", "Watch", "assign", "solve"]
