@@ -36,12 +36,12 @@ FabricOption = Annotated[
 ]
 
 
-@local_command
 OptimiseOption = Annotated[
     float, typer.Option(min=0, max=86_400, help="Seconds between two runs of the global solver; 0: never.")
 ]
 
 
+@local_command
 def init(
     *,
     domain: Annotated[
