@@ -41,6 +41,11 @@ LatencyOption = Annotated[
 ]
 
 
+OptimiseOption = Annotated[
+    float, typer.Option(min=0, max=86_400, help="Seconds between two runs of the global solver; 0: never.")
+]
+
+
 @local_command
 def init(
     *,
@@ -98,9 +103,7 @@ def up(
         bool, typer.Option("--tpm", help="Give every node a software TPM (swtpm); all it attests is marked simulated.")
     ] = False,
     attest_every: Annotated[float, typer.Option(min=2.0, help="Seconds between attestations of a node.")] = 600.0,
-    optimise_every: Annotated[
-        float, typer.Option(min=0, max=86_400, help="Seconds between two runs of the global solver; 0: never.")
-    ] = 600.0,
+    optimise_every: OptimiseOption = 600.0,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Start a fabric in the foreground and keep it running; Ctrl-C stops all of it.
