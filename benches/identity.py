@@ -47,8 +47,9 @@ from hanse.identity.authority import SECRET_BYTES
 from hanse.identity.enrol import Authority, renew_svid
 from hanse.identity.sealing import SEALING_SECRET_BYTES, sealing_key
 from hanse.wire import envelope
-from hanse.wire.messages import NodeRecord, RenewRequest, Svid
+from hanse.wire.messages import NodeRecord
 from hanse.wire.subjects import NODES, ask
+from hanse.wire.trust_messages import RenewRequest, Svid
 
 DOMAIN = "bench.hanse"
 STORM_LIMIT_S = HOUR_US // 4 // US_PER_S

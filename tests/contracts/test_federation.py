@@ -31,8 +31,8 @@ from hanse.core.ports import Entry
 from hanse.core.time import DAY_US, WallTime
 from hanse.identity import IdentityError, controller_id, make_root
 from hanse.identity.bundle import encode_bundle
-from hanse.wire.messages import FederatedBundle
 from hanse.wire.subjects import FEDERATION
+from hanse.wire.trust_messages import FederatedBundle
 
 NOW = WallTime(time.time_ns() // 1_000)
 ID = str(controller_id("south.example", ControllerId("c1")))

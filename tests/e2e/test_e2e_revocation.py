@@ -118,7 +118,7 @@ async def _join_code(kit: Kit, node: NodeId) -> str:
     """What the API answers when the revoked node joins again with its own keys and a good token."""
     from hanse.identity import key_from_secret, make_csr
     from hanse.identity.authority import SECRET_BYTES
-    from hanse.wire.messages import JoinRequest
+    from hanse.wire.trust_messages import JoinRequest
 
     process = kit.fabric.nodes[node]
     keys = NodeFiles(kit.fabric.layout.node(node) / "identity").keys(SystemEntropy())

@@ -47,7 +47,8 @@ from hanse.ledger.statement import peek_statement
 from hanse.ledger.tiles import decode_bundle, encode_bundle, parse_path
 from hanse.ledger.witness import Asked, judge_request, parse_cosignatures, parse_request
 from hanse.wire import canonical, envelope, messages
-from hanse.wire.messages import JoinRequest, JoinResponse, Order, Report, Revocations
+from hanse.wire.messages import Order, Report
+from hanse.wire.trust_messages import JoinRequest, JoinResponse, Revocations
 
 Parser = Callable[[bytes], object]
 

@@ -130,7 +130,7 @@ def test_other_keys_for_the_same_log_are_refused() -> None:
         for mine, theirs in zip(stage.fabric.domain.ledger_keys, strange.ledger_keys, strict=True):
             text = text.replace(mine.vkey, theirs.vkey)
         witness = stage.fabric.agents[NODE]._witness
-        from hanse.wire.messages import WitnessRequest
+        from hanse.wire.witness_messages import WitnessRequest
 
         body = Asked(old=0, proof=(), note=note).encode()
         status, said = await witness.answer(WitnessRequest(log=text, body=body))

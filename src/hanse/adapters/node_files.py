@@ -23,7 +23,7 @@ from hanse.core.ports import Entropy
 from hanse.identity import IdentityError, Nkey, nkey_from_secret
 from hanse.identity.nats_jwt import nkey_from_seed
 from hanse.wire import canonical
-from hanse.wire.messages import JoinResponse
+from hanse.wire.trust_messages import JoinResponse
 
 NODE_KEY = "node.key"
 NATS_KEY = "nats.nk"

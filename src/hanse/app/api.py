@@ -63,7 +63,7 @@ from hanse.core.snapshot import Series
 from hanse.manifest import Manifests, load
 from hanse.policy import Part, access_rules
 from hanse.wire import canonical
-from hanse.wire.messages import ChallengeRequest, JoinRequest
+from hanse.wire.trust_messages import ChallengeRequest, JoinRequest
 
 MAX_ARTIFACT_BYTES = 64 * 2**20
 MAX_BODY_BYTES = 4 * 2**20

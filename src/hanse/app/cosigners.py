@@ -18,7 +18,7 @@ from hanse.control.controller import Controller
 from hanse.control.cosigners import Cosigners, Target, targets_of
 from hanse.core.errors import HanseError
 from hanse.ledger import load_policy
-from hanse.wire.messages import Witnesses
+from hanse.wire.witness_messages import Witnesses
 
 log = structlog.get_logger("control")
 

@@ -21,7 +21,7 @@ from hanse.core.time import WallTime
 from hanse.identity import IdentityError, SpiffeId
 from hanse.identity.bundle import MAX_BUNDLE_BYTES, TrustBundle, parse_bundle
 from hanse.identity.verify import name_of_leaf
-from hanse.wire.messages import FederatedBundle
+from hanse.wire.trust_messages import FederatedBundle
 
 log = structlog.get_logger("control")
 

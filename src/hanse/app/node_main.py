@@ -53,7 +53,7 @@ from hanse.node.attesting import give_evidence
 from hanse.node.config import ACCOUNT_US, ATTEST_US
 from hanse.node.svid import BUCKET, KEY, StoredSvid
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import Challenge, ChallengeRequest, JoinRequest, JoinResponse
+from hanse.wire.trust_messages import Challenge, ChallengeRequest, JoinRequest, JoinResponse
 
 log = structlog.get_logger("node")
 

@@ -20,8 +20,8 @@ from hanse.core.errors import HanseError
 from hanse.core.ports import Entropy
 from hanse.core.time import WallTime
 from hanse.wire import envelope
-from hanse.wire.messages import Revocations
 from hanse.wire.subjects import REVOCATIONS, TRUST
+from hanse.wire.trust_messages import Revocations
 
 log = structlog.get_logger("substrate")
 

@@ -13,7 +13,7 @@ from hanse.core.ids import WorkloadId
 from hanse.core.snapshot import Snapshot
 from hanse.core.work import Budget, Namespace, Workload
 from hanse.placement import Book, Outlook, PlacementSettings, outlook, pooled_outlook, restrained, restrained_together
-from hanse.wire.messages import SpendRecord, SpendRow
+from hanse.wire.account_messages import SpendRecord, SpendRow
 
 
 def within_budgets(

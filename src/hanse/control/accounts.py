@@ -17,7 +17,7 @@ from hanse.core.errors import HanseError
 from hanse.core.ids import NodeId, WorkloadId
 from hanse.core.ports import BusMessage, ControlPorts
 from hanse.wire import envelope
-from hanse.wire.messages import Account, AccountTaken, UsageRow
+from hanse.wire.account_messages import Account, AccountTaken, UsageRow
 
 log = structlog.get_logger("control")
 

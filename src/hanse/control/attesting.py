@@ -35,8 +35,8 @@ from hanse.core.ids import NodeId
 from hanse.core.ports import BusMessage, ControlPorts, Entry
 from hanse.core.time import US_PER_S, WallTime
 from hanse.wire import envelope
-from hanse.wire.messages import Attestation, AttestRequest, Challenge, ChallengeRequest, GivenEvidence
 from hanse.wire.subjects import APPRAISAL, ATTESTED
+from hanse.wire.trust_messages import Attestation, AttestRequest, Challenge, ChallengeRequest, GivenEvidence
 
 log = structlog.get_logger("control")
 

@@ -22,8 +22,8 @@ from hanse.core.ports import ControlPorts, Entry
 from hanse.core.time import WallTime
 from hanse.identity.credential import TrustedIssuer, verify_credential
 from hanse.wire import envelope
-from hanse.wire.messages import CredentialRecord
 from hanse.wire.subjects import CREDENTIALS
+from hanse.wire.trust_messages import CredentialRecord
 
 ID_HEX = 16
 

@@ -17,8 +17,8 @@ from hanse.ledger.note import VerifierKey, parse
 from hanse.ledger.quorum import Policy, load_policy
 from hanse.ledger.witness import CONFLICT, UNPROCESSABLE, Asked
 from hanse.wire import envelope
-from hanse.wire.messages import Witnesses
 from hanse.wire.subjects import WITNESS
+from hanse.wire.witness_messages import Witnesses
 
 _SAID_BYTES = 200
 

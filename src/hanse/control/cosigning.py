@@ -22,8 +22,8 @@ from hanse.ledger.note import Note, parse
 from hanse.ledger.quorum import load_policy
 from hanse.ledger.witness import Asked, parse_cosignatures
 from hanse.wire import envelope
-from hanse.wire.messages import WitnessAlarm
 from hanse.wire.subjects import WITNESS
+from hanse.wire.witness_messages import WitnessAlarm
 
 log = structlog.get_logger("control")
 

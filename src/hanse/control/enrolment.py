@@ -30,16 +30,16 @@ from hanse.identity.authority import requested_key
 from hanse.identity.enrol import Authority, answer_join, renew_svid
 from hanse.identity.join import TOKEN_SECRET_BYTES, hash_token
 from hanse.wire import envelope
-from hanse.wire.messages import (
+from hanse.wire.messages import NodeRecord
+from hanse.wire.subjects import NODES, TOKENS
+from hanse.wire.trust_messages import (
     Challenge,
     ChallengeRequest,
     JoinRequest,
     JoinResponse,
-    NodeRecord,
     RenewRequest,
     WorkloadSvidRequest,
 )
-from hanse.wire.subjects import NODES, TOKENS
 
 log = structlog.get_logger("control")
 

@@ -18,8 +18,8 @@ from hanse.core.time import DAY_US, US_PER_S, WallTime
 from hanse.identity.bundle import TrustBundle, parse_bundle
 from hanse.identity.spiffe import domain_id, parse
 from hanse.wire import envelope
-from hanse.wire.messages import FederatedBundle
 from hanse.wire.subjects import FEDERATION
+from hanse.wire.trust_messages import FederatedBundle
 
 BUNDLE_LIFE_US = DAY_US
 """How long a bundle is believed after it was last fetched."""

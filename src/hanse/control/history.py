@@ -14,7 +14,7 @@ from hanse.core.fabric import Fabric
 from hanse.core.ids import NodeId, OperatorId, SiteId
 from hanse.core.snapshot import Reach, Snapshot
 from hanse.placement import PlacementSettings, posterior_ppm
-from hanse.wire.messages import HistoryRecord, Outages
+from hanse.wire.account_messages import HistoryRecord, Outages
 
 _DOWN = Reach.UNREACHABLE
 _LONGEST_LOOK = 3

@@ -51,19 +51,8 @@ from hanse.ledger.statement import expect
 from hanse.ledger.tiles import BUCKET
 from hanse.policy import PackSet
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import (
-    Account,
-    ActionRecord,
-    Attestation,
-    CredentialRecord,
-    NodeRecord,
-    Order,
-    PlanBody,
-    PlanRecord,
-    Report,
-    SpecRecord,
-    Survey,
-)
+from hanse.wire.account_messages import Account
+from hanse.wire.messages import ActionRecord, NodeRecord, Order, PlanBody, PlanRecord, Report, SpecRecord
 from hanse.wire.subjects import (
     ACTIONS,
     APPRAISAL,
@@ -77,6 +66,8 @@ from hanse.wire.subjects import (
     SPECS,
     TOKENS,
 )
+from hanse.wire.survey_messages import Survey
+from hanse.wire.trust_messages import Attestation, CredentialRecord
 
 ORIGIN_SUFFIX = "/ledger"
 STATE_SUBJECT = "state"

@@ -31,8 +31,8 @@ from hanse.ledger.witness import (
     parse_request,
 )
 from hanse.wire import envelope
-from hanse.wire.messages import WitnessedHead, WitnessedLog
 from hanse.wire.subjects import WITNESS
+from hanse.wire.witness_messages import WitnessedHead, WitnessedLog
 
 log = structlog.get_logger("control")
 

@@ -23,8 +23,8 @@ from hanse.ledger.errors import LedgerFormatError
 from hanse.ledger.note import parse_vkey
 from hanse.ledger.witness import Asked
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import WitnessAnswer, WitnessKey, WitnessKeyRequest, WitnessRequest
 from hanse.wire.subjects import tell
+from hanse.wire.witness_messages import WitnessAnswer, WitnessKey, WitnessKeyRequest, WitnessRequest
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 SCHEME = "node://"

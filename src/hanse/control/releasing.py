@@ -28,8 +28,8 @@ from hanse.identity.sealing import check_binding, info_for_domain, info_for_node
 from hanse.ledger.predicates import SecretRead
 from hanse.policy import ReadVerdict, may_read
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import (
-    Order,
+from hanse.wire.messages import Order
+from hanse.wire.secret_messages import (
     RefusedSecret,
     ReleasedSecret,
     ReleaseRecord,

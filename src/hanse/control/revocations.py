@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 from hanse.core.ids import NodeId
 from hanse.core.time import WallTime
-from hanse.wire.messages import NodeRecord, Revocations, Revoked
+from hanse.wire.messages import NodeRecord
+from hanse.wire.trust_messages import Revocations, Revoked
 
 
 def wanted_revocations(nodes: Mapping[NodeId, NodeRecord], standing: Revocations | None) -> Revocations | None:

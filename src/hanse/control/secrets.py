@@ -18,7 +18,7 @@ from hanse.core.secret import Secret
 from hanse.core.time import WallTime
 from hanse.identity.sealing import info_for_domain
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import ReleaseRecord, SecretsChanged, SecretValue, SecretVersion
+from hanse.wire.secret_messages import ReleaseRecord, SecretsChanged, SecretValue, SecretVersion
 from hanse.wire.subjects import SECRETS, tell
 
 

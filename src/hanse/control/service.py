@@ -41,10 +41,10 @@ from hanse.policy import (
     guardrails_for,
 )
 from hanse.wire import canonical, envelope
+from hanse.wire.account_messages import CarbonFeed
 from hanse.wire.messages import (
     ActionRecord,
     ActorRecord,
-    CarbonFeed,
     LogsReply,
     LogsRequest,
     NodeRecord,

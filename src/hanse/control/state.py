@@ -31,27 +31,19 @@ from hanse.identity.join import JoinToken
 from hanse.placement import Book, Spent, mean_of, timed
 from hanse.policy import RoundTrip, locate
 from hanse.wire import envelope
+from hanse.wire.account_messages import CarbonFeed, HistoryRecord, SpendRecord
 from hanse.wire.messages import (
     ActionRecord,
-    Attestation,
-    CarbonFeed,
-    CredentialRecord,
-    FederatedBundle,
-    HistoryRecord,
     JobRecord,
     NodeRecord,
     Order,
     PlanRecord,
     Presence,
-    ReleaseRecord,
     Report,
-    Revocations,
     RouteRecord,
-    SecretValue,
     SpecRecord,
-    SpendRecord,
-    Survey,
 )
+from hanse.wire.secret_messages import ReleaseRecord, SecretValue
 from hanse.wire.subjects import (
     ACTIONS,
     APPRAISAL,
@@ -76,6 +68,8 @@ from hanse.wire.subjects import (
     TOKENS,
     TRUST,
 )
+from hanse.wire.survey_messages import Survey
+from hanse.wire.trust_messages import Attestation, CredentialRecord, FederatedBundle, Revocations
 
 _M = TypeVar("_M", bound=msgspec.Struct)
 

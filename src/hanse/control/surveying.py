@@ -19,8 +19,8 @@ from hanse.core.ids import NodeId
 from hanse.core.ports import ControlPorts, Entry
 from hanse.core.time import US_PER_S, WallTime
 from hanse.wire import envelope
-from hanse.wire.messages import Answered, Survey, SurveyReply, SurveyRequest, SurveyTarget
 from hanse.wire.subjects import MEASURED, tell
+from hanse.wire.survey_messages import Answered, Survey, SurveyReply, SurveyRequest, SurveyTarget
 
 log = structlog.get_logger("control")
 

@@ -21,7 +21,7 @@ from hanse.identity.permissions import node_permissions
 from hanse.identity.sealing import SealingKey
 from hanse.identity.spiffe import SpiffeId, node_id
 from hanse.identity.verify import expiry_of
-from hanse.wire.messages import JoinRequest, JoinResponse, Svid
+from hanse.wire.trust_messages import JoinRequest, JoinResponse, Svid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from hanse.identity.authority import requested_key
 from hanse.identity.errors import IdentityError
 from hanse.identity.nats_jwt import public_bytes
 from hanse.wire import canonical
-from hanse.wire.messages import JoinRequest
+from hanse.wire.trust_messages import JoinRequest
 
 TOKEN_LIFETIME_US = HOUR_US
 TOKEN_PREFIX = "hanse-join-"  # noqa: S105 - a label that secret scanners can look for

@@ -45,7 +45,8 @@ from hanse.ledger.predicates import (
 )
 from hanse.ledger.tiles import MAX_ENTRY_BYTES
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import Account, NodeRecord, Order, Report, StateBody, StateRow
+from hanse.wire.account_messages import Account
+from hanse.wire.messages import NodeRecord, Order, Report, StateBody, StateRow
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"

@@ -17,7 +17,7 @@ from hanse.core.ports import DecisionCount, NodePorts, WorkloadStats
 from hanse.core.time import WallTime
 from hanse.node.config import NodeConfig
 from hanse.wire import envelope
-from hanse.wire.messages import Account, AccountTaken, DecisionRow, UsageRow
+from hanse.wire.account_messages import Account, AccountTaken, DecisionRow, UsageRow
 from hanse.wire.subjects import ask
 
 log = structlog.get_logger("node")

@@ -36,8 +36,9 @@ from hanse.node.work import Work, wanted_here
 from hanse.node.workload_svids import WorkloadSvids
 from hanse.policy import PackSet, PolicyError, in_force, invoke_policy_of, parse_packs, screen_order
 from hanse.wire import envelope
-from hanse.wire.messages import Heartbeat, Order, Presence, Report, Revocations, RouteRecord
+from hanse.wire.messages import Heartbeat, Order, Presence, Report, RouteRecord
 from hanse.wire.subjects import ORDERS, PRESENCE, REVOCATIONS, ROUTES, TRUST, heartbeat, tell
+from hanse.wire.trust_messages import Revocations
 
 log = structlog.get_logger("node")
 

@@ -19,8 +19,8 @@ from hanse.core.time import WallTime
 from hanse.node.config import NodeConfig
 from hanse.node.svid import SvidKeeper
 from hanse.wire import envelope
-from hanse.wire.messages import Attestation, AttestRequest, Challenge, ChallengeRequest, GivenEvidence
 from hanse.wire.subjects import ask
+from hanse.wire.trust_messages import Attestation, AttestRequest, Challenge, ChallengeRequest, GivenEvidence
 
 log = structlog.get_logger("node")
 

@@ -16,8 +16,9 @@ from hanse.core.ports import Store
 from hanse.core.time import WallTime
 from hanse.node.judge import Held, Rejected, judge
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import Report, Revocations, RouteRecord
+from hanse.wire.messages import Report, RouteRecord
 from hanse.wire.subjects import REVOCATIONS
+from hanse.wire.trust_messages import Revocations
 
 log = structlog.get_logger("node")
 

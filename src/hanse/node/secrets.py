@@ -25,7 +25,7 @@ from hanse.identity.sealing import SEALING_SECRET_BYTES, info_for_node
 from hanse.node.config import NodeConfig
 from hanse.node.svid import SvidKeeper
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import RefusedSecret, Secrets, SecretsRequest
+from hanse.wire.secret_messages import RefusedSecret, Secrets, SecretsRequest
 from hanse.wire.subjects import ask
 
 log = structlog.get_logger("node")

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from hanse.core.errors import BusError, HanseError
 from hanse.core.ports import Bus, Clock, Entropy
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import Answered, Ping, Pong, SurveyTarget
 from hanse.wire.subjects import tell
+from hanse.wire.survey_messages import Answered, Ping, Pong, SurveyTarget
 
 TRIES = 4
 """Questions per node; more would only help where the line is loaded."""

@@ -21,8 +21,8 @@ from hanse.identity.authority import SECRET_BYTES, key_pem
 from hanse.identity.sealing import bind
 from hanse.node.config import NodeConfig
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import RenewRequest, Svid
 from hanse.wire.subjects import ask
+from hanse.wire.trust_messages import RenewRequest, Svid
 
 log = structlog.get_logger("node")
 

@@ -13,21 +13,10 @@ from hanse.core.ports import BusMessage, NodePorts
 from hanse.node.surveying import survey
 from hanse.node.witness import NodeWitness
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import (
-    LogsReply,
-    LogsRequest,
-    Ping,
-    Pong,
-    SecretsChanged,
-    StatsReply,
-    StatsRequest,
-    SurveyReply,
-    SurveyRequest,
-    WitnessAnswer,
-    WitnessKey,
-    WitnessKeyRequest,
-    WitnessRequest,
-)
+from hanse.wire.messages import LogsReply, LogsRequest, StatsReply, StatsRequest
+from hanse.wire.secret_messages import SecretsChanged
+from hanse.wire.survey_messages import Ping, Pong, SurveyReply, SurveyRequest
+from hanse.wire.witness_messages import WitnessAnswer, WitnessKey, WitnessKeyRequest, WitnessRequest
 
 log = structlog.get_logger("node")
 

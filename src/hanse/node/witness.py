@@ -33,7 +33,7 @@ from hanse.ledger.witness import (
     parse_request,
 )
 from hanse.wire import canonical
-from hanse.wire.messages import WitnessedHead, WitnessRequest
+from hanse.wire.witness_messages import WitnessedHead, WitnessRequest
 
 log = structlog.get_logger("node")
 

@@ -23,8 +23,8 @@ from hanse.identity.workload import WorkloadIdentity
 from hanse.node.config import NodeConfig
 from hanse.node.judge import Held
 from hanse.wire import envelope
-from hanse.wire.messages import FederatedBundle, Svid, WorkloadSvidRequest
 from hanse.wire.subjects import FEDERATION, ask
+from hanse.wire.trust_messages import FederatedBundle, Svid, WorkloadSvidRequest
 
 log = structlog.get_logger("node")
 

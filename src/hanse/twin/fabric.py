@@ -32,7 +32,7 @@ from hanse.twin.ports.attestor import MemoryAttestor
 from hanse.twin.ports.runtime import EngineModel, MemoryJobs, MemoryRuntime, ModelMeter, Watcher
 from hanse.twin.world import Checker, MachinePorts, World
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import JoinRequest, JoinResponse
+from hanse.wire.trust_messages import JoinRequest, JoinResponse
 
 START = WallTime(1_795_000_000_000_000)
 """When a twin begins: 2026-11-18T09:46:40Z."""

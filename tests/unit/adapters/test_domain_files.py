@@ -28,7 +28,7 @@ from hanse.core.time import WallTime
 from hanse.identity import IdentityError, key_from_secret, make_csr, verify_svid
 from hanse.identity.enrol import answer_join
 from hanse.wire.envelope import open_sealed, seal
-from hanse.wire.messages import JoinRequest, Revocations
+from hanse.wire.trust_messages import JoinRequest, Revocations
 
 NOW = WallTime(1_795_000_000_000_000)
 

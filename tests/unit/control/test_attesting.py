@@ -27,8 +27,15 @@ from hanse.identity.authority import SECRET_BYTES
 from hanse.node.attesting import give_evidence
 from hanse.twin.domain import make_domain, make_node_keys
 from hanse.wire import envelope
-from hanse.wire.messages import Attestation, AttestRequest, Challenge, ChallengeRequest, GivenEvidence, JoinRequest
 from hanse.wire.subjects import ask
+from hanse.wire.trust_messages import (
+    Attestation,
+    AttestRequest,
+    Challenge,
+    ChallengeRequest,
+    GivenEvidence,
+    JoinRequest,
+)
 
 PLACES = [one for one in entries() if one.key in ("site.frankfurt", "operator.hansa")]
 KEYS = make_node_keys(1, ME)

@@ -13,7 +13,8 @@ from hanse.core.ports import BusMessage, Entry, Signer
 from hanse.identity import nkey_from_secret
 from hanse.twin.ports.signer import ed25519
 from hanse.wire import envelope
-from hanse.wire.messages import Account, AccountTaken, DecisionRow, NodeRecord, UsageRow
+from hanse.wire.account_messages import Account, AccountTaken, DecisionRow, UsageRow
+from hanse.wire.messages import NodeRecord
 from hanse.wire.subjects import NODES, ask
 
 NODE = NodeId("ber-1")

@@ -34,7 +34,8 @@ from hanse.identity import key_from_secret, make_csr
 from hanse.identity.authority import SECRET_BYTES
 from hanse.twin.domain import make_domain, make_node_keys
 from hanse.wire import envelope
-from hanse.wire.messages import JoinRequest, JoinResponse, NodeRecord, RenewRequest, Svid
+from hanse.wire.messages import NodeRecord
+from hanse.wire.trust_messages import JoinRequest, JoinResponse, RenewRequest, Svid
 
 PLACES = [one for one in entries() if one.key in ("site.frankfurt", "operator.hansa")]
 

@@ -19,7 +19,8 @@ from hanse.core.ids import NodeId, OperatorId, SiteId
 from hanse.core.time import WallTime
 from hanse.identity import nkey_from_secret
 from hanse.wire import envelope
-from hanse.wire.messages import NodeRecord, Revocations, Revoked
+from hanse.wire.messages import NodeRecord
+from hanse.wire.trust_messages import Revocations, Revoked
 
 NOW = WallTime(1_795_000_000_000_000)
 

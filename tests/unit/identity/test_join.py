@@ -12,7 +12,7 @@ from hanse.core.ids import NodeId, OperatorId, SiteId
 from hanse.core.time import HOUR_US, WallTime
 from hanse.identity import Admitted, JoinToken, Refused, check_join, key_from_secret, make_csr, mint_token
 from hanse.identity.nats_jwt import nkey_from_secret
-from hanse.wire.messages import JoinRequest
+from hanse.wire.trust_messages import JoinRequest
 
 NOW = WallTime(1_795_000_000_000_000)
 BERLIN, OPERATOR = SiteId("berlin"), OperatorId("acme")

@@ -29,7 +29,8 @@ from hanse.node import build_node
 from hanse.node.surveying import survey
 from hanse.twin.ports.runtime import MemoryRuntime
 from hanse.wire import envelope
-from hanse.wire.messages import Order, SurveyTarget
+from hanse.wire.messages import Order
+from hanse.wire.survey_messages import SurveyTarget
 
 FENCE = """@id("fence.no-core")
 @cite("house rule 2")

@@ -17,7 +17,7 @@ from hanse.ledger.tiles import MAX_ENTRY_BYTES
 from hanse.node.accounting import NAME_MAX, NAMES_MAX, ROWS_MAX, batches
 from hanse.twin.ports.signer import ed25519
 from hanse.wire import envelope
-from hanse.wire.messages import Account, DecisionRow, UsageRow
+from hanse.wire.account_messages import Account, DecisionRow, UsageRow
 
 WARDS, TRIAGE = WorkloadId("clinic.wards"), WorkloadId("clinic.triage")
 

@@ -37,8 +37,9 @@ from hanse.node.judge import Held
 from hanse.node.workload_svids import WorkloadSvids
 from hanse.twin.domain import make_domain
 from hanse.wire import envelope
-from hanse.wire.messages import Order, Svid, WorkloadSvidRequest
+from hanse.wire.messages import Order
 from hanse.wire.subjects import ask
+from hanse.wire.trust_messages import Svid, WorkloadSvidRequest
 
 BOARD = WorkloadId("clinic.board")
 SERVICE = msgspec.structs.replace(
