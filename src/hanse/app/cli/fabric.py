@@ -36,6 +36,10 @@ FabricOption = Annotated[
 ]
 
 
+LatencyOption = Annotated[
+    Path | None,
+    typer.Option(help="Measured round trips between sites; missing pairs are modelled.", exists=True, dir_okay=False),
+]
 OptimiseOption = Annotated[
     float, typer.Option(min=0, max=86_400, help="Seconds between two runs of the global solver; 0: never.")
 ]
@@ -74,12 +78,7 @@ def up(
     *,
     fabric: FabricOption = None,
     controllers: Annotated[int, typer.Option(min=1, max=3, help="Controllers to start; the others stand by.")] = 1,
-    latency: Annotated[
-        Path | None,
-        typer.Option(
-            help="Measured round trips between sites; missing pairs are modelled.", exists=True, dir_okay=False
-        ),
-    ] = None,
+    latency: LatencyOption = None,
     front_tls: Annotated[
         bool,
         typer.Option(
