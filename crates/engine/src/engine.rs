@@ -17,8 +17,9 @@ use crate::access::{Access, Gate, Gates};
 use crate::aside::{LongLane, long_lane};
 use crate::cache::Cache;
 use crate::component::{digest_hex, inspect};
-use crate::config::{EgressRule, EngineConfig, Limits};
+use crate::config::{EgressRule, EngineConfig, Isolation, Limits};
 use crate::destination::Policy;
+use crate::egress::WayOut;
 use crate::error::EngineError;
 use crate::front_tls::{FrontIdentity, FrontTls};
 use crate::identity::{Identity, web_client};
@@ -26,11 +27,12 @@ use crate::jwt::{Auth, JwtRule};
 use crate::logs::{LogLine, LogRing};
 use crate::peer::Peers;
 use crate::router::{Route, Table};
-use crate::runtime::{Classes, Runtime};
+use crate::runtime::{Classes, Runtime, component_of};
 use crate::service::{Service, Services};
 use crate::shared::Shared;
 use crate::stats::{EngineStats, Registry};
 use crate::warm::Warm;
+use crate::worker::{Assignment, Load, Tenants};
 use crate::workload::{Admission, Instances, Loaded, Workload, Workloads};
 use crate::{listener, mesh, stream};
 
@@ -59,6 +61,8 @@ pub(crate) struct Core {
     pub(crate) gates: Gates,
     /// Client connections that may still be opened.
     pub(crate) places: Arc<Semaphore>,
+    /// Those of them that run in processes of their own.
+    tenants: Tenants,
     peers: Peers,
     identity: watch::Sender<Option<Arc<Identity>>>,
     front_identity: watch::Sender<Option<Arc<FrontIdentity>>>,
@@ -121,7 +125,9 @@ impl Core {
     }
 
     pub(crate) fn read_stats(&self) -> EngineStats {
-        self.stats.read(self.peers.stats(Instant::now()))
+        let mut stats = self.stats.read(self.peers.stats(Instant::now()));
+        stats.workers = self.tenants.stats();
+        stats
     }
 }
 
@@ -130,11 +136,11 @@ pub struct Engine {
     core: Arc<Core>,
     classes: Classes,
     /// The runtime of workloads that name no class; kept, so that the first of them loads as fast as the next.
-    _unclassed: Arc<Runtime>,
+    unclassed: Arc<Runtime>,
     long_lane: LongLane,
     cache: Cache,
     instances: Arc<Instances>,
-    egress_tls: Arc<rustls::ClientConfig>,
+    way_out: WayOut,
     logs: Mutex<HashMap<String, Arc<LogRing>>>,
     /// Held while a table is made from the one before it.
     routing: Mutex<()>,
@@ -183,11 +189,11 @@ impl Engine {
         let cache = Cache::open(&config.cache_dir, unclassed.fingerprint())?;
         Ok(Self {
             classes,
-            _unclassed: unclassed,
+            unclassed,
             long_lane: LongLane::default(),
             cache,
             instances: Arc::new(Instances::new(config.max_instances)),
-            egress_tls: web_client()?,
+            way_out: WayOut::Net(web_client()?),
             logs: Mutex::default(),
             routing: Mutex::new(()),
             state: Mutex::new(State::New),
@@ -200,6 +206,7 @@ impl Engine {
                 auth: Auth::default(),
                 gates: Gates::default(),
                 places: Arc::new(Semaphore::new(config.max_connections)),
+                tenants: Tenants::default(),
                 peers: Peers::default(),
                 identity: watch::Sender::new(None),
                 front_identity: watch::Sender::new(None),
@@ -401,7 +408,11 @@ impl Engine {
         let running = self.core.workloads.loaded(workload);
         let policy = Policy::new(egress);
         let (runtime, pre) = match &running {
-            Some(running) if running.digest == digest && running.workload.limits.class == limits.class => {
+            Some(running)
+                if running.digest == digest
+                    && running.workload.limits.class == limits.class
+                    && running.workload.limits.isolation == limits.isolation =>
+            {
                 let now = &running.workload;
                 if now.limits == limits && *now.egress == policy && now.env == env {
                     return Ok(());
@@ -409,35 +420,74 @@ impl Engine {
                 (now.runtime.clone(), now.pre.clone())
             }
             _ => {
-                let runtime = self.classes.runtime(&limits.class)?;
+                let runtime = match limits.isolation {
+                    Isolation::Shared => self.classes.runtime(&limits.class)?,
+                    // Nothing is run on it here: it links, and finds what is wrong with an import.
+                    Isolation::Process | Isolation::ProcessSeccomp => self.unclassed.clone(),
+                };
                 let compiled = self.compiled(&runtime, component, digest)?;
                 let pre = Arc::new(runtime.link(&compiled)?);
                 (runtime, pre)
             }
         };
+        let worker = match limits.isolation {
+            Isolation::Shared => None,
+            Isolation::Process | Isolation::ProcessSeccomp => {
+                Some(self.assign(workload, digest, component_of(&pre), &limits, &env)?)
+            }
+        };
+        let loaded = Arc::new(Workload {
+            name: workload.to_owned(),
+            pre,
+            runtime,
+            long_lane: self.long_lane.clone(),
+            warm: Warm::default(),
+            shared: Shared::default(),
+            admission: Admission::new(&limits, self.instances.clone()),
+            limits,
+            egress: Arc::new(policy),
+            way_out: self.way_out.clone(),
+            env,
+            logs: self.log_ring(workload),
+            counters: self.core.stats.workload(workload),
+            worker,
+        });
+        if let Some(assignment) = &loaded.worker {
+            assignment.introduce(&loaded);
+        }
         let replaced = self.core.workloads.insert(Loaded {
             digest: digest.to_owned(),
-            workload: Arc::new(Workload {
-                name: workload.to_owned(),
-                pre,
-                runtime,
-                long_lane: self.long_lane.clone(),
-                warm: Warm::default(),
-                shared: Shared::default(),
-                admission: Admission::new(&limits, self.instances.clone()),
-                limits,
-                egress: Arc::new(policy),
-                egress_tls: self.egress_tls.clone(),
-                env,
-                logs: self.log_ring(workload),
-                counters: self.core.stats.workload(workload),
-            }),
+            workload: loaded,
         });
         self.core.services.set(workload, None);
         if let (Some(old), Ok(runtime)) = (replaced, self.runtime()) {
             runtime.spawn(async move { old.admission.drain(old.limits.timeout()).await });
         }
         Ok(())
+    }
+
+    /// Have the worker of the workload's tenant load it.
+    fn assign(
+        &self,
+        workload: &str,
+        digest: &str,
+        component: &Component,
+        limits: &Limits,
+        env: &[(String, String)],
+    ) -> Result<Assignment, EngineError> {
+        let core = &self.core;
+        let handle = self.runtime()?.handle().clone();
+        let tenant = core
+            .tenants
+            .find(&limits.class, limits.isolation, &core.config, &handle)?;
+        tenant.assign(Load {
+            workload,
+            code: self.cache.open_code(digest, component).map_err(EngineError::setup)?,
+            limits,
+            env,
+            logs: self.log_ring(workload),
+            counters: core.stats.workload(workload),
+        })
     }
 
     /// The compiled form; only of a component that was not compiled before are the bytes read.
@@ -551,6 +601,7 @@ impl Engine {
             // Connections that are still open after the grace are cut when the runtime goes.
             let _ = timeout(grace, self.core.places.acquire_many(all)).await;
         });
+        self.core.tenants.stop();
         // Nobody else holds the runtime but calls that are about to end; dropped there it would block an async thread.
         if let Ok(runtime) = Arc::try_unwrap(runtime) {
             runtime.shutdown_timeout(LAST_MOMENT);

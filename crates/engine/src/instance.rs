@@ -29,6 +29,7 @@ use crate::guest_body::GuestBody;
 use crate::host::{Clock, GuestState, Signs};
 use crate::shared;
 use crate::warm::{Instance, Warm};
+use crate::worker::ask;
 use crate::workload::{Permit, Workload};
 
 /// A guest that stepped aside and has answered gets this long to end, so that its answer can be sent whole.
@@ -46,6 +47,9 @@ pub(crate) async fn run(
     deadline: Instant,
     permit: Permit,
 ) -> Result<Response<Body>, Fault> {
+    if let Some(assignment) = &workload.worker {
+        return ask::run(workload.clone(), assignment, request, deadline, permit).await;
+    }
     let answered = answer(&workload, request, deadline, permit).await;
     if let Err(fault) = &answered {
         workload.report(fault);
@@ -263,6 +267,6 @@ pub(crate) fn settle(workload: &Workload, signs: &Signs, answer: Option<Answer>)
     Ok(response)
 }
 
-fn declared_len(headers: &HeaderMap) -> Option<u64> {
+pub(crate) fn declared_len(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

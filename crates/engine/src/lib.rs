@@ -10,6 +10,8 @@
 //!                           -> mesh client ~~~ mutual TLS ~~~> mesh listener -> instance   (another one does)
 //! ```
 //!
+//! A tenant that asks for it has its guests in a worker process of its own (`worker`), with neither files nor network.
+//!
 //! Guests are hostile until shown otherwise: every limit that wasmtime leaves open is set in [`Limits`], there is no file
 //! system and no socket, and the only way out is the egress hook.
 
@@ -56,11 +58,12 @@ mod testing;
 mod trust;
 mod upgrade;
 mod warm;
+mod worker;
 mod workload;
 
 pub use access::{Access, INVOKE_SCHEMA};
 pub use component::{ComponentInfo, inspect};
-pub use config::{EgressRule, EngineConfig, Limits, Reuse};
+pub use config::{EgressRule, EngineConfig, Isolation, Limits, Reuse};
 pub use engine::{Addresses, Engine, precompile};
 pub use error::EngineError;
 pub use front_tls::{ClientAuth, FrontCertificate, FrontTls};
@@ -68,4 +71,5 @@ pub use jwt::JwtRule;
 pub use logs::LogLine;
 pub use principal::{ClientCertificate, Principal, User};
 pub use router::{Replica, Route};
-pub use stats::{EgressBytes, EngineStats, ReplicaStats, WorkloadStats};
+pub use stats::{EgressBytes, EngineStats, ReplicaStats, WorkerStats, WorkloadStats};
+pub use worker::{Attempt, try_to_escape, work};

@@ -17,6 +17,7 @@ use wasmtime_wasi_http::{p2, p3};
 use crate::component::features;
 use crate::error::EngineError;
 use crate::host::GuestState;
+use crate::worker::code::Publisher;
 
 /// What a component of WASI 0.3 exports; one of a later 0.3 is found by it as well.
 const HANDLER_P3: &str = "wasi:http/handler@0.3.0";
@@ -47,6 +48,18 @@ impl Runtime {
     /// `engine.setup` when the address space cannot be reserved or a thread cannot be started.
     pub(crate) fn new(max_instances: u32) -> Result<Self, EngineError> {
         let engine = wasmtime::Engine::new(&config(max_instances)).map_err(EngineError::setup)?;
+        let linker = linker(&engine).map_err(EngineError::setup)?;
+        Ok(Self { engine, linker })
+    }
+
+    /// The same for a process that may open no file: compiled code comes as memory, which is made executable here.
+    ///
+    /// # Errors
+    /// As [`Runtime::new`].
+    pub(crate) fn confined(max_instances: u32) -> Result<Self, EngineError> {
+        let mut config = config(max_instances);
+        config.with_custom_code_memory(Some(Arc::new(Publisher::new())));
+        let engine = wasmtime::Engine::new(&config).map_err(EngineError::setup)?;
         let linker = linker(&engine).map_err(EngineError::setup)?;
         Ok(Self { engine, linker })
     }
@@ -83,6 +96,14 @@ impl Runtime {
                 "build it for wasi:http/proxy of WASI 0.2 or wasi:http/service of WASI 0.3",
             )
         })
+    }
+}
+
+/// What was linked.
+pub(crate) fn component_of(pre: &ProxyPre<GuestState>) -> &Component {
+    match pre {
+        ProxyPre::P2(pre) => pre.instance_pre().component(),
+        ProxyPre::P3(pre) => pre.instance_pre().component(),
     }
 }
 
@@ -166,14 +187,14 @@ impl Classes {
 }
 
 /// Advances the epoch of every engine. A thread of its own, since guests may keep every thread of the async runtime busy.
-struct Ticker {
+pub(crate) struct Ticker {
     stop: Arc<AtomicBool>,
     engines: Arc<Mutex<Vec<EngineWeak>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Ticker {
-    fn start() -> std::io::Result<Self> {
+    pub(crate) fn start() -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let engines = Arc::new(Mutex::new(Vec::<EngineWeak>::new()));
         let (stopping, ticked) = (stop.clone(), engines.clone());
@@ -198,7 +219,7 @@ impl Ticker {
         })
     }
 
-    fn add(&self, engine: &wasmtime::Engine) {
+    pub(crate) fn add(&self, engine: &wasmtime::Engine) {
         let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
         engines.push(engine.weak());
     }

@@ -23,7 +23,7 @@ from hanse.adapters.attestor import NoEvidence
 from hanse.adapters.clock import SystemClock
 from hanse.adapters.disk_blobs import DiskBlobs
 from hanse.adapters.disk_store import DiskStore
-from hanse.adapters.engine_runtime import EngineRuntime
+from hanse.adapters.engine_runtime import EngineRuntime, worker_command
 from hanse.adapters.entropy import SystemEntropy
 from hanse.adapters.front_files import FrontFiles, FrontKeeper
 from hanse.adapters.handover import SOCKET, Giver, Taker, take
@@ -220,6 +220,7 @@ async def _run_joined(member: _Member, predecessor: Taker | None) -> None:
             mesh_bind=options.mesh,
             inherited=None if predecessor is None else predecessor.sockets,
             cache_dir=options.compiled or str(state / "compiled"),
+            worker_command=worker_command(),
         ),
         upstreams=options.upstreams,
     )

@@ -210,6 +210,7 @@ def top_rows(node: NodeId, reply: StatsReply) -> tuple[TopRow, ...]:
             retried=stats.retried,
             cpu_us=stats.cpu_us,
             peak_memory_bytes=stats.peak_memory_bytes,
+            worker=stats.worker,
         )
         for workload, stats in sorted(reply.workloads.items())
     )

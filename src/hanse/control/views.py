@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from hanse.core.fabric import Attested
 from hanse.core.plan import Candidate, Explanation, Unplaced
+from hanse.core.ports import WorkerProcess
 from hanse.core.verdict import Change, Reason
 from hanse.placement import Outlook
 
@@ -251,6 +252,8 @@ class TopRow:
     retried: int
     cpu_us: int
     peak_memory_bytes: int
+    worker: WorkerProcess | None = None
+    """The tenant's own process there; None where it shares the node's."""
     spent_microeur: int = 0
     """By the whole workload, on all nodes, since the calendar month began."""
     spent_ug: int = 0

@@ -171,6 +171,20 @@ class Addresses:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerProcess:
+    """The process that runs a workload's guests, where its tenant has one of its own."""
+
+    pid: int
+    """0 while it is being started anew."""
+    restarts: int = 0
+    last_end: str = ""
+    """How it ended the last time, in words; empty before the first."""
+    landlock: int = 0
+    """Version of Landlock in force; 0 where seccomp stands alone."""
+    rss_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadStats:
     """Counters of one workload since the runtime started."""
 
@@ -183,6 +197,8 @@ class WorkloadStats:
     retried: int = 0
     cpu_us: int = 0
     peak_memory_bytes: int = 0
+    worker: WorkerProcess | None = None
+    """None: its guests run in the node's own process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,6 +121,17 @@ class Egress:
     allow_private: bool = False
 
 
+class Isolation(StrEnum):
+    """What stands between a workload and those of other tenants, beside the walls of WebAssembly."""
+
+    SHARED = "shared"
+    """Nothing: guests of all tenants run in the node's process."""
+    PROCESS = "process"
+    """A process for the tenant alone, behind Landlock and seccomp; no node whose kernel lacks either runs it."""
+    PROCESS_SECCOMP = "process-seccomp"
+    """The same, but where the kernel has no Landlock seccomp alone will do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reuse:
     """How long an instance lives beyond its first request; its memory is seen by every request it serves."""
@@ -214,6 +225,7 @@ class Workload:
     response_body_bytes: int = 64 * 2**20
     env: Mapping[str, str] = field(default_factory=dict)
     reuse: Reuse = Reuse()
+    isolation: Isolation = Isolation.SHARED
     auth: JwtAuth | None = None
     """None: anybody may ask."""
     upstream: str = ""

@@ -22,6 +22,7 @@ from hanse.core.work import (
     Data,
     Disruption,
     Egress,
+    Isolation,
     JwtAuth,
     Kind,
     Objective,
@@ -81,6 +82,7 @@ class FunctionDocument:
     env: Mapping[str, str]
     auth: JwtAuth | None
     reuse: Reuse = field(default_factory=Reuse)
+    isolation: Isolation = Isolation.SHARED
     kind: Kind = Kind.FUNCTION
     upstream: str = ""
     """Of a service, which has no source."""
@@ -119,6 +121,7 @@ class FunctionDocument:
             response_body_bytes=self.response_body_bytes,
             env=self.env,
             reuse=self.reuse,
+            isolation=self.isolation,
             auth=self.auth,
             upstream=self.upstream,
             generation=generation,
@@ -199,6 +202,7 @@ def function_of(model: FunctionManifest, where: Where) -> FunctionDocument:
         ),
         env=dict(sorted(spec.env.items())),
         reuse=Reuse(count=spec.reuse.count, concurrency=spec.reuse.concurrency, idle_us=spec.reuse.idle),
+        isolation=Isolation(spec.isolation),
     )
 
 

@@ -24,3 +24,4 @@ mod smuggling;
 mod streams;
 mod takeover;
 mod tokens;
+mod workers;

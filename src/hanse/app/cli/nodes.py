@@ -124,6 +124,23 @@ def token(
 
 
 @app.command()
+def sandbox(*, output: OutputOption = Output.TABLE) -> None:
+    """Try every known way out of a worker process on this machine: what `isolation: process` is worth here."""
+    from hanse.adapters.sandbox import escape_attempts
+    from hanse.app.render import tables
+    from hanse.core.errors import RuntimeFailure
+
+    attempts = escape_attempts()
+    Session(output=output).answer(attempts, lambda: tables.escape_attempts(attempts))
+    if open_ways := [f"{one.attempt} ({one.wall})" for one in attempts if not one.is_refused]:
+        raise RuntimeFailure(
+            f"a worker process of this machine gets out: {', '.join(open_ways)}",
+            code="isolation.broken",
+            hint="Landlock needs Linux 5.13 (connections: 6.7) and `landlock` in /sys/kernel/security/lsm",
+        )
+
+
+@app.command()
 def revoke(
     *,
     node: NodeArgument,
