@@ -10,11 +10,11 @@ BIN := $(VENV)/bin
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/hanse/cargo-target
 JOBS ?= 2
 
-.PHONY: help demo up build test check bench docs lock clean
+.PHONY: help demo up build test check bench fuzz fuzz-front docs lock clean
 
 help: ## Show this list
 	@printf 'hanse: a sovereign cloud-to-edge compute fabric\n\n'
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@printf '\nEverything else: docs in README.md, commands in `.venv/bin/hanse --help`.\n'
 
 demo: build ## Start a fabric of six nodes, take the tour, stop everything
@@ -39,6 +39,18 @@ check: build ## Linters, types, layers, formatting
 
 bench: build ## Run the fabric benchmark and print one JSON line
 	@$(BIN)/python -m benches.fabric --json
+
+FUZZ_S ?= 300
+fuzz-front: ## Send the front what any client might, FUZZ_S=300 seconds long, led by coverage; what breaks it is kept
+	@mkdir -p $(CARGO_TARGET_DIR)/fuzz-found
+	@RUSTC_WRAPPER=$(CURDIR)/scripts/sancov.sh CARGO_TARGET_DIR=$(CARGO_TARGET_DIR)/fuzz \
+	  cargo run --locked --quiet --release --package hanse-fuzz --bin front -- \
+	  -max_total_time=$(FUZZ_S) -max_len=65536 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+	  -artifact_prefix=crates/engine/tests/corpus/found- $(CARGO_TARGET_DIR)/fuzz-found crates/engine/tests/corpus
+
+fuzz: build ## Fuzz every parser of foreign bytes; FUZZ_SECONDS=60 for each
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3.0,<4'
+	@$(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(FUZZ_SECONDS),60)
 
 docs: build ## Generate the reference pages from the code
 	@$(BIN)/python -m hanse.app.docs

@@ -36,6 +36,7 @@ from hanse.core.time import HOUR_US, US_PER_S
 from hanse.identity import (
     key_from_secret,
     make_csr,
+    make_issuing,
     make_root,
     nkey_from_secret,
     node_id,
@@ -44,6 +45,7 @@ from hanse.identity import (
 )
 from hanse.identity.authority import SECRET_BYTES
 from hanse.identity.enrol import Authority, renew_svid
+from hanse.identity.sealing import SEALING_SECRET_BYTES, sealing_key
 from hanse.wire import envelope
 from hanse.wire.messages import NodeRecord, RenewRequest, Svid
 from hanse.wire.subjects import NODES, ask
@@ -63,10 +65,19 @@ def main() -> None:
 
 async def _measure(svids: int, nodes: int) -> dict[str, int | float | str | None]:
     entropy, clock = SystemEntropy(), SystemClock()
-    ca_key = key_from_secret(entropy.secret(SECRET_BYTES))
-    ca_cert = make_root(ca_key, DOMAIN, clock.wall(), serial_from_secret(entropy.secret(16)))
+    root_key, ca_key = (key_from_secret(entropy.secret(SECRET_BYTES)) for _ in range(2))
+    root = make_root(root_key, DOMAIN, clock.wall(), serial_from_secret(entropy.secret(16)))
+    serial = serial_from_secret(entropy.secret(16))
+    ca_cert = make_issuing(root_key, root, ca_key.public_key(), DOMAIN, clock.wall(), serial)
     account = nkey_from_secret("account", entropy.secret(32))
-    authority = Authority(domain=DOMAIN, ca_key=ca_key, ca_cert=ca_cert, account=account)
+    authority = Authority(
+        domain=DOMAIN,
+        ca_key=ca_key,
+        ca_cert=ca_cert,
+        root_cert=root,
+        account=account,
+        sealing=sealing_key(entropy.secret(SEALING_SECRET_BYTES)),
+    )
     request = make_csr(key_from_secret(entropy.secret(SECRET_BYTES)))
     issued_us = [_issue(authority, request, entropy, clock) for _ in range(svids)]
     storm_s, failures = await _storm(authority, nodes, entropy, clock)
@@ -86,7 +97,7 @@ async def _measure(svids: int, nodes: int) -> dict[str, int | float | str | None
 
 def _issue(authority: Authority, request: bytes, entropy: SystemEntropy, clock: SystemClock) -> int:
     at = time.perf_counter_ns()
-    renew_svid(authority, NodeId("n-1"), request, clock.wall(), serial_from_secret(entropy.secret(16)))
+    renew_svid(authority, node_id(DOMAIN, NodeId("n-1")), request, clock.wall(), serial_from_secret(entropy.secret(16)))
     return (time.perf_counter_ns() - at) // 1_000
 
 

@@ -107,10 +107,12 @@ def forwarded_hop(tools: Tools, effort: Effort, say: Say) -> dict[str, Any]:
 
 
 def memory(tools: Tools, effort: Effort, say: Say) -> dict[str, Any]:
-    """What an engine with one idle function adds to the process it lives in."""
+    """What an engine with one idle function adds to its process. Another one compiles, as on a node."""
     added = []
     for _ in range(effort.rounds):
         with tempfile.TemporaryDirectory(prefix="hanse-bench-") as folder, servers.bare_host() as host:
+            with servers.bare_host() as compiler:
+                compiler.ask("precompile", cache=folder, component=str(tools.components["hello"]))
             bare = host.ask("rss")["rss_kib"]
             host.start(Path(folder))
             host.serve({"w": tools.components["hello"]})

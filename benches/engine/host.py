@@ -39,6 +39,13 @@ class Host:
         bound = self._engine.start()
         return {"front": bound.front, "mesh": bound.mesh}
 
+    def precompile(self, order: Order) -> dict[str, Any]:
+        """Compile a component into the cache, for the engine of another process."""
+        from hanse import _engine
+
+        _engine.precompile(Path(order["component"]).read_bytes(), order["cache"], max_bytes=64 * MIB)
+        return {}
+
     def load(self, order: Order) -> dict[str, Any]:
         """Load components as workloads; returns seconds per load."""
         from hanse import _engine

@@ -13,6 +13,7 @@ __all__ = [
     "Addresses",
     "Analysis",
     "ComponentInfo",
+    "DecisionCount",
     "EgressBytes",
     "EgressRule",
     "Engine",
@@ -319,6 +320,12 @@ class EngineConfig:
         worker_command: Sequence[str] = (),
         max_workers: int = 64,
         worker_memory_bytes: int = 8589934592,
+        otlp_endpoint: str | None = None,
+        trace_ratio_ppm: int = 0,
+        trace_queue: int = 4096,
+        access_log: str | None = None,
+        access_log_ratio_ppm: int = 0,
+        tell_paths: bool = False,
     ) -> EngineConfig: ...
     @property
     def node(self) -> str: ...
@@ -365,6 +372,24 @@ class EngineConfig:
     @property
     def inherited(self) -> tuple[int, int] | None:
         """Listening sockets of front and mesh that another process has bound; they become the engine's own."""
+    @property
+    def otlp_endpoint(self) -> str | None:
+        """Base address of the collector of spans (OTLP over HTTP); None: requests are not traced."""
+    @property
+    def trace_ratio_ppm(self) -> int:
+        """Of a million traces that begin here, so many are recorded."""
+    @property
+    def trace_queue(self) -> int:
+        """Spans that wait for the collector at most."""
+    @property
+    def access_log(self) -> str | None:
+        """File of lines about requests at the front; None: there is none."""
+    @property
+    def access_log_ratio_ppm(self) -> int:
+        """Of a million requests without error, so many are written; those with an error always are."""
+    @property
+    def tell_paths(self) -> bool:
+        """Whether spans and access log name paths, which may name people."""
 
 @final
 class Addresses:
@@ -374,6 +399,35 @@ class Addresses:
     def front(self) -> str: ...
     @property
     def mesh(self) -> str: ...
+    def __hash__(self) -> int: ...
+
+@final
+class DecisionCount:
+    """Decisions of one kind about one workload since the engine started."""
+
+    @property
+    def is_allowed(self) -> bool: ...
+    @property
+    def is_error(self) -> bool:
+        """Whether a policy could not be evaluated, which denies."""
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """`@id`s of the policies that decided, sorted; none where nothing permitted it."""
+    @property
+    def principal(self) -> str:
+        """Kind of principal: `anonymous`, `user`, `certificate`, `workload` or `node`."""
+    @property
+    def count(self) -> int: ...
+    @property
+    def first_us(self) -> int: ...
+    @property
+    def last_us(self) -> int: ...
+    @property
+    def sample_us(self) -> int:
+        """When one of the last was decided."""
+    @property
+    def sample_trace(self) -> str:
+        """Its trace; empty without tracing."""
     def __hash__(self) -> int: ...
 
 @final
@@ -420,6 +474,9 @@ class WorkloadStats:
     def in_flight_limit(self) -> int:
         """Requests the front may hold at once by the latency it measured; 0 before the first."""
     @property
+    def instances(self) -> int:
+        """Instances alive now."""
+    @property
     def instances_started(self) -> int:
         """Instances made (cold starts)."""
     @property
@@ -448,6 +505,9 @@ class WorkloadStats:
     def policy_us_p50(self) -> int: ...
     @property
     def policy_us_p99(self) -> int: ...
+    @property
+    def decisions(self) -> list[DecisionCount]:
+        """What was decided about who may invoke it, by kind."""
     @property
     def errors(self) -> dict[str, int]:
         """Failed requests by error code."""
@@ -529,6 +589,19 @@ class EngineStats:
     @property
     def trust_classes(self) -> int:
         """Trust classes in use, each with a wasmtime engine of its own."""
+    @property
+    def spans_exported(self) -> int:
+        """Spans that the collector took."""
+    @property
+    def spans_dropped(self) -> int:
+        """Spans dropped for lack of room or of a collector."""
+    @property
+    def export_failures(self) -> int: ...
+    @property
+    def access_lines(self) -> int:
+        """Lines written to the access log."""
+    @property
+    def access_lines_lost(self) -> int: ...
     @property
     def cut_off(self) -> dict[str, int]:
         """Connections of clients that were refused or cut off, by reason."""

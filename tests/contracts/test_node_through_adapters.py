@@ -28,7 +28,16 @@ from hanse.adapters.uplink import Uplink
 from hanse.core.errors import StoreError
 from hanse.core.ids import NodeId
 from hanse.core.time import US_PER_S, WallTime
-from hanse.identity import ServerTls, inbox_prefix, nats_auth_config, nkey_from_secret, node_permissions
+from hanse.identity import (
+    NODE_API,
+    NODE_INGEST,
+    ServerTls,
+    deliver_prefix,
+    inbox_prefix,
+    nats_auth_config,
+    nkey_from_secret,
+    node_permissions,
+)
 from hanse.identity.nats_jwt import user_jwt
 from hanse.wire import subjects
 
@@ -71,8 +80,25 @@ async def fabric(folder: Path) -> AsyncIterator[Fabric]:
     node_jwt = user_jwt(domain.authority.account, user.public, BERLIN, now, permissions=node_permissions(BERLIN))
     try:
         async with (
-            link("controller", server.port, domain.controller_jwt, domain.controller_user.seed, folder) as control,
-            link(BERLIN, uplink.address[1], node_jwt, user.seed, folder, inbox_prefix(BERLIN)) as node,
+            link(
+                "controller",
+                server.port,
+                domain.controller_jwt,
+                domain.controller_user.seed,
+                folder,
+                ingest=domain.ingest,
+            ) as control,
+            link(
+                BERLIN,
+                uplink.address[1],
+                node_jwt,
+                user.seed,
+                folder,
+                inbox_prefix=inbox_prefix(BERLIN),
+                api=NODE_API,
+                ingest=NODE_INGEST,
+                deliver_prefix=deliver_prefix(BERLIN),
+            ) as node,
         ):
             await control.wait_connected(WAIT_S * US_PER_S)
             await ensure_buckets(control, subjects.BUCKETS, artifacts=[subjects.ARTIFACTS], replicas=1)
@@ -91,8 +117,8 @@ def issue(folder: Path, domain: Domain, name: str) -> ServerTls:
     return ServerTls(**{part: str(folder / f"{name}.{part}") for part in parts})
 
 
-def link(name: str, port: int, jwt: str, seed: str, folder: Path, inbox: str = "_INBOX") -> NatsLink:
-    config = LinkConfig(urls=(f"nats://127.0.0.1:{port}",), name=name, inbox_prefix=inbox, server_name="localhost")
+def link(name: str, port: int, jwt: str, seed: str, folder: Path, **more: str) -> NatsLink:
+    config = LinkConfig(urls=(f"nats://127.0.0.1:{port}",), name=name, server_name="localhost", **more)  # type: ignore[arg-type]
     credentials = NatsCredentials(jwt=jwt, seed=seed)
     return NatsLink(config, rng=random.Random(1), credentials=lambda: credentials, tls=lambda: trusting(folder))
 

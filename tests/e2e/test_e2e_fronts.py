@@ -17,6 +17,8 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fabric_kit import EAST, NODES, NORTH, WEST, Harness, Kit, function
+from spiffe import WorkloadApiClient
+from spiffe.errors import PySpiffeError
 
 from hanse.adapters.tls import client_context
 from hanse.app.options import FrontOptions
@@ -45,8 +47,16 @@ def upstream() -> Iterator[str]:
     """A program beside the nodes: a WebSocket server of one line, which is what a Service leads to."""
     program = (
         "import asyncio\n"
+        "def svid(path):\n"
+        "    from spiffe import WorkloadApiClient\n"
+        "    with WorkloadApiClient('unix://' + path) as client: return client.fetch_x509_svid()\n"
         "async def serve(r, w):\n"
         "    head = await r.readuntil(b'\\r\\n\\r\\n')\n"
+        "    if b'x-socket: ' in head:\n"
+        "        path = head.partition(b'x-socket: ')[2].partition(b'\\r\\n')[0].decode()\n"
+        "        said = str((await asyncio.to_thread(svid, path)).spiffe_id).encode()\n"
+        "        w.write(b'HTTP/1.1 200 OK\\r\\ncontent-length: %d\\r\\n\\r\\n' % len(said) + said); await w.drain()\n"
+        "        return w.close()\n"
         "    if b'upgrade: websocket' in head.lower():\n"
         "        w.write(b'HTTP/1.1 101 x\\r\\nupgrade: websocket\\r\\nconnection: upgrade\\r\\n\\r\\n')\n"
         "        while data := await r.read(4096): w.write(data); await w.drain()\n"
@@ -152,6 +162,22 @@ def test_a_service_is_reached_through_every_front_and_its_websockets_too(harness
                 assert await reader.readexactly(len(message)) == message
             writer.close()
             await writer.wait_closed()
+
+    harness.run(scenario(harness.kit))
+
+
+def test_the_program_behind_a_service_fetches_its_svid_and_others_get_none(harness: Harness, upstream: str) -> None:
+    async def scenario(kit: Kit) -> None:
+        await kit.submit(SERVICE % ("board", upstream, "board"))
+        await kit.until_running("board", 1)
+        (node,) = {row["node"] for row in await kit.instances("board") if row["phase"] == "running"}
+        path = kit.fabric.layout.node(node) / "workload.sock"
+        async with believing(kit) as client:
+            answer = await client.get(kit.url(NODES[0], "/board"), headers={"x-socket": str(path)})
+            assert answer.text == f"spiffe://{kit.fabric.domain.name}/ns/test/board"
+        # This process holds no socket of the program: the same question gets it nothing.
+        with pytest.raises(PySpiffeError, match="no identity issued"):
+            await asyncio.to_thread(WorkloadApiClient(f"unix://{path}").fetch_x509_svid)
 
     harness.run(scenario(harness.kit))
 

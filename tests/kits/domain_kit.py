@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -9,13 +10,18 @@ import httpx
 from ledger_kit import NOW, DictStore, FixedClock
 
 from hanse.adapters.package_data import read_packs
+from hanse.app.access_file import NO_FILE, Access
 from hanse.app.api import build_api
 from hanse.control import ControlConfig, build_control
 from hanse.control.controller import Controller
 from hanse.control.ledger_writer import LedgerWriter
 from hanse.core.ids import ControllerId
-from hanse.core.ports import ControlPorts
+from hanse.core.ports import Clock, ControlPorts
 from hanse.twin.domain import make_domain
+from hanse.twin.ports.entropy import SeededEntropy
+
+LIVES = itertools.count()
+"""No two controllers draw alike, not even two of one domain."""
 
 
 @dataclass
@@ -32,11 +38,13 @@ class Domain:
         await self.writer.append([f"{word} {number}".encode() for number in range(first, last)])
 
 
-def domain(seed: int, name: str, *, store: DictStore | None = None) -> Domain:
+def domain(
+    seed: int, name: str, *, store: DictStore | None = None, clock: Clock | None = None, access: Access = NO_FILE
+) -> Domain:
     keys = make_domain(seed, name, NOW)
     ports = ControlPorts(
-        clock=FixedClock(),
-        entropy=cast(Any, None),
+        clock=clock or FixedClock(),
+        entropy=SeededEntropy(seed, "domain", next(LIVES)),
         bus=cast(Any, None),
         store=store or DictStore(),
         blobs=cast(Any, None),
@@ -52,7 +60,7 @@ def domain(seed: int, name: str, *, store: DictStore | None = None) -> Domain:
     async def no_component(_: bytes) -> tuple[str, list[str]]:
         raise AssertionError
 
-    app = build_api(controller, ports, token="secret", version="test", inspect_component=no_component)
+    app = build_api(controller, ports, token="secret", version="test", inspect_component=no_component, access=access)
     api = httpx.AsyncClient(
         transport=httpx.ASGITransport(app=app),
         headers={"authorization": "Bearer secret"},

@@ -16,11 +16,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.x509.oid import NameOID
+from tpm_kit import SimulatedTpm, TpmMaker
 
 from hanse.attest import Anchor, SnpEvidence, certificates
 from hanse.attest.snp import SIGNED_BYTES
 from hanse.core.time import US_PER_S, WallTime
-from hanse.twin.ports.attestor import SimulatedTpm, TpmMaker
 
 NOW = WallTime(1_750_500_000 * US_PER_S)
 """2025-06-21: inside the window of the shared collateral."""

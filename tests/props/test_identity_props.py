@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from hanse.core.ids import NodeId
 from hanse.core.time import WallTime
 from hanse.identity import (
+    NODE_API,
+    NODE_INGEST,
     IdentityError,
     SpiffeId,
     issue_svid,
@@ -113,6 +115,12 @@ def test_no_permission_of_a_node_covers_another_nodes_keys(node: str, other: str
         f"$KV.orders.{other}.>",
         f"$KV.reports.{other}.x",
         f"$KV.presence.{other}",
+        f"{NODE_INGEST}.KV.reports.{other}.x",
+        f"{NODE_INGEST}.KV.presence.{other}",
+        f"{NODE_API}.DIRECT.GET.KV_orders.$KV.orders.{other}.x",
+        f"{NODE_API}.CONSUMER.CREATE.KV_orders.c.$KV.orders.{other}.>",
+        f"{NODE_API}.CONSUMER.CREATE.KV_orders.c.$KV.orders.>",
+        f"{NODE_API}.CONSUMER.CREATE.KV_orders.c",
         f"hanse.v1.heartbeat.{other}",
         f"hanse.v1.ask.{other}.renew",
         f"$JS.API.DIRECT.GET.KV_orders.$KV.orders.{other}.x",
@@ -124,7 +132,11 @@ def test_no_permission_of_a_node_covers_another_nodes_keys(node: str, other: str
     )
     for subject in private:
         assert not any(_covers(pattern, subject) for pattern in permissions.publish), subject
-    for subject in (f"_INBOX.{other}.x", f"hanse.v1.tell.{other}.logs", f"$KV.orders.{other}.x", ">", "_INBOX.>"):
+    heard = (
+        f"_INBOX.{other}.x", f"hanse.v1.deliver.{other}.x", f"hanse.v1.tell.{other}.logs", f"$KV.orders.{other}.x", ">",
+        "_INBOX.>",
+    )  # fmt: skip
+    for subject in heard:
         assert not any(_covers(pattern, subject) for pattern in permissions.subscribe), subject
 
 

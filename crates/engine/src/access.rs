@@ -5,6 +5,7 @@
 //! kept (`Cedar::slice`); most decisions after that are a look-up. Denied without a permit; an error is a denial.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -15,8 +16,9 @@ use http::{Request, StatusCode};
 use serde_json::Value;
 
 use crate::answer::Fault;
-use crate::engine::Core;
+use crate::core::Core;
 use crate::principal::{Principal, User};
+use crate::sight::Trace;
 
 /// Types, attributes and the one action that policies of the request path may speak of.
 pub const INVOKE_SCHEMA: &str = include_str!("invoke.cedarschema");
@@ -26,6 +28,8 @@ const MAX_SLICES: usize = 1024;
 const OF_THE_TOKEN: [&str; 4] = ["exp", "iat", "jti", "nbf"];
 /// Denials per workload and second that are written into its owner's log; all are counted.
 const LOGGED_PER_S: u32 = 10;
+
+static GATES: AtomicU64 = AtomicU64::new(0);
 
 /// The rules about who may invoke one workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub(crate) struct Gate {
     resource: EntityUid,
     node: String,
     told: Bounded,
+    /// Tells it from the gates before and after it.
+    number: u64,
     slices: RwLock<HashMap<Who, Known>>,
 }
 
@@ -69,6 +75,7 @@ impl Gate {
             resource: uid("Workload", workload)?,
             node: node.to_owned(),
             told: Bounded::default(),
+            number: GATES.fetch_add(1, Ordering::Relaxed),
             slices: RwLock::default(),
             source: source.clone(),
         })
@@ -229,6 +236,12 @@ pub(crate) fn enter<B>(core: &Core, workload: &str, request: &Request<B>) -> Res
     let decision = gate.decide(&principal, request);
     let counters = core.stats.workload(workload);
     counters.decide.record(began.elapsed());
+    let trace = || request.extensions().get::<Trace>().map(Trace::id);
+    counters
+        .tally
+        .note(gate.number, &decision, principal.kind(), trace, || {
+            gate.names(&decision)
+        });
     if decision.is_closed_allow() {
         return Ok(());
     }

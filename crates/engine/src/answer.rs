@@ -67,6 +67,15 @@ impl Fault {
         .retry_after(1)
     }
 
+    pub(crate) fn connect() -> Self {
+        Self::new(
+            "request.connect",
+            StatusCode::NOT_IMPLEMENTED,
+            "this is no proxy for other destinations",
+            "ask for a path of a workload",
+        )
+    }
+
     pub(crate) fn deadline() -> Self {
         Self::new(
             "guest.deadline",

@@ -8,7 +8,7 @@ use std::pin::Pin;
 
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, Uri};
+use http::{Extensions, Request, Response, Uri};
 use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime::component::Accessor;
@@ -19,6 +19,7 @@ use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView, p3};
 
 use crate::body::RequestBody;
 use crate::host::GuestState;
+use crate::scheme::Scheme as ClientScheme;
 
 /// What a guest answered.
 pub(crate) type Answer = Result<Response<WasiBody>, Error>;
@@ -35,7 +36,10 @@ pub(crate) async fn call(
 ) -> wasmtime::Result<()> {
     match proxy {
         Proxy::P2(proxy) => {
-            let request = store.data_mut().http().new_incoming_request(P2Scheme::Http, request)?;
+            let request = store
+                .data_mut()
+                .http()
+                .new_incoming_request(scheme_p2(&request), request)?;
             let answer = store
                 .data_mut()
                 .http()
@@ -79,10 +83,25 @@ pub(crate) async fn call_p3(
     })
 }
 
+fn scheme_p2<B>(request: &Request<B>) -> P2Scheme {
+    match client_scheme(request.extensions()) {
+        ClientScheme::Http => P2Scheme::Http,
+        ClientScheme::Https => P2Scheme::Https,
+    }
+}
+
+fn client_scheme(extensions: &Extensions) -> ClientScheme {
+    extensions.get::<ClientScheme>().copied().unwrap_or_default()
+}
+
 /// A request as 0.3 wants it: with scheme and authority, which HTTP/1.1 puts into the Host header.
 fn with_authority<B>(mut request: Request<B>) -> Request<B> {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    parts.scheme.get_or_insert(Scheme::HTTP);
+    // Not what the request says of itself: on HTTP/2 a client could choose it.
+    parts.scheme = Some(match client_scheme(request.extensions()) {
+        ClientScheme::Http => Scheme::HTTP,
+        ClientScheme::Https => Scheme::HTTPS,
+    });
     if parts.authority.is_none() {
         parts.authority = request
             .headers()

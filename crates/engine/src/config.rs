@@ -48,6 +48,12 @@ pub struct EngineConfig {
     /// Memory that one worker may make writable, in bytes. Each instance counts with what it grew to, and the process itself with
     /// some tens of MiB; the limits of the workloads lie below.
     pub worker_memory_bytes: u64,
+    /// Where spans go; `None`: requests are not traced, and what clients say about traces is passed on untouched.
+    pub traces: Option<Traces>,
+    /// Where lines about requests at the front go; `None`: there are none.
+    pub access_log: Option<AccessLog>,
+    /// Whether spans and access log name the path of a request, which may name a person; never its query.
+    pub tell_paths: bool,
     /// Where the random choices of the router begin; mixed with the node's id, so that nodes differ under one seed.
     pub seed: u64,
 }
@@ -81,6 +87,9 @@ impl EngineConfig {
             worker_command: Vec::new(),
             max_workers: 64,
             worker_memory_bytes: 8 << 30,
+            traces: None,
+            access_log: None,
+            tell_paths: false,
             seed: 0,
         }
     }
@@ -100,6 +109,31 @@ impl EngineConfig {
     pub(crate) fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms)
     }
+}
+
+/// Tracing of requests, told to a collector by OTLP over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traces {
+    /// Base address of the collector, `http://host:port` or `https://host`; `/v1/traces` is added.
+    pub endpoint: String,
+    /// Of a million traces that begin at this node, so many are recorded; for others whoever began them decides.
+    pub ratio_ppm: u32,
+    /// Spans that wait for the collector at most; beyond it they are dropped and counted. A span takes about 1 KiB.
+    pub queue: usize,
+}
+
+impl Traces {
+    /// Room for some seconds without a collector.
+    pub const QUEUE: usize = 4_096;
+}
+
+/// The log of requests at the front.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLog {
+    /// The file, appended to, one JSON object a line; made anew when it was moved away.
+    pub path: PathBuf,
+    /// Of a million requests without error, so many are written; those with an error always are.
+    pub ratio_ppm: u32,
 }
 
 /// What one workload may use. wasmtime leaves each of these open; none is optional here.

@@ -26,6 +26,7 @@ use crate::config::EgressRule;
 use crate::destination::{Policy, Target, is_public};
 use crate::host::Signs;
 use crate::logs::LogRing;
+use crate::sight::Span;
 use crate::stats::Counters;
 use crate::worker::outlet::{self, Outlet};
 use crate::workload::Workload;
@@ -54,6 +55,7 @@ pub(crate) struct Egress {
     signs: Arc<Signs>,
     counters: Arc<Counters>,
     logs: Arc<LogRing>,
+    is_shared: bool,
 }
 
 impl Egress {
@@ -65,6 +67,7 @@ impl Egress {
             signs,
             counters: workload.counters.clone(),
             logs: workload.logs.clone(),
+            is_shared: workload.is_shared(),
         }
     }
 
@@ -80,6 +83,23 @@ impl Egress {
             .try_acquire_owned()
             .map_err(|_| Error::ConnectionLimitReached)?;
         Ok((target, rule.clone(), permit))
+    }
+
+    /// The step of the trace that an outgoing request is. An instance that serves several requests at once does not say for
+    /// which of them it asks: then the guest's word is passed on, if it has one.
+    fn span(&self, request: &mut Request<WasiBody>) -> Option<Span> {
+        let trace = self.signs.trace.as_ref().filter(|_| !self.is_shared)?;
+        let method = request.method().to_string();
+        let mut span = trace.outgoing(request.headers_mut(), &method)?;
+        span.text("http.request.method", &method);
+        if let Some(target) = Target::of(request.uri()) {
+            span.text("server.address", &target.host);
+            span.number("server.port", u64::from(target.port));
+            if let Some(rule) = self.policy.find(&target) {
+                span.text("hanse.jurisdiction", &rule.jurisdiction);
+            }
+        }
+        Some(span)
     }
 
     fn refuse(&self, target: &Target, why: &str) {
@@ -116,10 +136,12 @@ impl WasiHttpHooks for Egress {
                 });
             }
         };
+        let mut request = request;
+        let mut span = self.span(&mut request);
         let admitted = self.admit(request.uri());
         let signs = self.signs.clone();
         let (counters, logs) = (self.counters.clone(), self.logs.clone());
-        Box::new(async move {
+        let sent = async move {
             let (target, rule, permit) = admitted?;
             let options = options.unwrap_or_default();
             let address = match resolve(&target, rule.allow_private).await {
@@ -146,6 +168,16 @@ impl WasiHttpHooks for Egress {
             within(first_byte, FIRST_BYTE_TIMEOUT, exchange(stream, request, meter, permit))
                 .await
                 .ok_or(Error::ConnectionReadTimeout)?
+        };
+        Box::new(async move {
+            let sent = sent.await;
+            if let Some(span) = &mut span {
+                match &sent {
+                    Ok((response, _)) => span.status(response.status().as_u16(), None),
+                    Err(cause) => span.fail(&name_of(cause)),
+                }
+            }
+            sent
         })
     }
 
@@ -156,6 +188,13 @@ impl WasiHttpHooks for Egress {
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         BODY_CHUNK_BYTES
     }
+}
+
+/// The kind of an error, without what it says about the peer.
+fn name_of(error: &Error) -> String {
+    let text = format!("{error:?}");
+    let end = text.find(|letter: char| !letter.is_ascii_alphanumeric());
+    text.get(..end.unwrap_or(text.len())).unwrap_or_default().to_owned()
 }
 
 /// Wait for `work`, at most as long as the guest asked for; `None` when it took longer.

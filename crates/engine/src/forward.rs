@@ -18,11 +18,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::answer::{DEADLINE_MS, ERROR, FORWARDED_BY, Fault, WORKLOAD};
 use crate::body::{Body, Counted, empty, full, incoming, with_trailers};
 use crate::choice;
-use crate::engine::Core;
+use crate::core::Core;
 use crate::front::{Here, here};
 use crate::peer::Peer;
 use crate::principal::{PRINCIPAL, Principal};
 use crate::router::Entry;
+use crate::scheme::{SCHEME, Scheme as ClientScheme};
+use crate::sight::{Kind, Trace};
 use crate::upgrade;
 
 /// Attempts beyond the first.
@@ -342,15 +344,35 @@ async fn ask(
         DEADLINE_MS,
         HeaderValue::from(u64::try_from(left_ms).unwrap_or(u64::MAX)),
     );
+    let trace = parts.extensions.get::<Trace>();
+    let (trace, mut span) = trace
+        .map(|trace| trace.child(|| parts.method.to_string(), Kind::Client))
+        .unzip();
+    let mut span = span.take().flatten();
+    if let Some(trace) = trace {
+        trace.inject(&mut parts.headers);
+    }
+    if let Some(span) = &mut span {
+        span.text("http.request.method", parts.method.as_str());
+        span.text("server.address", &peer.address);
+        span.text("hanse.node", &peer.node);
+    }
     let asked = peer.begin();
     match lease.sender.try_send_request(Request::from_parts(parts, body)).await {
         Ok(response) => {
             asked.answered();
+            if let Some(span) = &mut span {
+                let error = response.headers().get(ERROR).and_then(|code| code.to_str().ok());
+                span.status(response.status().as_u16(), error);
+            }
             outcome(response.map(incoming), is_idempotent)
         }
         Err(mut failed) => {
             peer.disconnect();
             let why = failed.error().to_string();
+            if let Some(span) = &mut span {
+                span.fail("route.lost");
+            }
             match failed.take_message() {
                 Some(request) => {
                     payload.put_back(request.into_body());
@@ -415,6 +437,8 @@ fn outgoing(core: &Core, entry: &Entry, mut parts: request::Parts) -> request::P
         parts.headers.remove(header::CONTENT_LENGTH);
         parts.extensions.insert(upgrade::protocol());
     }
+    let scheme = parts.extensions.get::<ClientScheme>().copied().unwrap_or_default();
+    parts.headers.insert(SCHEME, HeaderValue::from_static(scheme.as_str()));
     parts.headers.insert(FORWARDED_BY, core.node.clone());
     if let Ok(workload) = HeaderValue::from_str(&entry.workload) {
         parts.headers.insert(WORKLOAD, workload);

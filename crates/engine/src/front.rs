@@ -9,20 +9,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TE, TRAILER};
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::answer::{ERROR, Fault, INGRESS, NODE};
 use crate::body::{Body, full, in_chunks, incoming};
-use crate::engine::Core;
+use crate::core::Core;
 use crate::forward::forward;
 use crate::jwt::Verifier;
 use crate::metrics;
 use crate::principal::Principal;
 use crate::router::Entry;
+use crate::scheme::Scheme;
+use crate::sight::Visit;
 use crate::stats::InFlight;
-use crate::{access, choice, instance, upgrade};
+use crate::{access, choice, instance, sight, upgrade};
 
 const RESERVED: &str = "/.hanse/";
 
@@ -41,9 +43,19 @@ pub(crate) async fn answer(core: &Arc<Core>, request: Request<Incoming>, princip
             .headers()
             .get(TE)
             .is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    let mut response = routed(core, request, began)
-        .await
-        .unwrap_or_else(|fault| fault.response(&core.config.node));
+    let is_http2 = request.version() == Version::HTTP_2;
+    let found = find(core, &request);
+    let entry = found.as_deref().ok();
+    let mut visit = core.sight.enter(&mut request, entry, core.config.front_tls);
+    request.extensions_mut().insert(Scheme::of_front(&core.config));
+    let answered = match &found {
+        Ok(entry) => routed(core, entry, request, &mut visit, began, is_http2).await,
+        Err(fault) => {
+            core.sight.note(&mut visit, &request, None);
+            Err(fault.clone())
+        }
+    };
+    let mut response = answered.unwrap_or_else(|fault| fault.response(&core.config.node));
     if takes_trailers && response.headers().contains_key(TRAILER) {
         response.headers_mut().remove(CONTENT_LENGTH);
         response = response.map(in_chunks);
@@ -60,20 +72,35 @@ pub(crate) async fn answer(core: &Arc<Core>, request: Request<Incoming>, princip
     if let Ok(timing) = HeaderValue::from_maybe_shared(Bytes::from(timing)) {
         headers.append(HeaderName::from_static("server-timing"), timing);
     }
-    response
+    visit.leave(response)
 }
 
-async fn routed(core: &Arc<Core>, mut request: Request<Body>, began: Instant) -> Result<Response<Body>, Fault> {
-    let host = host(&request).ok_or_else(no_host)?;
+/// Where a request goes.
+fn find(core: &Core, request: &Request<Body>) -> Result<Arc<Entry>, Fault> {
+    let host = host(request).ok_or_else(no_host)?;
     let Some(entry) = core.routes.load().find(host, request.uri().path()).cloned() else {
         core.stats.unrouted.fetch_add(1, Ordering::Relaxed);
         return Err(unknown_route(request.uri().path()));
     };
+    Ok(entry)
+}
+
+async fn routed(
+    core: &Arc<Core>,
+    entry: &Arc<Entry>,
+    mut request: Request<Body>,
+    visit: &mut Visit,
+    began: Instant,
+    is_http2: bool,
+) -> Result<Response<Body>, Fault> {
     let counters = &entry.counters;
     counters.requests.fetch_add(1, Ordering::Relaxed);
-    if let Some(verifier) = &entry.auth {
-        identify(verifier, &mut request).inspect_err(|fault| counters.error(fault.code))?;
-    }
+    let identified = match &entry.auth {
+        Some(verifier) => identify(verifier, &mut request),
+        None => Ok(()),
+    };
+    core.sight.note(visit, &request, Some(entry));
+    identified.inspect_err(|fault| counters.error(fault.code))?;
     let shedding = &entry.traffic.shedding;
     let Some(turn) = shedding.admit() else {
         counters.shed.fetch_add(1, Ordering::Relaxed);
@@ -82,7 +109,11 @@ async fn routed(core: &Arc<Core>, mut request: Request<Body>, began: Instant) ->
     };
     let in_flight = InFlight::new(counters.clone());
     let client = upgrade::asked(&mut request);
-    let answered = served(core, &entry, request, began).await;
+    if client.is_none() && request.method() == Method::CONNECT {
+        counters.error("request.connect");
+        return Err(Fault::connect());
+    }
+    let answered = served(core, entry, request, began).await;
     let took = began.elapsed();
     counters.latency.record(took);
     drop(in_flight);
@@ -93,8 +124,10 @@ async fn routed(core: &Arc<Core>, mut request: Request<Body>, began: Instant) ->
     let response = answered?;
     match client {
         Some(client) if upgrade::is_agreed(&response) => {
-            Ok(upgrade::join(core, client, response, false, counters.clone()))
+            Ok(upgrade::join(core, client, response, is_http2, counters.clone()))
         }
+        // On HTTP/2 any success would say that there is a tunnel now (RFC 8441 section 4).
+        Some(_) if is_http2 && response.status().is_success() => Err(upgrade::refused()),
         _ => Ok(response),
     }
 }
@@ -170,7 +203,10 @@ pub(crate) async fn here(
         };
         let deadline = began + service.timeout().min(allowed);
         let answered = match introduced(core, workload, request) {
-            Ok(request) => service.answer(request, deadline, turn).await,
+            Ok(mut request) => {
+                let span = service.span(&mut request);
+                sight::until_end(span, service.answer(request, deadline, turn).await)
+            }
             Err(fault) => Err(fault),
         };
         if let Err(fault) = &answered {
@@ -277,7 +313,10 @@ fn reserved(core: &Core, path: &str) -> Response<Body> {
             let body = serde_json::json!({"node": core.config.node, "workloads": core.workloads.len()});
             text(format!("{body}\n"), "application/json")
         }
-        "metrics" => text(metrics::render(&core.read_stats()), "text/plain; version=0.0.4"),
+        "metrics" => text(
+            metrics::render(&core.read_stats(), &core.config.node),
+            "text/plain; version=0.0.4",
+        ),
         _ => unknown_route(&format!("{RESERVED}{path}")).response(&core.config.node),
     }
 }

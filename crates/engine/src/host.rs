@@ -15,12 +15,17 @@ use crate::config::Limits;
 use crate::egress::Egress;
 use crate::logs::GuestOutput;
 use crate::shared::Desk;
+use crate::sight::Trace;
 use crate::stats::Counters;
 use crate::workload::Workload;
 
 /// What happened to one request, told by the parts that noticed to the one that answers.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Signs {
+    /// Where the request stands in its trace.
+    pub(crate) trace: Option<Trace>,
+    /// It was given to an instance that had served others.
+    pub(crate) is_warm: AtomicBool,
     pub(crate) memory_denied: AtomicBool,
     pub(crate) egress_denied: AtomicBool,
     pub(crate) request_too_large: Arc<AtomicBool>,
@@ -30,6 +35,13 @@ pub(crate) struct Signs {
 }
 
 impl Signs {
+    pub(crate) fn of(trace: Option<Trace>) -> Self {
+        Self {
+            trace,
+            ..Self::default()
+        }
+    }
+
     /// Keep the first fault; what follows is its consequence.
     pub(crate) fn fail(&self, fault: Fault) {
         let _ = self.fault.set(fault);

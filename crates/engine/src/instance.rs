@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -28,6 +28,9 @@ use crate::call::{Answer, call};
 use crate::guest_body::GuestBody;
 use crate::host::{Clock, GuestState, Signs};
 use crate::shared;
+use crate::sight::{self, Kind, Span, Trace};
+use crate::stats::Alive;
+use crate::upgrade;
 use crate::warm::{Instance, Warm};
 use crate::worker::ask;
 use crate::workload::{Permit, Workload};
@@ -47,19 +50,50 @@ pub(crate) async fn run(
     deadline: Instant,
     permit: Permit,
 ) -> Result<Response<Body>, Fault> {
-    if let Some(assignment) = &workload.worker {
-        return ask::run(workload.clone(), assignment, request, deadline, permit).await;
+    let (mut request, trace, span) = traced(&workload, request);
+    if upgrade::is_asked(request.extensions()) && request.method() == Method::CONNECT {
+        // Functions speak no WebSocket: the request goes on as if it had not asked (RFC 9110 section 7.8).
+        *request.method_mut() = Method::GET;
     }
-    let answered = answer(&workload, request, deadline, permit).await;
+    if let Some(assignment) = &workload.worker {
+        let answered = ask::run(workload.clone(), assignment, request, deadline, permit).await;
+        // Whether its instance was a fresh one is known to the worker alone.
+        return sight::until_end(span, answered);
+    }
+    let signs = Arc::new(Signs::of(trace));
+    let answered = answer(&workload, request, signs.clone(), deadline, permit).await;
     if let Err(fault) = &answered {
         workload.report(fault);
     }
-    answered
+    let span = span.map(|mut span| {
+        span.truth("faas.coldstart", !signs.is_warm.load(Ordering::Relaxed));
+        span
+    });
+    sight::until_end(span, answered)
+}
+
+/// The request as the guest's own step in its trace, by the conventions for functions of OpenTelemetry.
+fn traced(workload: &Workload, mut request: Request<Body>) -> (Request<Body>, Option<Trace>, Option<Span>) {
+    let Some(trace) = request.extensions().get::<Trace>() else {
+        return (request, None, None);
+    };
+    let (trace, span) = trace.child(|| workload.name.clone(), Kind::Internal);
+    trace.inject(request.headers_mut());
+    let span = span.map(|mut span| {
+        span.text("faas.name", &workload.name);
+        span.text("faas.trigger", "http");
+        span.number("faas.max_memory", workload.limits.memory_bytes as u64);
+        let id = span.id();
+        span.text("faas.invocation_id", &id);
+        span
+    });
+    (request, Some(trace), span)
 }
 
 async fn answer(
     workload: &Arc<Workload>,
     request: Request<Body>,
+    signs: Arc<Signs>,
     deadline: Instant,
     permit: Permit,
 ) -> Result<Response<Body>, Fault> {
@@ -67,7 +101,6 @@ async fn answer(
     if request.body().size_hint().lower() > limit {
         return Err(Fault::request_too_large(limit));
     }
-    let signs = Arc::new(Signs::default());
     let counters = workload.counters.clone();
     let request = request.map(|inner| RequestBody::new(inner, limit, signs.request_too_large.clone(), counters));
     if workload.is_shared() {
@@ -125,6 +158,7 @@ async fn drive(
     let mut instance = match workload.warm.take(&workload.limits.reuse) {
         Some(mut kept) => {
             workload.counters.warm_starts.fetch_add(1, Ordering::Relaxed);
+            signs.is_warm.store(true, Ordering::Relaxed);
             let state = kept.store.data_mut();
             state.begin(workload, signs);
             state.set_clock(Clock::At(deadline));
@@ -173,6 +207,7 @@ pub(crate) async fn start(
         store,
         proxy,
         served: 0,
+        _alive: Alive::new(counters.clone()),
         _seat: seat,
     })
 }

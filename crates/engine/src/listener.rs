@@ -14,7 +14,7 @@ use std::time::Duration;
 use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,11 +22,12 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::engine::{Core, Stopping};
+use crate::core::{Core, Stopping};
 use crate::front;
 use crate::front_tls::{FrontIdentity, valid_for};
 use crate::principal::Principal;
 use crate::stall::Impatient;
+use crate::workers::Crew;
 
 const MAX_HEADER_BYTES: usize = 64 << 10;
 const MAX_STREAMS: u32 = 256;
@@ -39,7 +40,7 @@ const PLAIN_ON_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nhanse-error: request.p
     connection: close\r\n\r\nthis port speaks TLS: use https://";
 
 /// Accept clients until the engine stops.
-pub(crate) async fn listen(core: Arc<Core>, listener: TcpListener) {
+pub(crate) async fn listen(core: Arc<Core>, listener: TcpListener, crew: Crew) {
     loop {
         let Ok(place) = core.places.clone().acquire_owned().await else {
             return;
@@ -52,10 +53,14 @@ pub(crate) async fn listen(core: Arc<Core>, listener: TcpListener) {
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let core = core.clone();
-        tokio::spawn(async move {
+        // It belongs to the thread that serves it.
+        let Ok(stream) = stream.into_std() else {
+            continue;
+        };
+        let (core, streams) = (core.clone(), crew.clone());
+        crew.serve(async move {
             core.stats.connections.fetch_add(1, Ordering::Relaxed);
-            if let Err(reason) = connection(&core, stream).await {
+            if let Err(reason) = connection(&core, stream, streams).await {
                 core.stats.cut_off(reason);
             }
             core.stats.connections.fetch_sub(1, Ordering::Relaxed);
@@ -68,12 +73,13 @@ pub(crate) async fn listen(core: Arc<Core>, listener: TcpListener) {
 ///
 /// # Errors
 /// Why the connection was refused or cut off, as it is counted.
-async fn connection(core: &Arc<Core>, stream: TcpStream) -> Result<(), &'static str> {
-    // Fails only for a client that is gone already.
+async fn connection(core: &Arc<Core>, stream: std::net::TcpStream, streams: Crew) -> Result<(), &'static str> {
+    // These fail only for a client that is gone already.
+    let stream = TcpStream::from_std(stream).map_err(|_| "broken")?;
     stream.set_nodelay(true).map_err(|_| "broken")?;
     if !core.config.front_tls {
         let stream = Impatient::new(stream, core.config.write_timeout());
-        return serve(core, stream, Arc::default(), std::future::pending()).await;
+        return serve(core, stream, Arc::default(), std::future::pending(), streams).await;
     }
     let identity = core.front_identity().ok_or("tls.no_certificate")?;
     let handshake = timeout(core.config.header_timeout(), handshake(core, &identity, stream));
@@ -98,7 +104,7 @@ async fn connection(core: &Arc<Core>, stream: TcpStream) -> Result<(), &'static 
             () = core.front_asks_otherwise(&identity) => {}
         }
     };
-    serve(core, stream, Arc::new(principal), over).await
+    serve(core, stream, Arc::new(principal), over, streams).await
 }
 
 async fn handshake(
@@ -126,6 +132,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     principal: Arc<Principal>,
     over: impl Future<Output = ()>,
+    streams: Crew,
 ) -> Result<(), &'static str> {
     let limit = core.config.header_timeout();
     let (has_begun, is_http2) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -138,7 +145,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             async move { Ok::<_, Infallible>(front::answer(&core, request, principal).await) }
         })
     };
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(streams);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -150,7 +157,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(limit)
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEADER_BYTES as u32);
+        .max_header_list_size(MAX_HEADER_BYTES as u32)
+        // For WebSockets (RFC 8441).
+        .enable_connect_protocol();
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let mut first_request = pin!(sleep(limit));
     let mut over = pin!(over);

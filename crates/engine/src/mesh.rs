@@ -13,7 +13,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -21,12 +21,14 @@ use tokio_rustls::server::TlsStream;
 
 use crate::answer::{DEADLINE_MS, Fault, NODE, WORKLOAD};
 use crate::body::{Body, incoming};
-use crate::engine::Core;
+use crate::core::Core;
 use crate::front::{Here, here, strip_ours};
 use crate::identity::{Identity, svid};
 use crate::principal::{PRINCIPAL, Principal};
+use crate::scheme::{SCHEME, Scheme};
 use crate::stats::InFlight;
 use crate::upgrade;
+use crate::workers::Crew;
 
 const MAX_HEADER_BYTES: u32 = 128 << 10;
 const MAX_STREAMS: u32 = 4096;
@@ -34,7 +36,7 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accept other nodes until the engine stops.
-pub(crate) async fn listen(core: Arc<Core>, listener: TcpListener) {
+pub(crate) async fn listen(core: Arc<Core>, listener: TcpListener, crew: Crew) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -44,9 +46,13 @@ pub(crate) async fn listen(core: Arc<Core>, listener: TcpListener) {
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let core = core.clone();
-        tokio::spawn(async move {
-            if connection(&core, stream).await.is_none() {
+        // It belongs to the thread that serves it.
+        let Ok(stream) = stream.into_std() else {
+            continue;
+        };
+        let (core, streams) = (core.clone(), crew.clone());
+        crew.serve(async move {
+            if connection(&core, stream, streams).await.is_none() {
                 core.stats.mesh_refused.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -54,13 +60,14 @@ pub(crate) async fn listen(core: Arc<Core>, listener: TcpListener) {
 }
 
 /// Serve one node; `None` when it was not let in.
-async fn connection(core: &Arc<Core>, stream: TcpStream) -> Option<()> {
+async fn connection(core: &Arc<Core>, stream: std::net::TcpStream, streams: Crew) -> Option<()> {
     let identity = core.identity()?;
+    let stream = TcpStream::from_std(stream).ok()?;
     stream.set_nodelay(true).ok()?;
     let handshake = TlsAcceptor::from(identity.server.clone()).accept(stream);
     let stream = timeout(core.config.header_timeout(), handshake).await.ok()?.ok()?;
     let believed_for = believed_for(core, &stream)?;
-    serve(core, stream, identity, believed_for).await;
+    serve(core, stream, identity, believed_for, streams).await;
     Some(())
 }
 
@@ -72,7 +79,13 @@ fn believed_for(core: &Core, stream: &TlsStream<TcpStream>) -> Option<Duration> 
     Some(Duration::from_secs(not_after_s).saturating_sub(now))
 }
 
-async fn serve(core: &Arc<Core>, stream: TlsStream<TcpStream>, identity: Arc<Identity>, believed_for: Duration) {
+async fn serve(
+    core: &Arc<Core>,
+    stream: TlsStream<TcpStream>,
+    identity: Arc<Identity>,
+    believed_for: Duration,
+    streams: Crew,
+) {
     let service = {
         let core = core.clone();
         service_fn(move |request| {
@@ -80,7 +93,7 @@ async fn serve(core: &Arc<Core>, stream: TlsStream<TcpStream>, identity: Arc<Ide
             async move { Ok::<_, Infallible>(answer(&core, request).await) }
         })
     };
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_EVERY)
@@ -117,18 +130,33 @@ async fn handed_over(core: &Arc<Core>, request: Request<Incoming>, began: Instan
     let name = request.headers().get(WORKLOAD).and_then(|name| name.to_str().ok());
     let name = name.unwrap_or_default().to_owned();
     let time_left = time_left(request.headers());
+    let scheme = Scheme::of_header(request.headers().get(SCHEME));
     let principal = request.headers().get(PRINCIPAL).and_then(Principal::from_header);
     let mut request = request.map(incoming);
     strip_ours(request.headers_mut());
     request.extensions_mut().insert(Arc::new(principal.unwrap_or_default()));
+    request.extensions_mut().insert(scheme);
     if !core.runs(&name) {
         return Err(not_here(&name));
     }
+    let visit = core.sight.enter(&mut request, None, scheme == Scheme::Https);
+    let answered = admitted(core, &name, request, began, time_left).await;
+    let answered = answered.unwrap_or_else(|fault| fault.response(&core.config.node));
+    Ok(visit.leave(answered))
+}
+
+async fn admitted(
+    core: &Arc<Core>,
+    name: &str,
+    mut request: Request<Body>,
+    began: Instant,
+    time_left: Duration,
+) -> Result<Response<Body>, Fault> {
     let client = upgrade::asked(&mut request);
-    let counters = core.stats.workload(&name);
+    let counters = core.stats.workload(name);
     let in_flight = InFlight::new(counters.clone());
-    let answered = match here(core, &name, request, began, time_left).await {
-        Here::Elsewhere(_) => return Err(not_here(&name)),
+    let answered = match here(core, name, request, began, time_left).await {
+        Here::Elsewhere(_) => return Err(not_here(name)),
         Here::NoRoom(_, fault) => Err(fault),
         Here::Answered(answered) => answered,
     };

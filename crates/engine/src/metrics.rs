@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::stats::{EngineStats, WorkerStats, WorkloadStats};
+use crate::process;
+
+use crate::stats::{BOUNDS_US, EngineStats, WorkerStats, WorkloadStats};
 
 type Read = fn(&WorkloadStats) -> u64;
 
@@ -58,6 +60,7 @@ const PER_WORKLOAD: &[(&str, &str, &str, Read)] = &[
     ("requests_in_flight", "gauge", "Requests being answered.", |w| {
         w.in_flight
     }),
+    ("instances", "gauge", "Instances alive.", |w| w.instances),
     ("instances_started_total", "counter", "Instances made.", |w| {
         w.instances_started
     }),
@@ -79,18 +82,39 @@ const PER_WORKLOAD: &[(&str, &str, &str, Read)] = &[
     ("response_body_bytes_total", "counter", "Response body bytes.", |w| {
         w.bytes_out
     }),
-    ("cpu_microseconds_total", "counter", "Time guests ran.", |w| w.cpu_us),
+    ("cpu_microseconds_total", "counter", "Processor time of guests.", |w| {
+        w.cpu_us
+    }),
     ("memory_peak_bytes", "gauge", "Largest memory of an instance.", |w| {
         w.peak_memory_bytes
     }),
 ];
 
 /// Render `stats`.
-pub(crate) fn render(stats: &EngineStats) -> String {
+pub(crate) fn render(stats: &EngineStats, node: &str) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
+    let _ = about(&mut text, node);
     let _ = write_all(&mut text, stats);
     text
+}
+
+/// Which node this is, and what its process takes: by the names that every client library of Prometheus uses.
+fn about(out: &mut String, node: &str) -> std::fmt::Result {
+    head(out, "node_info", "gauge", "Which node this is.")?;
+    writeln!(
+        out,
+        "hanse_node_info{{node=\"{}\",version=\"{}\"}} 1",
+        escape(node),
+        env!("CARGO_PKG_VERSION")
+    )?;
+    let Some(used) = process::read() else { return Ok(()) };
+    writeln!(out, "# HELP process_resident_memory_bytes Resident memory.")?;
+    writeln!(out, "# TYPE process_resident_memory_bytes gauge")?;
+    writeln!(out, "process_resident_memory_bytes {}", used.resident_bytes)?;
+    writeln!(out, "# HELP process_cpu_seconds_total Processor time, user and system.")?;
+    writeln!(out, "# TYPE process_cpu_seconds_total counter")?;
+    writeln!(out, "process_cpu_seconds_total {:.3}", used.cpu.as_secs_f64())
 }
 
 fn write_all(out: &mut String, stats: &EngineStats) -> std::fmt::Result {
@@ -112,6 +136,7 @@ fn write_all(out: &mut String, stats: &EngineStats) -> std::fmt::Result {
         stats,
         |w| (w.latency_us_p50, w.latency_us_p99),
     )?;
+    histogram(out, stats)?;
     quantiles(
         out,
         "instance_start_microseconds",
@@ -134,6 +159,23 @@ fn write_all(out: &mut String, stats: &EngineStats) -> std::fmt::Result {
                 out,
                 "hanse_errors_total{{workload=\"{}\",code=\"{code}\"}} {count}",
                 escape(&workload.workload)
+            )?;
+        }
+    }
+    let help = "Decisions on the request path, by policies that decided.";
+    head(out, "policy_decisions_total", "counter", help)?;
+    for workload in &stats.workloads {
+        for row in &workload.decisions {
+            let outcome = match (row.is_error, row.is_allowed) {
+                (true, _) => "error",
+                (false, true) => "allow",
+                (false, false) => "deny",
+            };
+            let (name, policies) = (escape(&workload.workload), escape(&row.policies.join(",")));
+            writeln!(
+                out,
+                "hanse_policy_decisions_total{{workload=\"{name}\",outcome=\"{outcome}\",policies=\"{policies}\",principal=\"{}\"}} {}",
+                row.principal, row.count
             )?;
         }
     }
@@ -211,6 +253,36 @@ fn write_all(out: &mut String, stats: &EngineStats) -> std::fmt::Result {
             stats.mesh_refused,
         ),
         ("unrouted_total", "counter", "Requests without a route.", stats.unrouted),
+        (
+            "trace_spans_exported_total",
+            "counter",
+            "Spans the collector took.",
+            stats.sight.spans_exported,
+        ),
+        (
+            "trace_spans_dropped_total",
+            "counter",
+            "Spans dropped for lack of room or of a collector.",
+            stats.sight.spans_dropped,
+        ),
+        (
+            "trace_export_failures_total",
+            "counter",
+            "Failed attempts to reach the collector.",
+            stats.sight.export_failures,
+        ),
+        (
+            "access_log_lines_total",
+            "counter",
+            "Lines written to the access log.",
+            stats.sight.access_lines,
+        ),
+        (
+            "access_log_lines_lost_total",
+            "counter",
+            "Lines of the access log lost.",
+            stats.sight.access_lines_lost,
+        ),
     ] {
         head(out, name, kind, help)?;
         writeln!(out, "hanse_{name} {value}")?;
@@ -265,6 +337,27 @@ fn workers(out: &mut String, stats: &EngineStats) -> std::fmt::Result {
                 read(worker)
             )?;
         }
+    }
+    Ok(())
+}
+
+/// In seconds, as Prometheus asks of all durations; the bounds are exact to a sixteenth.
+fn histogram(out: &mut String, stats: &EngineStats) -> std::fmt::Result {
+    let name = "request_duration_seconds";
+    head(out, name, "histogram", "Time to response header.")?;
+    for workload in &stats.workloads {
+        let (label, durations) = (escape(&workload.workload), &workload.latency);
+        for (bound_us, count) in BOUNDS_US.iter().zip(durations.counts) {
+            let bound_s = *bound_us as f64 / 1e6;
+            writeln!(
+                out,
+                "hanse_{name}_bucket{{workload=\"{label}\",le=\"{bound_s}\"}} {count}"
+            )?;
+        }
+        let (total, sum_s) = (durations.total, durations.sum_us as f64 / 1e6);
+        writeln!(out, "hanse_{name}_bucket{{workload=\"{label}\",le=\"+Inf\"}} {total}")?;
+        writeln!(out, "hanse_{name}_sum{{workload=\"{label}\"}} {sum_s}")?;
+        writeln!(out, "hanse_{name}_count{{workload=\"{label}\"}} {total}")?;
     }
     Ok(())
 }

@@ -71,6 +71,8 @@ pub struct Replica {
 
 /// What a request is routed to.
 pub(crate) struct Entry {
+    /// Prefix of the path, as it was given.
+    pub(crate) prefix: String,
     pub(crate) workload: String,
     pub(crate) counters: Arc<Counters>,
     /// Replicas on other nodes, nearest band first.
@@ -146,6 +148,7 @@ impl Table {
                 entry.workload == route.workload && entry.traffic.shedding.most() == route.max_in_flight.max(1)
             });
             let entry = Arc::new(Entry {
+                prefix: route.path_prefix.clone(),
                 workload: route.workload.clone(),
                 counters: stats.workload(&route.workload),
                 bands: bands(others.map(|replica| peers.get(replica)).collect()),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -33,35 +33,49 @@ const POOL_TABLE_ELEMENTS: usize = 100_000;
 const POOL_TABLES_PER_INSTANCE: u32 = 4;
 const POOL_CORE_INSTANCES_PER_INSTANCE: u32 = 50;
 const POOL_INSTANCE_BYTES: usize = 10 << 20;
+/// A slot that held an instance of the same component before needs no new mapping and no page faults, so there are many
+/// more of them than instances at once, enough for a thousand functions on each of two threads (wasmtime deals them out to
+/// threads). Each takes 4 GiB of address space, of which there are 128 TiB, and once used some five of the 65,530 mappings
+/// that Linux gives a process: only the first classes get so many.
+const ROOMY_SLOTS: u32 = 2_560;
+const ROOMY_CLASSES: usize = 3;
 
 /// Compiles components and links them to what a guest may import. One per trust class: its instances share a pool of
 /// memories, tables and stacks with each other, and with no other class.
 pub(crate) struct Runtime {
     engine: wasmtime::Engine,
-    linker: Linker<GuestState>,
+    /// Each made when the first component needs it: most nodes run components of one version only.
+    p2: OnceLock<Linker<GuestState>>,
+    p3: OnceLock<Linker<GuestState>>,
 }
 
 impl Runtime {
-    /// Set up an engine for at most `max_instances` instances at once.
+    /// Set up an engine with `slots` places for instances.
     ///
     /// # Errors
     /// `engine.setup` when the address space cannot be reserved or a thread cannot be started.
-    pub(crate) fn new(max_instances: u32) -> Result<Self, EngineError> {
-        let engine = wasmtime::Engine::new(&config(max_instances)).map_err(EngineError::setup)?;
-        let linker = linker(&engine).map_err(EngineError::setup)?;
-        Ok(Self { engine, linker })
+    pub(crate) fn new(slots: u32) -> Result<Self, EngineError> {
+        let engine = wasmtime::Engine::new(&config(slots)).map_err(EngineError::setup)?;
+        Ok(Self {
+            engine,
+            p2: OnceLock::new(),
+            p3: OnceLock::new(),
+        })
     }
 
     /// The same for a process that may open no file: compiled code comes as memory, which is made executable here.
     ///
     /// # Errors
     /// As [`Runtime::new`].
-    pub(crate) fn confined(max_instances: u32) -> Result<Self, EngineError> {
-        let mut config = config(max_instances);
+    pub(crate) fn confined(slots: u32) -> Result<Self, EngineError> {
+        let mut config = config(slots);
         config.with_custom_code_memory(Some(Arc::new(Publisher::new())));
         let engine = wasmtime::Engine::new(&config).map_err(EngineError::setup)?;
-        let linker = linker(&engine).map_err(EngineError::setup)?;
-        Ok(Self { engine, linker })
+        Ok(Self {
+            engine,
+            p2: OnceLock::new(),
+            p3: OnceLock::new(),
+        })
     }
 
     pub(crate) fn engine(&self) -> &wasmtime::Engine {
@@ -82,10 +96,11 @@ impl Runtime {
     pub(crate) fn link(&self, component: &Component) -> Result<ProxyPre<GuestState>, EngineError> {
         let is_p3 = component.get_export_index(None, HANDLER_P3).is_some();
         let link = || {
-            let pre = self.linker.instantiate_pre(component)?;
             Ok(if is_p3 {
+                let pre = once(&self.p3, || linker_p3(&self.engine))?.instantiate_pre(component)?;
                 ProxyPre::P3(p3::bindings::ServicePre::new(pre)?)
             } else {
+                let pre = once(&self.p2, || linker_p2(&self.engine))?.instantiate_pre(component)?;
                 ProxyPre::P2(p2::bindings::ProxyPre::new(pre)?)
             })
         };
@@ -107,13 +122,14 @@ pub(crate) fn component_of(pre: &ProxyPre<GuestState>) -> &Component {
     }
 }
 
-fn config(max_instances: u32) -> Config {
+fn config(slots: u32) -> Config {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(max_instances)
-        .total_memories(max_instances)
-        .total_stacks(max_instances)
-        .total_tables(max_instances.saturating_mul(POOL_TABLES_PER_INSTANCE))
-        .total_core_instances(max_instances.saturating_mul(POOL_CORE_INSTANCES_PER_INSTANCE))
+    pool.total_component_instances(slots)
+        .total_memories(slots)
+        .total_stacks(slots)
+        .max_unused_warm_slots(slots)
+        .total_tables(slots.saturating_mul(POOL_TABLES_PER_INSTANCE))
+        .total_core_instances(slots.saturating_mul(POOL_CORE_INSTANCES_PER_INSTANCE))
         .table_elements(POOL_TABLE_ELEMENTS)
         .max_core_instance_size(POOL_INSTANCE_BYTES)
         .max_component_instance_size(POOL_INSTANCE_BYTES)
@@ -135,11 +151,26 @@ fn config(max_instances: u32) -> Config {
     config
 }
 
-fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<GuestState>> {
+/// What is in `cell`, made now if it is empty. Of two that make it at once one is kept.
+fn once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> wasmtime::Result<T>) -> wasmtime::Result<&T> {
+    match cell.get() {
+        Some(made) => Ok(made),
+        None => make().map(|made| cell.get_or_init(|| made)),
+    }
+}
+
+/// For components of WASI 0.2: all of it, because languages link against it whether they use it or not; what is granted is
+/// in `host`.
+fn linker_p2(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<GuestState>> {
     let mut linker = Linker::new(engine);
-    // All of WASI, because languages link against it whether they use it or not; what is granted is in `host`.
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     p2::add_only_http_to_linker_async(&mut linker)?;
+    Ok(linker)
+}
+
+/// For components of WASI 0.3, which may import interfaces of 0.2 through the libraries they are made with.
+fn linker_p3(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<GuestState>> {
+    let mut linker = linker_p2(engine)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     p3::add_to_linker(&mut linker)?;
     Ok(linker)
@@ -173,7 +204,11 @@ impl Classes {
             return Ok(runtime);
         }
         known.retain(|_, runtime| runtime.strong_count() > 0);
-        let runtime = Arc::new(Runtime::new(self.max_instances)?);
+        let slots = match known.len() {
+            ..ROOMY_CLASSES => self.max_instances.max(ROOMY_SLOTS),
+            _ => self.max_instances,
+        };
+        let runtime = Arc::new(Runtime::new(slots)?);
         self.ticker.add(runtime.engine());
         known.insert(class.to_owned(), Arc::downgrade(&runtime));
         Ok(runtime)

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{HOST, HeaderName};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -28,11 +28,16 @@ use crate::body::{Body, BoxError, Counted, empty, incoming};
 use crate::config::Limits;
 use crate::error::EngineError;
 use crate::forward::strip_hop_by_hop;
+use crate::scheme::Scheme;
+use crate::sight::{Kind, Span, Trace};
 use crate::stats::Counters;
 use crate::upgrade;
 
 /// A local program that refuses or accepts at once, or is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the client spoke, for a service that makes addresses of itself; the name that proxies agree on.
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// One service of this node.
 pub(crate) struct Service {
@@ -70,6 +75,19 @@ impl Service {
     /// The right to ask once; `None` when as many ask as may.
     pub(crate) fn admit(&self) -> Option<OwnedSemaphorePermit> {
         self.turns.clone().try_acquire_owned().ok()
+    }
+
+    /// The service's own step in the trace of a request.
+    pub(crate) fn span(&self, request: &mut Request<Body>) -> Option<Span> {
+        let method = request.method().clone();
+        let trace = request.extensions().get::<Trace>()?;
+        let (trace, span) = trace.child(|| method.to_string(), Kind::Client);
+        trace.inject(request.headers_mut());
+        let mut span = span?;
+        span.text("http.request.method", method.as_str());
+        span.text("server.address", &self.upstream.ip().to_string());
+        span.number("server.port", u64::from(self.upstream.port()));
+        Some(span)
     }
 
     /// Have the upstream answer. Its header must come by `deadline`; how long it streams then is its own affair.
@@ -156,6 +174,10 @@ fn local(request: Request<Body>) -> Result<Request<Body>, Fault> {
     let wants_upgrade = upgrade::is_asked(&parts.extensions);
     let authority = parts.uri.authority().map(|authority| authority.as_str().to_owned());
     strip_hop_by_hop(&mut parts.headers);
+    let scheme = parts.extensions.get::<Scheme>().copied().unwrap_or_default();
+    parts
+        .headers
+        .insert(FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
     if let Some(Ok(host)) = authority.map(HeaderValue::try_from) {
         parts.headers.entry(HOST).or_insert(host);
     }
@@ -170,12 +192,7 @@ fn local(request: Request<Body>) -> Result<Request<Body>, Fault> {
         return Ok(Request::from_parts(parts, empty()));
     }
     if parts.method == Method::CONNECT {
-        return Err(Fault::new(
-            "request.connect",
-            StatusCode::NOT_IMPLEMENTED,
-            "this is no proxy for other destinations",
-            "ask for a path of a workload",
-        ));
+        return Err(Fault::connect());
     }
     Ok(Request::from_parts(parts, body))
 }

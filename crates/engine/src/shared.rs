@@ -166,6 +166,7 @@ impl Shared {
                 held.running.push(one(number));
                 drop(held);
                 workload.counters.warm_starts.fetch_add(1, Ordering::Relaxed);
+                signs.is_warm.store(true, Ordering::Relaxed);
                 let place = Place {
                     desk: desk.clone(),
                     number,

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::audit::{DecisionCount, Tally};
+use crate::sight::SightStats;
+
 const SUB_BITS: u32 = 4;
 const SUB: usize = 1 << SUB_BITS;
 /// Values up to 2^32 microseconds (71 minutes) in steps of 1/16 of their power of two.
@@ -16,17 +19,34 @@ const BUCKETS: usize = (32 - SUB_BITS as usize + 1) * SUB;
 
 /// Largest count that is taken from another process at once.
 const MOST_TOLD: u64 = 1 << 48;
+/// Bounds of the histogram that is told to Prometheus, in microseconds.
+pub(crate) const BOUNDS_US: [u64; 14] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000, 30_000_000,
+];
+
+/// How many records lie at or below each of fourteen bounds, from 100 microseconds to 30 seconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Durations {
+    /// Cumulative, in the order of the bounds.
+    pub counts: [u64; BOUNDS_US.len()],
+    /// All records.
+    pub total: u64,
+    /// Their sum in microseconds.
+    pub sum_us: u64,
+}
 
 /// Distribution of durations in microseconds, exact to 1/16 (6 %).
 #[derive(Debug)]
 pub(crate) struct Histogram {
     buckets: [AtomicU32; BUCKETS],
+    sum_us: AtomicU64,
 }
 
 impl Histogram {
     pub(crate) fn new() -> Self {
         Self {
             buckets: std::array::from_fn(|_| AtomicU32::new(0)),
+            sum_us: AtomicU64::new(0),
         }
     }
 
@@ -34,6 +54,27 @@ impl Histogram {
         let us = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
         if let Some(bucket) = self.buckets.get(bucket_of(us)) {
             bucket.fetch_add(1, Ordering::Relaxed);
+        }
+        self.sum_us.fetch_add(u64::from(us), Ordering::Relaxed);
+    }
+
+    /// Return the records as Prometheus wants them: how many lie at or below each bound (exact to 1/16), and their sum.
+    pub(crate) fn cumulative(&self) -> Durations {
+        let mut counts = [0; BOUNDS_US.len()];
+        let mut total = 0;
+        for (index, bucket) in self.buckets.iter().enumerate() {
+            let count = u64::from(bucket.load(Ordering::Relaxed));
+            total += count;
+            for (below, bound) in counts.iter_mut().zip(BOUNDS_US) {
+                if upper_edge_us(index) <= bound + bound / 16 {
+                    *below += count;
+                }
+            }
+        }
+        Durations {
+            counts,
+            total,
+            sum_us: self.sum_us.load(Ordering::Relaxed),
         }
     }
 
@@ -110,6 +151,7 @@ pub(crate) struct Counters {
     pub(crate) hedges_won: AtomicU64,
     pub(crate) shed: AtomicU64,
     pub(crate) in_flight_limit: AtomicU64,
+    pub(crate) instances: AtomicU64,
     pub(crate) instances_started: AtomicU64,
     pub(crate) warm_starts: AtomicU64,
     pub(crate) interrupts: AtomicU64,
@@ -121,6 +163,7 @@ pub(crate) struct Counters {
     pub(crate) instantiate: Histogram,
     /// Policy decisions.
     pub(crate) decide: Histogram,
+    pub(crate) tally: Tally,
     errors: Mutex<BTreeMap<&'static str, u64>>,
     egress: Mutex<BTreeMap<String, EgressBytes>>,
 }
@@ -138,6 +181,7 @@ impl Counters {
             hedges_won: AtomicU64::new(0),
             shed: AtomicU64::new(0),
             in_flight_limit: AtomicU64::new(0),
+            instances: AtomicU64::new(0),
             instances_started: AtomicU64::new(0),
             warm_starts: AtomicU64::new(0),
             interrupts: AtomicU64::new(0),
@@ -148,6 +192,7 @@ impl Counters {
             latency: Histogram::new(),
             instantiate: Histogram::new(),
             decide: Histogram::new(),
+            tally: Tally::default(),
             errors: Mutex::default(),
             egress: Mutex::default(),
         }
@@ -255,6 +300,7 @@ impl Counters {
             hedges_won: get(&self.hedges_won),
             shed: get(&self.shed),
             in_flight_limit: get(&self.in_flight_limit),
+            instances: get(&self.instances),
             instances_started: get(&self.instances_started),
             warm_starts: get(&self.warm_starts),
             interrupts: get(&self.interrupts),
@@ -262,12 +308,14 @@ impl Counters {
             bytes_out: get(&self.bytes_out),
             cpu_us: get(&self.cpu_ns) / 1000,
             peak_memory_bytes: get(&self.peak_memory_bytes),
+            latency: self.latency.cumulative(),
             latency_us_p50: self.latency.quantile_us(0.5),
             latency_us_p99: self.latency.quantile_us(0.99),
             instantiate_us_p50: self.instantiate.quantile_us(0.5),
             instantiate_us_p99: self.instantiate.quantile_us(0.99),
             policy_us_p50: self.decide.quantile_us(0.5),
             policy_us_p99: self.decide.quantile_us(0.99),
+            decisions: self.tally.read(),
             errors: self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             egress: self.egress.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
@@ -288,6 +336,23 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts one instance as alive while it lives.
+#[derive(Debug)]
+pub(crate) struct Alive(Arc<Counters>);
+
+impl Alive {
+    pub(crate) fn new(counters: Arc<Counters>) -> Self {
+        counters.instances.fetch_add(1, Ordering::Relaxed);
+        Self(counters)
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.instances.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -331,7 +396,7 @@ impl Registry {
     }
 
     /// Return a copy of every count, workloads in the order of their names.
-    pub(crate) fn read(&self, replicas: Vec<ReplicaStats>) -> EngineStats {
+    pub(crate) fn read(&self, replicas: Vec<ReplicaStats>, sight: SightStats) -> EngineStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut workloads: Vec<WorkloadStats> = self
             .workloads
@@ -353,6 +418,7 @@ impl Registry {
             unrouted: get(&self.unrouted),
             trust_classes: 0,
             workers: Vec::new(),
+            sight,
             cut_off: self.cut_off.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -392,6 +458,8 @@ pub struct WorkloadStats {
     pub shed: u64,
     /// Requests the front may hold at once by the latency it measured; 0 before the first.
     pub in_flight_limit: u64,
+    /// Instances alive now.
+    pub instances: u64,
     /// Instances made (cold starts).
     pub instances_started: u64,
     /// Requests given to an instance that had served others.
@@ -406,6 +474,8 @@ pub struct WorkloadStats {
     pub cpu_us: u64,
     /// Largest linear memory an instance had, in bytes.
     pub peak_memory_bytes: u64,
+    /// Times from arrival to response header.
+    pub latency: Durations,
     /// Median time from arrival to response header, in microseconds.
     pub latency_us_p50: u64,
     /// 99th percentile of the same.
@@ -418,6 +488,8 @@ pub struct WorkloadStats {
     pub policy_us_p50: u64,
     /// 99th percentile of the same.
     pub policy_us_p99: u64,
+    /// What was decided about who may invoke it, by kind.
+    pub decisions: Vec<DecisionCount>,
     /// Failed requests by error code.
     pub errors: BTreeMap<&'static str, u64>,
     /// Body bytes by jurisdiction of the destination.
@@ -487,6 +559,8 @@ pub struct EngineStats {
     pub trust_classes: u64,
     /// Worker processes, in the order of their tenants.
     pub workers: Vec<WorkerStats>,
+    /// Spans and access log.
+    pub sight: SightStats,
     /// Connections of clients that were refused or cut off, by reason.
     pub cut_off: BTreeMap<&'static str, u64>,
 }

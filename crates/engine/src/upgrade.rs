@@ -13,8 +13,9 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
+use crate::answer::Fault;
 use crate::body::{Body, empty};
-use crate::engine::Core;
+use crate::core::Core;
 use crate::stats::{Counters, InFlight};
 
 const WEBSOCKET: &str = "websocket";
@@ -99,6 +100,16 @@ pub(crate) fn join(
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     }
     response.map(|_| empty())
+}
+
+/// The answer to a client on HTTP/2 whose workload speaks no WebSocket.
+pub(crate) fn refused() -> Fault {
+    Fault::new(
+        "request.no_websocket",
+        StatusCode::NOT_IMPLEMENTED,
+        "this workload does not speak WebSocket",
+        "ask a Service, or ask without an upgrade",
+    )
 }
 
 fn is_websocket(protocol: Option<&Protocol>) -> bool {

@@ -12,6 +12,7 @@ use wasmtime_wasi_http::handler::Proxy;
 
 use crate::config::Reuse;
 use crate::host::GuestState;
+use crate::stats::Alive;
 use crate::workload::Workload;
 
 /// One instance with everything that belongs to it.
@@ -20,6 +21,7 @@ pub(crate) struct Instance {
     pub(crate) proxy: Proxy,
     /// Requests it has been given so far.
     pub(crate) served: u32,
+    pub(crate) _alive: Alive,
     /// Its place among the instances of the engine.
     pub(crate) _seat: OwnedSemaphorePermit,
 }

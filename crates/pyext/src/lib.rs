@@ -21,7 +21,8 @@ mod _engine {
     use crate::records::{Access, EgressRule, EngineConfig, JwtRule, Limits, Replica, Route};
     #[pymodule_export]
     use crate::reports::{
-        Addresses, ComponentInfo, EgressBytes, EngineStats, LogLine, ReplicaStats, WorkerStats, WorkloadStats,
+        Addresses, ComponentInfo, DecisionCount, EgressBytes, EngineStats, LogLine, ReplicaStats, WorkerStats,
+        WorkloadStats,
     };
 
     #[pymodule_init]

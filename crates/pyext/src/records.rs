@@ -29,6 +29,12 @@ pub(crate) struct EngineConfig {
     worker_command: Vec<String>,
     max_workers: usize,
     worker_memory_bytes: u64,
+    otlp_endpoint: Option<String>,
+    trace_ratio_ppm: u32,
+    trace_queue: usize,
+    access_log: Option<String>,
+    access_log_ratio_ppm: u32,
+    tell_paths: bool,
 }
 
 #[pymethods]
@@ -37,7 +43,8 @@ impl EngineConfig {
     #[pyo3(signature = (*, node, trust_domain, front_bind, mesh_bind, cache_dir, max_instances=256, worker_threads=2,
         max_component_bytes=67_108_864, max_connections=4096, header_timeout_ms=10_000, write_timeout_ms=30_000, connect_timeout_ms=1_000,
         request_timeout_ms=30_000, log_lines=1_000, seed=0, front_tls=false, inherited=None,
-        worker_command=Vec::new(), max_workers=64, worker_memory_bytes=8_589_934_592))]
+        worker_command=Vec::new(), max_workers=64, worker_memory_bytes=8_589_934_592, otlp_endpoint=None, trace_ratio_ppm=0, trace_queue=4_096,
+        access_log=None, access_log_ratio_ppm=0, tell_paths=false))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         node: String,
@@ -60,6 +67,12 @@ impl EngineConfig {
         worker_command: Vec<String>,
         max_workers: usize,
         worker_memory_bytes: u64,
+        otlp_endpoint: Option<String>,
+        trace_ratio_ppm: u32,
+        trace_queue: usize,
+        access_log: Option<String>,
+        access_log_ratio_ppm: u32,
+        tell_paths: bool,
     ) -> Self {
         Self {
             node,
@@ -82,6 +95,12 @@ impl EngineConfig {
             worker_command,
             max_workers,
             worker_memory_bytes,
+            otlp_endpoint,
+            trace_ratio_ppm,
+            trace_queue,
+            access_log,
+            access_log_ratio_ppm,
+            tell_paths,
         }
     }
 
@@ -113,6 +132,16 @@ impl From<&EngineConfig> for hanse_engine::EngineConfig {
             max_workers: config.max_workers,
             worker_memory_bytes: config.worker_memory_bytes,
             seed: config.seed,
+            traces: config.otlp_endpoint.clone().map(|endpoint| hanse_engine::Traces {
+                endpoint,
+                ratio_ppm: config.trace_ratio_ppm,
+                queue: config.trace_queue,
+            }),
+            access_log: config.access_log.clone().map(|path| hanse_engine::AccessLog {
+                path: path.into(),
+                ratio_ppm: config.access_log_ratio_ppm,
+            }),
+            tell_paths: config.tell_paths,
         }
     }
 }

@@ -97,6 +97,57 @@ impl From<hanse_engine::LogLine> for LogLine {
     }
 }
 
+/// Decisions of one kind about one workload since the engine started.
+#[pyclass(frozen, eq, hash, module = "hanse._engine")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct DecisionCount {
+    #[pyo3(get)]
+    is_allowed: bool,
+    #[pyo3(get)]
+    is_error: bool,
+    policies: Vec<String>,
+    #[pyo3(get)]
+    principal: &'static str,
+    #[pyo3(get)]
+    count: u64,
+    #[pyo3(get)]
+    first_us: u64,
+    #[pyo3(get)]
+    last_us: u64,
+    #[pyo3(get)]
+    sample_us: u64,
+    #[pyo3(get)]
+    sample_trace: String,
+}
+
+#[pymethods]
+impl DecisionCount {
+    #[getter]
+    fn policies<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, &self.policies)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl From<hanse_engine::DecisionCount> for DecisionCount {
+    fn from(row: hanse_engine::DecisionCount) -> Self {
+        Self {
+            is_allowed: row.is_allowed,
+            is_error: row.is_error,
+            policies: row.policies,
+            principal: row.principal,
+            count: row.count,
+            first_us: row.first_us,
+            last_us: row.last_us,
+            sample_us: row.sample_us,
+            sample_trace: row.sample_trace,
+        }
+    }
+}
+
 /// Bytes exchanged with destinations of one jurisdiction.
 #[pyclass(frozen, get_all, eq, hash, module = "hanse._engine")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -129,6 +180,7 @@ pub(crate) struct WorkloadStats {
     hedges_won: u64,
     shed: u64,
     in_flight_limit: u64,
+    instances: u64,
     instances_started: u64,
     warm_starts: u64,
     interrupts: u64,
@@ -142,6 +194,7 @@ pub(crate) struct WorkloadStats {
     instantiate_us_p99: u64,
     policy_us_p50: u64,
     policy_us_p99: u64,
+    decisions: Vec<DecisionCount>,
     errors: BTreeMap<String, u64>,
     egress: BTreeMap<String, EgressBytes>,
 }
@@ -160,6 +213,7 @@ impl From<hanse_engine::WorkloadStats> for WorkloadStats {
             hedges_won: stats.hedges_won,
             shed: stats.shed,
             in_flight_limit: stats.in_flight_limit,
+            instances: stats.instances,
             instances_started: stats.instances_started,
             warm_starts: stats.warm_starts,
             interrupts: stats.interrupts,
@@ -173,6 +227,7 @@ impl From<hanse_engine::WorkloadStats> for WorkloadStats {
             instantiate_us_p99: stats.instantiate_us_p99,
             policy_us_p50: stats.policy_us_p50,
             policy_us_p99: stats.policy_us_p99,
+            decisions: stats.decisions.into_iter().map(DecisionCount::from).collect(),
             errors: stats
                 .errors
                 .into_iter()
@@ -265,6 +320,16 @@ pub(crate) struct EngineStats {
     #[pyo3(get)]
     trust_classes: u64,
     #[pyo3(get)]
+    spans_exported: u64,
+    #[pyo3(get)]
+    spans_dropped: u64,
+    #[pyo3(get)]
+    export_failures: u64,
+    #[pyo3(get)]
+    access_lines: u64,
+    #[pyo3(get)]
+    access_lines_lost: u64,
+    #[pyo3(get)]
     cut_off: BTreeMap<String, u64>,
 }
 
@@ -312,6 +377,11 @@ impl EngineStats {
             mesh_refused: stats.mesh_refused,
             unrouted: stats.unrouted,
             trust_classes: stats.trust_classes,
+            spans_exported: stats.sight.spans_exported,
+            spans_dropped: stats.sight.spans_dropped,
+            export_failures: stats.sight.export_failures,
+            access_lines: stats.sight.access_lines,
+            access_lines_lost: stats.sight.access_lines_lost,
             cut_off: stats
                 .cut_off
                 .into_iter()

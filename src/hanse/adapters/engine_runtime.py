@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from hanse import _engine
 from hanse.core.errors import RuntimeFailure
 from hanse.core.ids import WorkloadId
-from hanse.core.ports import Addresses, InvokePolicy, LogLine, RouteEntry, WorkerProcess, WorkloadStats
+from hanse.core.ports import (
+    NO_SECRETS,
+    Addresses,
+    DecisionCount,
+    InvokePolicy,
+    LogLine,
+    RouteEntry,
+    WorkerProcess,
+    WorkloadStats,
+)
 from hanse.core.time import WallTime
 from hanse.core.work import JwtAuth, Kind, Workload
 
@@ -79,7 +88,9 @@ class EngineRuntime:
         """Stop serving; requests in flight get `grace_ms` to end."""
         self._engine.stop(grace_ms)
 
-    async def load(self, workload: Workload, component: bytes, invoke: InvokePolicy) -> None:
+    async def load(
+        self, workload: Workload, component: bytes, invoke: InvokePolicy, secrets: Mapping[str, str] = NO_SECRETS
+    ) -> None:
         """Make a workload ready to serve here."""
         limits = _engine.Limits(
             memory_bytes=workload.resources.memory_bytes,
@@ -109,7 +120,7 @@ class EngineRuntime:
                 component,
                 limits,
                 egress,
-                dict(workload.env),
+                {**workload.env, **secrets},
                 digest=workload.artifact,
                 access=_engine.Access(policies=invoke.policies, entities=invoke.entities),
             )
@@ -225,6 +236,21 @@ class EngineRuntime:
                 cpu_us=one.cpu_us,
                 peak_memory_bytes=one.peak_memory_bytes,
                 worker=_worker(workers.get(one.workload)),
+                instances=one.instances,
+                cold_starts=one.instances_started,
+                egress_bytes={name: bytes_.sent for name, bytes_ in sorted(one.egress.items())},
+                decisions=tuple(
+                    DecisionCount(
+                        is_allowed=row.is_allowed,
+                        is_error=row.is_error,
+                        policies=row.policies,
+                        principal=row.principal,
+                        count=row.count,
+                        sample_us=WallTime(row.sample_us),
+                        sample_trace=row.sample_trace,
+                    )
+                    for row in one.decisions
+                ),
             )
             for one in stats.workloads
         }

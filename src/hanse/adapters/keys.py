@@ -20,8 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from hanse.core.ports import Entropy
-from hanse.identity import IdentityError, key_from_secret
-from hanse.identity.authority import SECRET_BYTES
+from hanse.identity import IdentityError
 
 PRIVATE_MODE = 0o600
 PRIVATE_FOLDER_MODE = 0o700
@@ -67,18 +66,6 @@ def ed25519_signer(path: Path, entropy: Entropy) -> KeySigner:
     """
     data = _load_or_create(path, lambda: Ed25519PrivateKey.from_private_bytes(entropy.secret(SEED_BYTES)))
     return KeySigner(parse_ed25519(path, data))
-
-
-def mldsa44_signer(path: Path, entropy: Entropy) -> KeySigner:
-    """Load the ML-DSA-44 key at `path`, or make it there from `entropy`. Raises like `ed25519_signer`."""
-    data = _load_or_create(path, lambda: MLDSA44PrivateKey.from_seed_bytes(entropy.secret(SEED_BYTES)))
-    return KeySigner(parse_mldsa44(path, data))
-
-
-def ecdsa_key(path: Path, entropy: Entropy) -> ec.EllipticCurvePrivateKey:
-    """Load the ECDSA P-256 key at `path`, or make it there from `entropy`. Raises like `ed25519_signer`."""
-    data = _load_or_create(path, lambda: key_from_secret(entropy.secret(SECRET_BYTES)))
-    return parse_p256(path, data)
 
 
 def parse_ed25519(path: Path, data: bytes) -> Ed25519PrivateKey:

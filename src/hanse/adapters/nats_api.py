@@ -14,8 +14,8 @@ from nats.aio.msg import Msg
 
 from hanse.adapters.nats_link import NatsLink
 from hanse.core.errors import BusError, ConflictError, StoreError
+from hanse.identity.nats_accounts import ingest_subject
 
-API: Final = "$JS.API"
 WRONG_SEQUENCE = frozenset({10071, 10164})
 """JSStreamWrongLastSequence and its constant form: a compare-and-swap that lost."""
 NO_STREAM: Final = 10059
@@ -31,14 +31,14 @@ def kv_stream(bucket: str) -> str:
 
 
 def kv_subject(bucket: str, key: str) -> str:
-    """Subject under which a key is written."""
+    """Subject under which a key is kept."""
     return f"$KV.{bucket}.{key}"
 
 
 async def api(link: NatsLink, verb: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Call the JetStream API. Raises StoreError."""
     data = json.dumps(body).encode() if body is not None else b""
-    return parse(await ask(link, f"{API}.{verb}", data), what=verb)
+    return parse(await ask(link, f"{link.config.api}.{verb}", data), what=verb)
 
 
 async def ask(link: NatsLink, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> Msg:
@@ -47,6 +47,11 @@ async def ask(link: NatsLink, subject: str, data: bytes, headers: Mapping[str, s
         return await link.request(subject, data, headers=headers)
     except BusError as error:
         raise store_error(error) from error
+
+
+async def keep(link: NatsLink, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> Msg:
+    """Send what is to be kept under `subject`, the way the bucket takes it."""
+    return await ask(link, ingest_subject(link.config.ingest, subject), data, headers)
 
 
 def parse(message: Msg, *, what: str) -> dict[str, Any]:

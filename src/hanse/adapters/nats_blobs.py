@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from nats.aio.msg import Msg
 
-from hanse.adapters.nats_api import API, api, ask, parse
+from hanse.adapters.nats_api import api, ask, keep, parse
 from hanse.adapters.nats_consumer import Consumer
 from hanse.adapters.nats_link import NatsLink
 from hanse.core.errors import BlobError, BusError, ConflictError, StoreError
@@ -155,7 +155,8 @@ class NatsBlobs:
 
     async def _meta(self, digest: Digest) -> tuple[dict[str, Any] | None, int]:
         """The meta message, None if absent or deleted, and the sequence to replace (0 if there never was one)."""
-        message = await ask(self._link, f"{API}.DIRECT.GET.{self._stream}.{self._meta_subject(digest)}", b"")
+        get = f"{self._link.config.api}.DIRECT.GET"
+        message = await ask(self._link, f"{get}.{self._stream}.{self._meta_subject(digest)}", b"")
         headers = message.headers or {}
         if headers.get("Status") == "404":
             return None, 0
@@ -165,7 +166,7 @@ class NatsBlobs:
         return (None if meta.get("deleted") else meta), int(headers["Nats-Sequence"])
 
     async def _publish(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
-        parse(await ask(self._link, subject, data, headers), what=f"store in {self._bucket}")
+        parse(await keep(self._link, subject, data, headers), what=f"store in {self._bucket}")
 
     async def _purge(self, nuid: str) -> None:
         await api(self._link, f"STREAM.PURGE.{self._stream}", {"filter": f"$O.{self._bucket}.C.{nuid}"})

@@ -17,7 +17,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from hanse.adapters.nats_api import API, parse, store_error
+from hanse.adapters.nats_api import parse, store_error
 from hanse.adapters.nats_link import Connection, unsubscribe
 from hanse.core.errors import BusError
 from hanse.core.time import US_PER_S
@@ -69,7 +69,7 @@ class Consumer:
         try:
             self._subscription = await self._connection.subscribe(inbox, self._arrived)
             answer = await self._connection.request(
-                f"{API}.CONSUMER.CREATE.{self._stream}.{self._name}.{self._filter}",
+                f"{self._connection.api}.CONSUMER.CREATE.{self._stream}.{self._name}.{self._filter}",
                 json.dumps(self._request(inbox)).encode(),
                 None,
                 self._timeout_us,
@@ -97,7 +97,9 @@ class Consumer:
         await unsubscribe(subscription)
         if not self._connection.lost.is_set():
             try:
-                await self._connection.publish(f"{API}.CONSUMER.DELETE.{self._stream}.{self._name}", b"")
+                await self._connection.publish(
+                    f"{self._connection.api}.CONSUMER.DELETE.{self._stream}.{self._name}", b""
+                )
             except (nats.errors.Error, OSError):
                 return
 

@@ -49,6 +49,12 @@ class LinkConfig:
     """Shown in the server's connection list."""
     inbox_prefix: str = "_INBOX"
     """Where answers arrive; a user limited to its own subjects needs its own."""
+    api: str = "$JS.API"
+    """Prefix of the JetStream API: another one where it is imported from another account."""
+    deliver_prefix: str = ""
+    """Where consumers deliver; empty: to the inbox. Set where the streams are in another account."""
+    ingest: str = ""
+    """Prefix under which buckets take values (`hanse.identity.nats_accounts`); empty where they have none."""
     server_name: str | None = None
     """Name to expect in the server's certificate, where it differs from the URL's host."""
     connect_timeout_us: int = 2 * US_PER_S
@@ -72,9 +78,12 @@ class NatsCredentials:
 class Connection:
     """One live client: requests in flight, and whether it was lost. Lives inside `NatsLink`."""
 
-    def __init__(self, client: Client, inbox: str) -> None:
+    def __init__(self, client: Client, inbox: str, *, api: str, deliver_prefix: str) -> None:
         self._client = client
         self._inbox = inbox
+        self._deliver_prefix = deliver_prefix or inbox.rpartition(".")[0]
+        self.api = api
+        """Prefix of the JetStream API for this user."""
         self._pending: dict[str, tuple[str, asyncio.Future[Msg]]] = {}
         self._next_token = 0
         self._woken: list[asyncio.Event] = []
@@ -85,8 +94,8 @@ class Connection:
         await self._client.subscribe(f"{self._inbox}.*", cb=self._answered)
 
     def new_inbox(self) -> str:
-        """Name an unguessable subject of our own, to which no one listens yet."""
-        return f"{self._inbox.rpartition('.')[0]}.{secrets.token_hex(11)}"
+        """Name an unguessable subject for a consumer to deliver to, to which no one listens yet."""
+        return f"{self._deliver_prefix}.{secrets.token_hex(11)}"
 
     async def publish(self, subject: str, data: bytes, *, reply: str = "") -> None:
         """Hand over to the socket, waiting when too much is unsent. Raises `nats.errors.Error` when lost."""
@@ -378,7 +387,8 @@ class NatsLink:
     async def _open(self) -> Connection:
         config = self.config
         client = _SecureClient()
-        connection = Connection(client, f"{config.inbox_prefix}.{secrets.token_hex(11)}")
+        inbox = f"{config.inbox_prefix}.{secrets.token_hex(11)}"
+        connection = Connection(client, inbox, api=config.api, deliver_prefix=config.deliver_prefix)
 
         async def closed() -> None:
             connection.give_up()

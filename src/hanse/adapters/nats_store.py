@@ -12,7 +12,7 @@ from typing import Final
 
 from nats.aio.msg import Msg
 
-from hanse.adapters.nats_api import API, ask, kv_stream, kv_subject, parse, store_error
+from hanse.adapters.nats_api import ask, keep, kv_stream, kv_subject, parse, store_error
 from hanse.adapters.nats_consumer import Consumer
 from hanse.adapters.nats_link import Connection, NatsLink
 from hanse.core.errors import BusError, ConflictError, StoreError
@@ -63,7 +63,7 @@ class NatsStore:
         headers = {_OPERATION: "DEL", "Nats-TTL": str(MARKER_TTL_S)}
         if expected is not None:
             headers[_EXPECTED] = str(expected)
-        parse(await ask(self._link, kv_subject(bucket, key), b"", headers), what=f"delete {bucket}/{key}")
+        parse(await keep(self._link, kv_subject(bucket, key), b"", headers), what=f"delete {bucket}/{key}")
 
     async def entries(self, bucket: str, prefix: str = "") -> Sequence[Entry]:
         """All live entries under `prefix`, in key order. Raises StoreError."""
@@ -131,13 +131,14 @@ class NatsStore:
     async def _write(self, bucket: str, key: str, value: bytes, expected: int | None) -> int:
         headers = None if expected is None else {_EXPECTED: str(expected)}
         _check_key(key)
-        answer = await ask(self._link, kv_subject(bucket, key), value, headers)
+        answer = await keep(self._link, kv_subject(bucket, key), value, headers)
         return int(parse(answer, what=f"write {bucket}/{key}")["seq"])
 
     async def _last(self, bucket: str, key: str) -> Entry | None:
         """The last entry of a key, a delete marker as value None."""
         _check_key(key)
-        message = await ask(self._link, f"{API}.DIRECT.GET.{kv_stream(bucket)}.{kv_subject(bucket, key)}", b"")
+        api = self._link.config.api
+        message = await ask(self._link, f"{api}.DIRECT.GET.{kv_stream(bucket)}.{kv_subject(bucket, key)}", b"")
         headers = message.headers or {}
         if "Nats-Sequence" in headers:
             return _entry(bucket, key, message, int(headers["Nats-Sequence"]))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from hanse.app.authentication import User
+from hanse.app.authentication import Caller, guard
 from hanse.attest import Anchor, Reference
 from hanse.control.appraising import Appraising, AttestedView
 from hanse.core.fabric import Origin
@@ -39,48 +39,47 @@ def attest_router(appraising: Appraising) -> APIRouter:
     """Build the routes around the verbs of one controller."""
     router = APIRouter(prefix="/api/v1/attest")
 
-    @router.get("/nodes")
-    async def attested(by: User) -> tuple[AttestedView, ...]:
+    @router.get("/nodes", dependencies=[guard("read", "node")])
+    async def attested() -> tuple[AttestedView, ...]:
         """What is attested of every node."""
-        del by
         return appraising.attested()
 
-    @router.get("/references")
-    async def references(by: User) -> tuple[Reference, ...]:
+    @router.get("/references", dependencies=[guard("read", "node")])
+    async def references() -> tuple[Reference, ...]:
         """Reference values."""
-        del by
         return appraising.references()
 
     @router.put("/references/{name}")
-    async def add_reference(name: str, body: ReferenceBody, by: User) -> Reference:
+    async def add_reference(
+        name: str, body: ReferenceBody, by: Annotated[Caller, guard("trust", "attestation")]
+    ) -> Reference:
         """Keep a reference value."""
         if body.from_node is not None:
-            return await appraising.add_reference_from(name, NodeId(body.from_node), user=by)
-        return await appraising.add_reference(name, kind=body.kind, claims=body.claims, floors=body.floors, user=by)
+            return await appraising.add_reference_from(name, NodeId(body.from_node), user=by.id)
+        return await appraising.add_reference(name, kind=body.kind, claims=body.claims, floors=body.floors, user=by.id)
 
     @router.delete("/references/{name}", status_code=202)
-    async def remove_reference(name: str, by: User) -> dict[str, str]:
+    async def remove_reference(name: str, by: Annotated[Caller, guard("trust", "attestation")]) -> dict[str, str]:
         """Withdraw a reference value."""
-        await appraising.remove("reference", name, user=by)
+        await appraising.remove("reference", name, user=by.id)
         return {"status": "removed"}
 
-    @router.get("/anchors")
-    async def anchors(by: User) -> tuple[Anchor, ...]:
+    @router.get("/anchors", dependencies=[guard("read", "node")])
+    async def anchors() -> tuple[Anchor, ...]:
         """Makers' roots that are believed."""
-        del by
         return appraising.anchors()
 
     @router.put("/anchors/{name}")
-    async def add_anchor(name: str, body: AnchorBody, by: User) -> Anchor:
+    async def add_anchor(name: str, body: AnchorBody, by: Annotated[Caller, guard("trust", "attestation")]) -> Anchor:
         """Believe a maker's root."""
         return await appraising.add_anchor(
-            name, kind=body.kind, certificate_pem=body.certificate_pem, origin=body.origin, user=by
+            name, kind=body.kind, certificate_pem=body.certificate_pem, origin=body.origin, user=by.id
         )
 
     @router.delete("/anchors/{name}", status_code=202)
-    async def remove_anchor(name: str, by: User) -> dict[str, str]:
+    async def remove_anchor(name: str, by: Annotated[Caller, guard("trust", "attestation")]) -> dict[str, str]:
         """Believe a maker's root no longer."""
-        await appraising.remove("anchor", name, user=by)
+        await appraising.remove("anchor", name, user=by.id)
         return {"status": "removed"}
 
     return router

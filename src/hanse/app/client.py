@@ -8,6 +8,7 @@ Blocking: the CLI has nothing else to do meanwhile, and asynchronous callers use
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ssl
 import threading
@@ -19,14 +20,19 @@ from typing import Any, Self, TypeVar
 import httpx
 import msgspec
 
+from hanse.app.auth_views import ApiTokenMade, MayI, SignIn, WhoAmI
+from hanse.app.client_credentials import CredentialCalls
 from hanse.app.context import Context
 from hanse.attest import Anchor, Reference
+from hanse.control.api_tokens import ApiTokenView
 from hanse.control.appraising import AttestedView
 from hanse.control.cosigning import CosigningView
+from hanse.control.federation import TrustView
 from hanse.control.known_logs import LogView
 from hanse.control.mirror import MirroredView
 from hanse.control.mirroring import MirroringView
 from hanse.control.planning import ExitView, FrontierAnswer, PlanAnswer, ShiftView
+from hanse.control.secrets import SealingView, SecretView
 from hanse.control.state_anchor import StateHealth
 from hanse.control.supposing import PackView
 from hanse.control.views import (
@@ -39,13 +45,16 @@ from hanse.control.views import (
     StatusView,
     Submission,
     TopRow,
+    UsageView,
     VerdictView,
     WorkloadDetail,
     WorkloadView,
 )
 from hanse.core.errors import HanseError
-from hanse.core.ids import Digest
+from hanse.core.ids import Digest, SecretId
 from hanse.core.snapshot import Series
+from hanse.identity import seal_to
+from hanse.identity.sealing import info_for_domain
 from hanse.placement import Capacity, WhyNot
 from hanse.policy import PolicyDiff
 
@@ -115,7 +124,7 @@ class FabricEvent:
     nodes: tuple[NodeView, ...]
 
 
-class Client:
+class Client(CredentialCalls):
     """The API of one domain. Safe to use from several threads; close it, or use it in a `with`."""
 
     def __init__(self, context: Context, *, transport: httpx.BaseTransport | None = None) -> None:
@@ -132,11 +141,12 @@ class Client:
                     hint="",
                     retry=False,
                 ) from error
+        shown = {"authorization": f"Bearer {context.token}"} if context.token else {}
         self._http = httpx.Client(
             transport=transport,
             verify=verify,
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            headers={"authorization": f"Bearer {context.token}", "accept": "application/json"},
+            headers={"accept": "application/json"} | shown,
             trust_env=False,
         )
         self._at = 0
@@ -205,6 +215,10 @@ class Client:
         """Traffic per workload and node."""
         return self._get("/api/v1/top", tuple[TopRow, ...])
 
+    def usage(self) -> tuple[UsageView, ...]:
+        """What workloads took, as nodes accounted for it."""
+        return self._get("/api/v1/usage", tuple[UsageView, ...])
+
     def logs(
         self, namespace: str, name: str, *, after: Mapping[str, int] | None = None, limit: int = 200
     ) -> tuple[LogRow, ...]:
@@ -264,6 +278,7 @@ class Client:
         grade: int = 1,
         node: str | None = None,
         require: Sequence[str] = (),
+        service: str = "",
     ) -> TokenMade:
         """Make a one-time join token; `require` names kinds of evidence, one of which the node must bring."""
         body = {
@@ -273,8 +288,37 @@ class Client:
             "grade": grade,
             "node": node,
             "require": list(require),
+            "service": service,
         }
         return self._ask("POST", "/api/v1/tokens", TokenMade, json=body)
+
+    # --- users ---
+
+    def sign_in_methods(self) -> tuple[SignIn, ...]:
+        """Providers that the domain trusts; needs no token."""
+        return self._get("/api/v1/auth/methods", tuple[SignIn, ...])
+
+    def whoami(self) -> WhoAmI:
+        """Who the token says the caller is."""
+        return self._get("/api/v1/auth/whoami", WhoAmI)
+
+    def may(self, action: str, kind: str, namespace: str, name: str) -> MayI:
+        """Whether the caller may, and by which rules."""
+        body = {"action": action, "kind": kind, "namespace": namespace, "name": name}
+        return self._ask("POST", "/api/v1/auth/can", MayI, json=body, is_idempotent=True)
+
+    def tokens(self) -> tuple[ApiTokenView, ...]:
+        """Named tokens."""
+        return self._get("/api/v1/auth/tokens", tuple[ApiTokenView, ...])
+
+    def create_token(self, name: str, roles: Mapping[str, Sequence[str]], *, lifetime_us: int) -> ApiTokenMade:
+        """Make a named token. Raises ApiError ``token.name_taken``, ``identity.malformed_id``."""
+        body = {"name": name, "roles": {role: list(places) for role, places in roles.items()}}
+        return self._ask("POST", "/api/v1/auth/tokens", ApiTokenMade, json={**body, "lifetime_us": lifetime_us})
+
+    def revoke_token(self, name: str) -> None:
+        """Withdraw a named token. Raises ApiError ``not_found``."""
+        self._ask("DELETE", f"/api/v1/auth/tokens/{name}", dict[str, str])
 
     # --- plans: questions that change nothing ---
 
@@ -323,6 +367,26 @@ class Client:
         return self._ask("POST", path, kind, json=body, is_idempotent=True, timeout=PONDER_TIMEOUT_S)
 
     # --- attestation ---
+
+    def secrets(self) -> tuple[SecretView, ...]:
+        """Every declared secret; values are nowhere in it."""
+        return self._get("/api/v1/secrets", tuple[SecretView, ...])
+
+    def secret(self, secret: str) -> SecretView:
+        """One secret. Raises ApiError ``not_found``."""
+        return self._get(f"/api/v1/secrets/{secret}", SecretView)
+
+    def set_secret(self, secret: str, value: bytes) -> SecretView:
+        """Seal a value to the domain, here, and have it kept as the next version. Raises ApiError, SealingError."""
+        at = self._get(f"/api/v1/secrets/{secret}/sealing", SealingView)
+        info = info_for_domain(at.domain, SecretId(secret), at.next_version)
+        sealed = seal_to(base64.b64decode(at.public_key), value, info)
+        path = f"/api/v1/secrets/{secret}/versions/{at.next_version}"
+        return self._ask("PUT", path, SecretView, content=sealed)
+
+    def delete_secret(self, secret: str) -> None:
+        """Withdraw a secret and erase its value. Raises ApiError ``not_found``, ``spec.in_use``."""
+        self._ask("DELETE", f"/api/v1/secrets/{secret}", dict[str, str])
 
     def attested(self) -> tuple[AttestedView, ...]:
         """What is attested of every node."""
@@ -377,6 +441,25 @@ class Client:
         """What supposed facts would do. Raises ApiError ``policy.fact``."""
         return self._ask("POST", "/api/v1/policy/impact", PolicyDiff, json={"facts": list(facts)}, is_idempotent=True)
 
+    # --- other domains ---
+
+    def trusts(self) -> tuple[TrustView, ...]:
+        """Domains that are believed beside this one."""
+        return self._get("/api/v1/trust", tuple[TrustView, ...])
+
+    def trust(self, domain: str, *, bundle: str, url: str, profile: str, endpoint_id: str) -> TrustView:
+        """Believe another domain."""
+        body = {"bundle": bundle, "url": url, "profile": profile, "endpoint_id": endpoint_id}
+        return self._ask("PUT", f"/api/v1/trust/{domain}", TrustView, json=body)
+
+    def distrust(self, domain: str) -> None:
+        """Believe another domain no longer."""
+        self._ask("DELETE", f"/api/v1/trust/{domain}", dict[str, str])
+
+    def own_bundle(self) -> bytes:
+        """This domain's trust bundle (JWKS)."""
+        return self._send("GET", "/spiffe/bundle").content
+
     # --- the ledger ---
 
     def receipt(self, instance: str) -> bytes:
@@ -398,6 +481,10 @@ class Client:
     def witnesses(self) -> CosigningView:
         """Who cosigns this domain's ledger, and whether any of them saw another history."""
         return self._get("/api/v1/ledger/witnesses", CosigningView)
+
+    def add_node_witness(self, node: str) -> None:
+        """Have a node cosign the ledger, too. Raises ApiError ``witness.bad_policy``, ``bus.timeout``."""
+        self._ask("POST", "/api/v1/ledger/witnesses/nodes", dict[str, str], json={"node": node})
 
     def use_witnesses(self, policy: str, bundle_pem: str) -> None:
         """Have these witnesses cosign from now on."""
@@ -461,7 +548,7 @@ class Client:
         answer = self._send(method, path, **more)
         try:
             return msgspec.json.decode(answer.content, type=kind)
-        except msgspec.MsgspecError as error:
+        except ValueError as error:
             raise ApiError(
                 f"{method} {path} answered what this version cannot read: {error}",
                 status=answer.status_code,
@@ -521,7 +608,7 @@ def error_of(status: int, body: bytes) -> ApiError:
     """Read an error body of the API; what is no such body becomes ``api.failed`` with the status."""
     try:
         error = msgspec.json.decode(body, type=_Envelope).error
-    except msgspec.MsgspecError:
+    except ValueError:
         said = body[:200].decode(errors="replace").strip()
         return ApiError(f"the API answered {status}: {said or 'nothing'}", status=status, retry=status >= 500)
     return ApiError(

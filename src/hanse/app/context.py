@@ -31,6 +31,7 @@ class _Record(msgspec.Struct, frozen=True, tag="context.v1", kw_only=True):
     api_urls: tuple[str, ...]
     ca: str
     token: str
+    """Empty for people elsewhere, who sign in (`hanse login`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ def read_context(path: Path) -> Context:
     """Read a context. Raises ContextError ``context.missing`` or ``context.damaged``."""
     try:
         record = msgspec.json.decode(path.read_bytes(), type=_Record)
-        token = (path.parent / record.token).read_text(encoding="ascii").strip()
+        token = (path.parent / record.token).read_text(encoding="ascii").strip() if record.token else ""
     except FileNotFoundError as error:
         raise ContextError(f"no fabric here: {error.filename} does not exist") from None
     except (OSError, ValueError, msgspec.MsgspecError) as error:

@@ -15,7 +15,7 @@ import uvicorn
 from hanse import __version__, _engine
 from hanse.adapters.clock import SystemClock
 from hanse.adapters.disk_store import DiskStore
-from hanse.adapters.domain_files import Domain, issue_server, load_domain
+from hanse.adapters.domain_files import FOLDER, RECORD, Domain, issue_server, load_domain
 from hanse.adapters.entropy import SystemEntropy
 from hanse.adapters.gazetteer import read_gazetteer
 from hanse.adapters.intensity import read_intensities
@@ -27,17 +27,23 @@ from hanse.adapters.nats_link import LinkConfig, NatsCredentials, NatsLink
 from hanse.adapters.nats_store import NatsStore
 from hanse.adapters.package_data import read_packs
 from hanse.adapters.tls import client_context, reload_chain, server_context
+from hanse.app.access_file import NO_FILE, read_access
 from hanse.app.api import build_api
+from hanse.app.federating import keep_bundles
 from hanse.app.layout import Layout
 from hanse.app.mirroring import keep_mirrors
 from hanse.app.options import ControllerOptions
 from hanse.app.serving import bound_socket, run_until_signalled
 from hanse.app.witnessing import ask_witnesses
 from hanse.control import ControlConfig, build_control
+from hanse.control.controller import Controller
+from hanse.control.federation import Federation
+from hanse.control.service import FabricService
 from hanse.core.errors import HanseError
 from hanse.core.ids import ControllerId
 from hanse.core.ports import ControlPorts
 from hanse.core.time import HOUR_US
+from hanse.identity import controller_id
 from hanse.ledger import path_of
 from hanse.wire.subjects import ARTIFACTS, BUCKETS
 
@@ -45,6 +51,8 @@ log = structlog.get_logger("control")
 
 SUBSTRATE_WAIT_US = 30_000_000
 """How long a starting controller waits for the substrate before it gives up and is started again."""
+
+AUTHORITY_LOOK_S = 2.0
 
 
 class ComponentRefused(HanseError):
@@ -59,7 +67,7 @@ async def run_controller(options: ControllerOptions) -> None:
     domain = load_domain(layout.root)
     clock, entropy = SystemClock(), SystemEntropy()
     link = NatsLink(
-        LinkConfig(urls=(options.substrate_url,), name=f"controller {options.id}"),
+        LinkConfig(urls=(options.substrate_url,), name=f"controller {options.id}", ingest=domain.ingest),
         rng=entropy.stream("link", options.id),
         credentials=lambda: NatsCredentials(jwt=domain.controller_jwt, seed=domain.controller_user.seed),
         tls=lambda: client_context(domain.bundle_pem),
@@ -89,7 +97,11 @@ async def _serve(options: ControllerOptions, domain: Domain, ports: ControlPorts
     listening = bound_socket(options.api_host, options.api_port)
     url = f"https://{options.api_host}:{listening.getsockname()[1]}"
     controller = build_control(ports, _config(options, domain, url), domain.authority, think=asyncio.to_thread)
-    api = build_api(controller, ports, token=domain.api_token, version=__version__, inspect_component=inspect_component)
+    access = NO_FILE if options.access is None else read_access(Path(options.access))
+    api = build_api(
+        controller, ports, token=domain.api_token, version=__version__, inspect_component=inspect_component,
+        access=access,
+    )  # fmt: skip
     context = server_context(*_certificate(options, domain, ports))
     server = uvicorn.Server(uvicorn.Config(api, log_config=None, access_log=False, lifespan="off"))
     server.config.load()
@@ -97,15 +109,20 @@ async def _serve(options: ControllerOptions, domain: Domain, ports: ControlPorts
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(controller.run(), name="controller")
         renewing = tasks.create_task(_renew_certificate(context, options, domain, ports), name="certificate")
+        following = tasks.create_task(_follow_authority(options, controller), name="authority")
         witnessing = tasks.create_task(ask_witnesses(controller), name="witnesses")
+        federation = Federation(controller, FabricService(controller, ports), ports)
+        federating = tasks.create_task(keep_bundles(controller, federation), name="bundles")
         mirroring = tasks.create_task(keep_mirrors(controller), name="mirrors")
         serving = tasks.create_task(server.serve(sockets=[listening]), name="api")
         await run_until_signalled()
         server.should_exit = True
         await serving
         renewing.cancel()
+        following.cancel()
         witnessing.cancel()
         mirroring.cancel()
+        federating.cancel()
         running.cancel()
 
 
@@ -127,7 +144,8 @@ def _config(options: ControllerOptions, domain: Domain, url: str) -> ControlConf
 def _certificate(options: ControllerOptions, domain: Domain, ports: ControlPorts) -> tuple[bytes, bytes]:
     return issue_server(
         domain,
-        f"api-{options.id}",
+        options.id,
+        spiffe_id=controller_id(domain.name, ControllerId(options.id)),
         now=ports.clock.wall(),
         entropy=ports.entropy,
         ip_addresses=(options.api_host,),
@@ -140,7 +158,28 @@ async def _renew_certificate(
     """Swap the API's certificate at half of its hour, for as long as this process lives."""
     while True:
         await asyncio.sleep(HOUR_US / 2 / 1e6)
-        reload_chain(context, *_certificate(options, domain, ports))
+        fresh = load_domain(Layout(Path(options.state)).root)
+        reload_chain(context, *_certificate(options, fresh, ports))
+
+
+async def _follow_authority(options: ControllerOptions, controller: Controller) -> None:
+    """Take up a new issuing authority (`hanse ca rotate`) while this process lives."""
+    root = Layout(Path(options.state)).root
+    record = root / FOLDER / RECORD
+    seen = record.stat().st_mtime_ns
+    while True:
+        await asyncio.sleep(AUTHORITY_LOOK_S)
+        try:
+            changed = record.stat().st_mtime_ns
+            if changed == seen:
+                continue
+            controller.enrolment.use(load_domain(root).authority)
+        except (HanseError, OSError) as error:
+            # Until it can be read the one in use stays: a folder that is being written is whole a moment later.
+            log.warning("authority.unreadable", reason=str(error))
+            continue
+        seen = changed
+        log.info("authority.taken_up")
 
 
 def _name_damage(path: Path, why: str) -> None:

@@ -21,7 +21,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from hanse.adapters.clock import SystemClock
-from hanse.adapters.domain_files import Domain, init_domain, issue_server, write_context
+from hanse.adapters.domain_ca import IN_FOLDER, is_rotation_due, rotate_issuing, view_ca
+from hanse.adapters.domain_files import Domain, DomainError, init_domain, issue_server, load_domain, write_context
 from hanse.adapters.entropy import SystemEntropy
 from hanse.adapters.keys import write_private
 from hanse.adapters.nats_server import NatsServer, server_config
@@ -47,7 +48,7 @@ from hanse.app.serving import bound_socket
 from hanse.core.errors import HanseError
 from hanse.core.fabric import Node
 from hanse.core.ids import NodeId
-from hanse.core.time import DAY_US, WallTime
+from hanse.core.time import DAY_US, WallTime, rfc3339
 from hanse.identity import ServerTls, nats_auth_config
 from hanse.manifest import Manifests, load
 from hanse.wire import canonical
@@ -59,6 +60,8 @@ READY_S = 30.0
 """How long one process may take to be ready; a cold start of an engine takes under one second."""
 LOOK_S = 0.02
 REVOCATION_RETRY_S = 1.0
+CERTIFY_LOOK_S = 86_400.0
+"""How often a running fabric makes its substrate's certificate anew, and asks whether the issuing authority is due."""
 Say = Callable[[str], None]
 
 
@@ -96,6 +99,7 @@ class LocalFabric:
     is_restarting_nodes: bool
     is_restarting_controllers: bool
     latency_table: str | None = None
+    access: str | None = None
     front: FrontOptions = PLAIN_FRONT
     has_tpms: bool = False
     """Whether every node gets a software TPM; else those whose manifests promise evidence."""
@@ -109,6 +113,7 @@ class LocalFabric:
     _tpm_maker: SoftTpmMaker | None = None
     _keeper: asyncio.Task[None] | None = None
     _revoker: asyncio.Task[None] | None = None
+    _certifier: asyncio.Task[None] | None = None
 
     # --- faults and repairs, by name ---
 
@@ -179,15 +184,33 @@ class LocalFabric:
         folder = self.layout.substrate
         folder.mkdir(exist_ok=True, mode=0o700)
         files = self._substrate_tls()
+        self._write_substrate_certificate(files)
+        port, revoked = ports.take("nats"), RevocationFile(self.layout.revocations, self.domain).revoked
+        self.server = NatsServer(config=self._substrate_config(port, revoked), run_dir=folder / "run")
+        await self.server.start()
+        self._keeper = asyncio.create_task(self._keep_substrate(self.server), name="keep nats-server")
+        self._certifier = asyncio.create_task(self._keep_certified(files), name="certificates")
+
+    def _write_substrate_certificate(self, files: ServerTls) -> None:
         chain, key = issue_server(
             self.domain, "nats", now=SystemClock().wall(), entropy=SystemEntropy(), lifetime_us=90 * DAY_US
         )
         for path, data in ((files.certificate, chain), (files.key, key), (files.bundle, self.domain.bundle_pem)):
             write_private(Path(path), data)
-        port, revoked = ports.take("nats"), RevocationFile(self.layout.revocations, self.domain).revoked
-        self.server = NatsServer(config=self._substrate_config(port, revoked), run_dir=folder / "run")
-        await self.server.start()
-        self._keeper = asyncio.create_task(self._keep_substrate(self.server), name="keep nats-server")
+
+    async def _keep_certified(self, files: ServerTls) -> None:
+        """Rotate the issuing authority when it is due, and with it the substrate's certificate."""
+        while True:
+            await asyncio.sleep(CERTIFY_LOOK_S)
+            try:
+                self.domain = rotated_if_due(self.layout.root, self.say)
+                self._write_substrate_certificate(files)
+            except (HanseError, OSError) as error:
+                self.say(f"the substrate's certificate cannot be made anew: {error}; trying again")
+                continue
+            if self.server is not None:
+                revoked = RevocationFile(self.layout.revocations, self.domain).revoked
+                self.server.reload(self._substrate_config(self.server.port, revoked))
 
     def _substrate_tls(self) -> ServerTls:
         folder = self.layout.substrate
@@ -257,6 +280,7 @@ class LocalFabric:
                 substrate_url=self._substrate_url(),
                 node_substrate_urls=(self._substrate_url(),),
                 latency_table=self.latency_table,
+                access=self.access,
             )
             launch = self.layout.root / f"{name}.launch.json"
             write_private(launch, canonical.encode(LaunchController(options=options)))
@@ -321,10 +345,12 @@ class LocalFabric:
             front_tls=self._front_tls(node),
             issuers=self.front.issuers,
             upstreams=self.front.upstreams,
+            sight=self.front.sight,
             tpm=self._tpm_options(node),
         )
         join = None
-        if NodeFiles(state / "identity").enrolment() is None:
+        joined = NodeFiles(state / "identity").enrolment()
+        if joined is None or not joined.has_own_account:
             join = JoinOptions(api_urls=self.api_urls, ca_pem=self.domain.bundle_pem, token=await self._token(node))
         launch = state / "launch.json"
         write_private(launch, canonical.encode(LaunchNode(options=options, join=join)))
@@ -371,6 +397,7 @@ class LocalFabric:
                 "grade": int(node.grade),
                 "node": node.id,
                 "require": ["tpm"] if self._wants_tpm(node) else [],
+                "service": node.service,
             }
             answer = await api.post("/api/v1/tokens", json=body)
             if answer.is_error:
@@ -410,7 +437,7 @@ class LocalFabric:
 
     async def _stop(self) -> None:
         """What the supervisor does not own: the substrate and the relays. Nodes and controllers have ended before."""
-        for task in (self._revoker, self._keeper):
+        for task in (self._revoker, self._keeper, self._certifier):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -432,6 +459,7 @@ async def running_fabric(
     is_restarting_nodes: bool = True,
     is_restarting_controllers: bool = True,
     latency_table: Path | None = None,
+    access: Path | None = None,
     front: FrontOptions = PLAIN_FRONT,
     has_tpms: bool = False,
     attest_us: int | None = None,
@@ -441,7 +469,8 @@ async def running_fabric(
 
     `is_restarting_nodes` False leaves a dead node dead until `LocalFabric.restart`, `is_restarting_controllers` False a
     dead controller until `LocalFabric.restart_controller`. `has_tpms` gives every node a software TPM, and
-    they attest every `attest_us`. Raises FabricError, SubstrateError, ProcessError, DomainError, ManifestError,
+    they attest every `attest_us`. `access` is the file of providers, roles and limits.
+    Raises FabricError, SubstrateError, ProcessError, DomainError, ManifestError,
     AttestorError.
     """
     layout = Layout(state.resolve())
@@ -450,15 +479,16 @@ async def running_fabric(
         last: list[LocalFabric] = []
         stack.push_async_callback(_stop_last, last)
         supervisor = await stack.enter_async_context(Supervisor(layout.root, lambda event: _tell(say, event)))
-        domain = init_domain(layout.root, domain_name, SystemClock().wall(), SystemEntropy())
+        init_domain(layout.root, domain_name, SystemClock().wall(), SystemEntropy())
         fabric = LocalFabric(
             layout=layout,
-            domain=domain,
+            domain=rotated_if_due(layout.root, say),
             supervisor=supervisor,
             say=say,
             is_restarting_nodes=is_restarting_nodes,
             is_restarting_controllers=is_restarting_controllers,
             latency_table=None if latency_table is None else str(latency_table.resolve()),
+            access=None if access is None else str(access.resolve()),
             front=front,
             has_tpms=has_tpms,
             attest_us=attest_us,
@@ -466,6 +496,21 @@ async def running_fabric(
         last.append(fabric)
         await fabric._start(fabric_file, controllers)
         yield fabric
+
+
+def rotated_if_due(root: Path, say: Say) -> Domain:
+    """The domain, with a new issuing authority if that is due and the root key is here; else a word about it."""
+    now, domain = SystemClock().wall(), load_domain(root)
+    if not is_rotation_due(domain, now):
+        return domain
+    if domain.root_at != IN_FOLDER:
+        say(f"the issuing authority ends at {rfc3339(view_ca(domain, now).issuing_until_us)}: run `hanse ca rotate`")
+        return domain
+    try:
+        return rotate_issuing(root, now, SystemEntropy())
+    except DomainError as error:
+        say(f"the issuing authority is not rotated yet: {error.message}")
+        return domain
 
 
 async def _stop_last(fabrics: list[LocalFabric]) -> None:

@@ -34,20 +34,22 @@ from hanse.adapters.nats_link import LinkConfig, NatsCredentials, NatsLink
 from hanse.adapters.nats_store import NatsStore
 from hanse.adapters.node_files import NodeFiles, NodeKeys
 from hanse.adapters.package_data import read_packs
+from hanse.adapters.tee import tee_of
 from hanse.adapters.tls import client_context
 from hanse.adapters.tpm import Tpm
 from hanse.adapters.tpm_boot import FIRMWARE_LOG, BootRecord, digest_of_files
+from hanse.adapters.workload_api import WorkloadApi
 from hanse.app.options import JoinOptions, NodeOptions
 from hanse.app.serving import run_until_signalled
 from hanse.attest import NO_EVIDENCE
 from hanse.core.errors import HanseError, WireError
 from hanse.core.fabric import Node
 from hanse.core.ports import Addresses, Attestor, NodePorts, Store
-from hanse.identity import inbox_prefix, key_from_secret, make_csr
+from hanse.identity import NODE_API, NODE_INGEST, deliver_prefix, inbox_prefix, key_from_secret, make_csr
 from hanse.identity.authority import SECRET_BYTES, key_pem
 from hanse.node import NodeAgent, NodeConfig, build_node
 from hanse.node.attesting import give_evidence
-from hanse.node.config import ATTEST_US
+from hanse.node.config import ACCOUNT_US, ATTEST_US
 from hanse.node.svid import BUCKET, KEY, StoredSvid
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import Challenge, ChallengeRequest, JoinRequest, JoinResponse
@@ -61,6 +63,8 @@ READY_S = 30.0
 HANDOVER_GRACE_MS = 15_000
 """How long requests in flight may take to end after a successor serves; open streams are cut then."""
 STOP_GRACE_MS = 2_000
+WORKLOAD_SOCKET = "workload.sock"
+"""In the node's own folder, unless told otherwise: for programs of the same user."""
 UNSPECIFIED = ("", "0.0.0.0", "[::]")  # noqa: S104 - refused, not bound
 
 
@@ -91,7 +95,7 @@ async def run_node(options: NodeOptions, join: JoinOptions | None, *, takes_over
     disk = DiskStore(state / "disk", damaged=_name_damage)
     joined = files.enrolment()
     attestor = await _attestor(options)
-    if joined is None:
+    if joined is None or not joined.has_own_account:
         if join is None:
             raise JoinFailed(
                 f"{options.node.id} has not joined a domain yet",
@@ -105,7 +109,9 @@ async def run_node(options: NodeOptions, join: JoinOptions | None, *, takes_over
 
 
 async def _attestor(options: NodeOptions) -> Attestor:
-    """The node's TPM, with what runs here measured into it; or a platform that has nothing to say."""
+    """The node's TPM, with what runs here measured into it; its TEE; or a platform that has nothing to say."""
+    if options.is_tee:
+        return tee_of(None if options.tee_endorsements is None else Path(options.tee_endorsements))
     if options.tpm is None:
         return NoEvidence()
     measured = {
@@ -221,6 +227,11 @@ async def _run_joined(member: _Member, predecessor: Taker | None) -> None:
             inherited=None if predecessor is None else predecessor.sockets,
             cache_dir=options.compiled or str(state / "compiled"),
             worker_command=worker_command(),
+            otlp_endpoint=options.sight.otlp_endpoint,
+            trace_ratio_ppm=options.sight.trace_ratio_ppm,
+            access_log=options.sight.access_log,
+            access_log_ratio_ppm=options.sight.access_log_ratio_ppm,
+            tell_paths=options.sight.tells_paths,
         ),
         upstreams=options.upstreams,
     )
@@ -235,7 +246,7 @@ async def _run_joined(member: _Member, predecessor: Taker | None) -> None:
             front = _Front(state=state, runtime=runtime, addresses=addresses, keeper=keeper, giver=giver)
             while True:
                 link, agent = _connected(member, front)
-                has_successor = await _serve(front, link, agent, predecessor)
+                has_successor = await _serve(front, link, agent, predecessor, _workload_api(options))
                 if not has_successor:
                     return
                 if await giver.give():
@@ -256,10 +267,14 @@ def _connected(member: _Member, front: _Front) -> tuple[NatsLink, NodeAgent]:
             urls=(options.substrate_url,) if options.substrate_url else joined.nats_urls,
             name=f"node {options.node.id}",
             inbox_prefix=inbox_prefix(options.node.id),
+            api=NODE_API,
+            ingest=NODE_INGEST,
+            deliver_prefix=deliver_prefix(options.node.id),
         ),
         rng=member.entropy.stream("link", options.node.id),
         credentials=lambda: NatsCredentials(jwt=joined.nats_jwt, seed=keys.nats_user.seed),
-        tls=lambda: client_context(joined.svid.bundle_pem),
+        # The root's certificate may have been made anew since this node joined.
+        tls=lambda: client_context(agent.bundle_pem or joined.svid.bundle_pem),
     )
     ports = NodePorts(
         clock=SystemClock(),
@@ -287,20 +302,23 @@ def _connected(member: _Member, front: _Front) -> tuple[NatsLink, NodeAgent]:
             packs=read_packs(),
             owner_policy=options.owner_policy,
             guardrails=options.guardrails,
+            account_us=options.sight.account_us or ACCOUNT_US,
             attest_us=ATTEST_US if options.tpm is None else options.tpm.attest_us or ATTEST_US,
         ),
     )
     return link, agent
 
 
-async def _serve(front: _Front, link: NatsLink, agent: NodeAgent, predecessor: Taker | None) -> bool:
+async def _serve(
+    front: _Front, link: NatsLink, agent: NodeAgent, predecessor: Taker | None, socket: Path | None
+) -> bool:
     """Run until a signal comes, or until a successor asks for the sockets; True for the latter.
 
     Afterwards nothing of the agent is left: the disk and the node's place at the substrate are free.
     """
     try:
         await link.start()
-        async with asyncio.TaskGroup() as tasks:
+        async with contextlib.AsyncExitStack() as ends_with, asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(agent.run(), name="agent"),
                 tasks.create_task(front.keeper.run(), name="front"),
@@ -313,6 +331,8 @@ async def _serve(front: _Front, link: NatsLink, agent: NodeAgent, predecessor: T
                 with contextlib.suppress(HanseError):
                     await predecessor.serving()
             front.giver.open()
+            if socket is not None:
+                await ends_with.enter_async_context(WorkloadApi(socket, agent.workload_svids))
             _say_ready(front.state, front.runtime.front)
             ends = [asyncio.create_task(run_until_signalled()), asyncio.create_task(front.giver.asked())]
             try:
@@ -326,6 +346,13 @@ async def _serve(front: _Front, link: NatsLink, agent: NodeAgent, predecessor: T
     finally:
         with contextlib.suppress(HanseError):
             await link.stop()
+
+
+def _workload_api(options: NodeOptions) -> Path | None:
+    """Where programs beside this node fetch their SVIDs; nowhere if the owner allows no program."""
+    if not options.upstreams:
+        return None
+    return Path(options.workload_api or f"{options.state}/{WORKLOAD_SOCKET}")
 
 
 def _front_files(options: NodeOptions) -> FrontFiles:

@@ -27,6 +27,8 @@ class ControllerOptions:
     """How often the leader runs the global solver; 0 never."""
     latency_table: str | None = None
     """File of measured round trips between sites (`hanse.adapters.latency`); missing pairs are modelled."""
+    access: str | None = None
+    """File of providers, roles and limits (`hanse.app.access_file`); None: the administrators' token, named tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,28 @@ class FrontTls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SightOptions:
+    """What can be seen of a node's requests from outside."""
+
+    otlp_endpoint: str | None = None
+    """Base address of a collector of OpenTelemetry spans (OTLP over HTTP); None: requests are not traced."""
+    trace_ratio_ppm: int = 10_000
+    """Of a million traces that begin here, so many are recorded."""
+    access_log: str | None = None
+    """File of lines about requests at the front; None: there is none."""
+    access_log_ratio_ppm: int = 1_000_000
+    """Of a million requests without error, so many are written; those with an error always are."""
+    tells_paths: bool = False
+    """Whether spans and access log name paths, which may name people."""
+    account_us: int | None = None
+    """How often the node accounts for its work to the domain; the agent's default if None."""
+
+
+UNSEEN = SightOptions()
+"""Metrics, but neither traces nor an access log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FrontOptions:
     """What the command line says about fronts."""
 
@@ -52,6 +76,7 @@ class FrontOptions:
     client_ca: str | None = None
     issuers: Mapping[str, str] = field(default_factory=dict)
     upstreams: tuple[str, ...] = ()
+    sight: SightOptions = UNSEEN
 
     def tls(self) -> FrontTls | None:
         """The files of one front; None for plain HTTP."""
@@ -95,8 +120,15 @@ class NodeOptions:
     """Token issuer -> file or ``https`` address of its public keys (JWKS)."""
     upstreams: tuple[str, ...] = ()
     """Addresses (`ip:port`) of programs beside this node that a Service may name."""
+    sight: SightOptions = UNSEEN
+    workload_api: str = ""
+    """Socket of the SPIFFE Workload API for these programs; in the node's folder if empty."""
     tpm: TpmOptions | None = None
     """None: the node has no evidence to give."""
+    is_tee: bool = False
+    """Whether evidence comes from the confidential guest that the node runs in."""
+    tee_endorsements: str | None = None
+    """File with TDX collateral (JSON) or AMD's chain (PEM), where the host gives none."""
     guardrails: tuple[str, ...] = GUARDRAILS
     """Packs that this node holds every order to, whatever the controller says."""
 

@@ -11,6 +11,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from hanse.app.authentication import guard
 from hanse.control import planning
 from hanse.control.controller import Controller
 from hanse.control.planning import ExitView, FrontierAnswer, PlanAnswer, ShiftView
@@ -66,30 +67,30 @@ class ShiftBody(BaseModel):
 
 
 def plan_router(controller: Controller) -> APIRouter:
-    """Build the routes around one controller; whoever includes them asks for the token."""
+    """Build the routes around one controller. What they tell names work of every namespace."""
     router = APIRouter(prefix="/api/v1")
 
-    @router.post("/plan/preview")
+    @router.post("/plan/preview", dependencies=[guard("read", "plan")])
     async def preview(body: PreviewBody) -> PlanAnswer:
         """What the global solver would change now, or with these manifests, and why."""
         parent = await controller.pipeline.current_plan()
         files = [(file.name, file.text) for file in body.files]
         return await asyncio.to_thread(planning.preview, controller, parent, files)
 
-    @router.post("/plan/without")
+    @router.post("/plan/without", dependencies=[guard("read", "plan")])
     async def without(body: ExitBody) -> ExitView:
         """What moves where, how long it takes, what it costs and what has no home if these were gone."""
         parent = await controller.pipeline.current_plan()
         parts = [(part.kind, part.name) for part in body.without]
         return await asyncio.to_thread(planning.without, controller, parent, parts)
 
-    @router.post("/plan/frontier")
+    @router.post("/plan/frontier", dependencies=[guard("read", "plan")])
     async def frontier(body: FrontierBody) -> FrontierAnswer:
         """Money against carbon: plans that no other found beats in both."""
         parent = await controller.pipeline.current_plan()
         return await asyncio.to_thread(planning.pareto, controller, parent, body.carbon_prices_eur_per_t)
 
-    @router.post("/plan/shift")
+    @router.post("/plan/shift", dependencies=[guard("read", "plan")])
     async def shift(body: ShiftBody) -> tuple[ShiftView, ...]:
         """When work that may wait would best run, on each node that may take it, cleanest first."""
         return await asyncio.to_thread(
@@ -97,13 +98,13 @@ def plan_router(controller: Controller) -> APIRouter:
             within_us=body.within_us, is_interruptible=body.is_interruptible,
         )  # fmt: skip
 
-    @router.get("/capacity")
+    @router.get("/capacity", dependencies=[guard("read", "plan")])
     async def capacity() -> Capacity:
         """What the fabric could still take, and what limits it."""
         parent = await controller.pipeline.current_plan()
         return await asyncio.to_thread(planning.room_left, controller, parent)
 
-    @router.get("/workloads/{namespace}/{name}/why-not/{node}")
+    @router.get("/workloads/{namespace}/{name}/why-not/{node}", dependencies=[guard("read", "workload")])
     async def why_not(namespace: str, name: str, node: str) -> WhyNot:
         """Every limit between a workload and a node, nearest first."""
         parent = await controller.pipeline.current_plan()

@@ -10,6 +10,7 @@ import asyncio
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from hanse.app.authentication import guard
 from hanse.control import supposing
 from hanse.control.controller import Controller
 from hanse.control.supposing import PackView
@@ -34,20 +35,20 @@ class ImpactBody(BaseModel):
 
 
 def policy_router(controller: Controller) -> APIRouter:
-    """Build the routes around one controller; whoever includes them asks for the token."""
+    """Build the routes around one controller. What they tell names work of every namespace."""
     router = APIRouter(prefix="/api/v1/policy")
 
-    @router.get("/packs")
+    @router.get("/packs", dependencies=[guard("read", "pack")])
     async def packs() -> tuple[PackView, ...]:
         """The packs in force: scope, what they leave out, assurance, rules."""
         return supposing.packs_in_force(controller.pipeline.rules(controller.pipeline.snapshot())[0])
 
-    @router.post("/diff")
+    @router.post("/diff", dependencies=[guard("read", "plan")])
     async def diff(body: DiffBody) -> PolicyDiff:
         """Which workloads and nodes change verdict between two sets of packs."""
         return await asyncio.to_thread(supposing.diff_of_packs, controller, body.old, body.new)
 
-    @router.post("/impact")
+    @router.post("/impact", dependencies=[guard("read", "plan")])
     async def impact(body: ImpactBody) -> PolicyDiff:
         """What would have to move, and what would have no legal home, if these facts were so."""
         return await asyncio.to_thread(supposing.impact_of_facts, controller, body.facts)

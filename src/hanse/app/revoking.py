@@ -62,7 +62,7 @@ async def follow_revocations(file: RevocationFile, domain: Domain, url: str, ent
     Raises StoreError if the bucket is not there: controllers make it.
     """
     link = NatsLink(
-        LinkConfig(urls=(url,), name="supervisor"),
+        LinkConfig(urls=(url,), name="supervisor", ingest=domain.ingest),
         rng=entropy.stream("link", "supervisor"),
         credentials=lambda: NatsCredentials(jwt=domain.controller_jwt, seed=domain.controller_user.seed),
         tls=lambda: client_context(domain.bundle_pem),

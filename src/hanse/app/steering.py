@@ -84,7 +84,7 @@ async def _carried_out(fabric: LocalFabric, line: bytes) -> Said:
             return Said(code="not_found", message=f"this fabric runs no node {node}", hint=f"it runs: {known}")
         await (fabric.restart_hot(node) if order.is_hot else fabric.restart(node))
         return Said(pid=fabric.nodes[node].child.pid)
-    except msgspec.MsgspecError as error:
+    except ValueError as error:
         return Said(code="order.unreadable", message=str(error), hint="use the same version of hanse for both")
     except HanseError as error:
         return Said(code=error.code, message=error.message, hint=error.hint)

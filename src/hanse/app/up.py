@@ -7,6 +7,7 @@ import sys
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+from hanse.app.access_file import read_access
 from hanse.app.local import LocalFabric, running_fabric
 from hanse.app.options import PLAIN_FRONT, FrontOptions
 from hanse.app.steering import steered
@@ -20,16 +21,20 @@ def up(
     controllers: int,
     latency_table: Path | None = None,
     *,
+    access: Path | None = None,
     front: FrontOptions = PLAIN_FRONT,
     has_tpms: bool = False,
     attest_us: int | None = None,
 ) -> int:
     """Start, print the addresses, wait for a signal, stop everything. Returns the exit code."""
+    if access is not None:
+        read_access(access)  # what is wrong with it is told here, not in a controller's log
     fabric = running_fabric(
         state,
         fabric_file,
         controllers=controllers,
         latency_table=latency_table,
+        access=access,
         front=front,
         has_tpms=has_tpms,
         attest_us=attest_us,

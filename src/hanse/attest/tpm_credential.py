@@ -45,27 +45,6 @@ def make_credential(ek: x509.Certificate, ak_name: bytes, secret: bytes, entropy
     return _sized(_protect(seed, ak_name, secret)), encrypted
 
 
-def open_credential(key: ec.EllipticCurvePrivateKey, ak_name: bytes, blob: bytes, encrypted: bytes) -> bytes:
-    """TPM2_ActivateCredential for a P-256 endorsement key held in software: what a simulated TPM does.
-
-    Raises EvidenceRefused ``attest.malformed`` where the credential is for another key or was changed.
-    """
-    size = AES_BYTES * 2
-    x, y = encrypted[4 : 4 + size], encrypted[6 + size : 6 + 2 * size]
-    numbers = ec.EllipticCurvePublicNumbers(int.from_bytes(x, "big"), int.from_bytes(y, "big"), ec.SECP256R1())
-    try:
-        shared = key.exchange(ec.ECDH(), numbers.public_key())
-    except ValueError as error:
-        raise refused("malformed", f"not an encrypted seed: {error}") from error
-    seed = _kdfe(shared, x, key.public_key())
-    inner = blob[2:]
-    tag, hidden = inner[2:34], inner[34:]
-    if tag != _tag(seed, hidden, ak_name):
-        raise refused("malformed", "the credential is not for this TPM and key")
-    decryptor = Cipher(algorithms.AES(_kdfa(seed, b"STORAGE", ak_name, AES_BYTES)), CFB(bytes(16))).decryptor()
-    return (decryptor.update(hidden) + decryptor.finalize())[2:]
-
-
 def _protect(seed: bytes, ak_name: bytes, secret: bytes) -> bytes:
     encryptor = Cipher(algorithms.AES(_kdfa(seed, b"STORAGE", ak_name, AES_BYTES)), CFB(bytes(16))).encryptor()
     hidden = encryptor.update(_sized(secret)) + encryptor.finalize()

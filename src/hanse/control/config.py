@@ -68,6 +68,10 @@ class ControlConfig:
     """Life of an X.509-SVID; nodes renew at half of it (docs/security.md)."""
     attestation_life_us: int = HOUR_US // 2
     """1 min..1 d. How long an attestation counts; nodes attest again at a third of it, so that two may fail."""
+    survey_every_us: int = 10 * 60 * US_PER_S
+    """10 s..1 d. How often landmarks measure the other nodes: machines do not move, but claims are made at any time."""
+    survey_life_us: int = HOUR_US // 2
+    """1 min..1 d. How long a measured place counts; three surveys, so that two may fail."""
     anchor_us: int = 5 * 60 * US_PER_S
     """10 s..1 d. How often the leader compares the store with its last anchor and anchors it anew: what is lost
     silently is found within this time."""

@@ -10,6 +10,7 @@ import asyncio
 
 import structlog
 
+from hanse.control.accounts import Accounts
 from hanse.control.attesting import Attesting
 from hanse.control.config import ControlConfig
 from hanse.control.cosigning import Cosigning
@@ -20,9 +21,12 @@ from hanse.control.lease import LeaseKeeper
 from hanse.control.liveness import Liveness
 from hanse.control.mirror import Mirror
 from hanse.control.mirroring import Mirroring
+from hanse.control.node_witnesses import NodeWitnesses
 from hanse.control.pipeline import TIME_PASSES, Pipeline
+from hanse.control.releasing import Releasing
 from hanse.control.state import WATCHED, FabricState
 from hanse.control.state_anchor import StateAnchor
+from hanse.control.surveying import Surveying, survey_forever
 from hanse.control.witness import Witness
 from hanse.core.errors import BusError, HanseError
 from hanse.core.ids import NodeId
@@ -63,6 +67,7 @@ class Controller:
             return_grace_us=config.return_grace_us,
         )
         self.attesting = Attesting(ports, config, self.state)
+        self.surveying = Surveying(ports, config, self.state)
         self.enrolment = Enrolment(ports, config, self.state, authority, self.attesting)
         self.lease = LeaseKeeper(
             ports.store, ports.clock, ports.signer, me=config.id, api=config.api_url, term_us=config.lease_term_us
@@ -71,10 +76,14 @@ class Controller:
             ports, config, self.state, self.liveness, parse_packs(config.packs), may_act=self.lease.is_leader
         )
         self.journal = Journal(ports, config)
+        self.accounts = Accounts(ports, self.state, self.journal)
         self.cosigning = Cosigning(ports, self.journal)
+        self.node_witnesses = NodeWitnesses(ports, self.state, self.cosigning, self.journal)
         self.witness = Witness(ports, config.domain)
         self.mirror = Mirror(ports, config.domain)
         self.mirroring = Mirroring(ports, self.journal, self.cosigning)
+        self.releasing = Releasing(ports, self.state, self.pipeline, self.journal, authority)
+        self.authority = authority
         self.anchor = StateAnchor(ports, self.journal)
         self._anchored_us: int | None = None
         self.changed = asyncio.Condition()
@@ -94,6 +103,7 @@ class Controller:
                 tasks.create_task(self._look_at_silence(), name="liveness")
                 tasks.create_task(self._answer_asks(), name="asks")
                 tasks.create_task(self._lead_forever(), name="lead")
+                tasks.create_task(self._survey_forever(), name="survey")
                 if self.config.optimise_every_us:
                     tasks.create_task(self._improve_forever(), name="improve")
         finally:
@@ -208,6 +218,10 @@ class Controller:
             await asyncio.sleep(self.config.debounce_us / 1e6)
             await self._round()
 
+    async def _survey_forever(self) -> None:
+        await self._caught_up.wait()
+        await survey_forever(self.surveying, self.config, is_leader=self.lease.is_leader)
+
     async def _improve_forever(self) -> None:
         """Have the global solver look at the fabric at intervals, while this controller leads."""
         await self._caught_up.wait()
@@ -229,7 +243,7 @@ class Controller:
             return
         try:
             await self.journal.open()
-            await self.journal.record_policies(self.pipeline.packs)
+            await self.journal.record_policies(self.pipeline.packs, self.state.layer_ids())
             await self.journal.record(self.state)
             await self.pipeline.run_once(trigger)
             await self.journal.record(self.state)
@@ -277,8 +291,14 @@ class Controller:
             match message.subject.rpartition(".")[2]:
                 case "renew":
                     answer = await self.enrolment.renew(message)
+                case "account":
+                    answer = await self.accounts.answer(message)
+                case "workload-svid":
+                    answer = await self.enrolment.workload_svid(message)
                 case "challenge" | "attest":
                     answer = await self.attesting.answer(message)
+                case "secrets":
+                    answer = await self.releasing.answer(message)
                 case _:
                     answer = None
             if answer is None:

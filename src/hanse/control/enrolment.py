@@ -15,14 +15,30 @@ from hanse.control.config import ControlConfig
 from hanse.control.state import FabricState
 from hanse.core.errors import HanseError
 from hanse.core.fabric import Attested, Grade, Tier, Trust
-from hanse.core.ids import NodeId, OperatorId, SiteId
+from hanse.core.ids import NodeId, OperatorId, SiteId, WorkloadId
 from hanse.core.ports import BusMessage, ControlPorts, Entry
-from hanse.identity import Admitted, JoinToken, check_join, mint_token, node_id, serial_from_secret
+from hanse.identity import (
+    Admitted,
+    JoinToken,
+    check_join,
+    mint_token,
+    node_id,
+    serial_from_secret,
+    workload_spiffe_id,
+)
 from hanse.identity.authority import requested_key
 from hanse.identity.enrol import Authority, answer_join, renew_svid
 from hanse.identity.join import TOKEN_SECRET_BYTES, hash_token
 from hanse.wire import envelope
-from hanse.wire.messages import Challenge, ChallengeRequest, JoinRequest, JoinResponse, NodeRecord, RenewRequest
+from hanse.wire.messages import (
+    Challenge,
+    ChallengeRequest,
+    JoinRequest,
+    JoinResponse,
+    NodeRecord,
+    RenewRequest,
+    WorkloadSvidRequest,
+)
 from hanse.wire.subjects import NODES, TOKENS
 
 log = structlog.get_logger("control")
@@ -51,6 +67,15 @@ class Enrolment:
         self._state = state
         self._authority = authority
 
+    def use(self, authority: Authority) -> None:
+        """Issue by this authority from now on: another issuing certificate below the same root."""
+        self._authority = authority
+
+    @property
+    def bundle_pem(self) -> bytes:
+        """This domain's trust bundle."""
+        return self._authority.bundle_pem
+
     async def mint(
         self,
         *,
@@ -60,6 +85,7 @@ class Enrolment:
         grade: Grade = Grade.SIGNED,
         node: NodeId | None = None,
         require: tuple[str, ...] = (),
+        service: str = "",
     ) -> tuple[str, JoinToken]:
         """Make a join token; only its hash is kept. `require`: kinds of evidence, one of which the node must bring."""
         text, token = mint_token(
@@ -71,6 +97,7 @@ class Enrolment:
             now=self._ports.clock.wall(),
             node=node,
             require=require,
+            service=service,
         )
         await self._ports.store.put(TOKENS, token.token_hash, envelope.seal(token, self._ports.signer), 0)
         return text, token
@@ -153,7 +180,7 @@ class Enrolment:
                 return None
             svid = renew_svid(
                 self._authority,
-                node,
+                node_id(self._config.domain, node),
                 asked.csr_pem,
                 self._ports.clock.wall(),
                 self._serial(),
@@ -163,6 +190,35 @@ class Enrolment:
         except HanseError as error:
             log.warning("svid.refused", node=node, code=error.code, reason=error.message)
             return None
+
+    async def workload_svid(self, message: BusMessage) -> bytes | None:
+        """Answer a node's request for a workload's SVID; None where it was not ordered to run it, or is revoked."""
+        node = NodeId(message.subject.split(".")[3])
+        try:
+            asked = envelope.open_sealed(message.data, WorkloadSvidRequest, self._state.node_key(node)).message
+            if asked.node != node or not self._runs(node, asked.workload):
+                log.warning("workload_svid.refused", node=node, workload=asked.workload)
+                return None
+            namespace, _, name = asked.workload.partition(".")
+            svid = renew_svid(
+                self._authority,
+                workload_spiffe_id(self._config.domain, namespace, name),
+                asked.csr_pem,
+                self._ports.clock.wall(),
+                self._serial(),
+                lifetime_us=self._config.svid_lifetime_us,
+            )
+            return envelope.seal(svid, self._ports.signer)
+        except HanseError as error:
+            log.warning("workload_svid.refused", node=node, code=error.code, reason=error.message)
+            return None
+
+    def _runs(self, node: NodeId, workload: WorkloadId) -> bool:
+        now = self._ports.clock.wall()
+        return any(
+            order.node == node and order.workload.id == workload and order.wanted and order.expires_us > now
+            for order in self._state.orders().values()
+        )
 
     async def _token(self, text: str) -> tuple[tuple[Entry, JoinToken], ...]:
         """The kept token of this text, if there is one: its key is its hash, so no other is read."""

@@ -15,6 +15,7 @@ from hanse.control.views import (
     SiteView,
     StatusView,
     TopRow,
+    UsageView,
     WorkloadDetail,
     WorkloadView,
 )
@@ -24,7 +25,7 @@ from hanse.core.plan import Explanation, Plan
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.work import Workload
 from hanse.placement import Outlook
-from hanse.policy import attested_at, control_reach
+from hanse.policy import attested_at, control_reach, facts_at, in_union, key_reach, measured_at, secnumcloud
 from hanse.wire.messages import Presence, RouteRecord, StatsReply
 from hanse.wire.subjects import PRESENCE, ROUTES
 
@@ -163,8 +164,10 @@ def plans(plan: Plan | None) -> tuple[PlanView, ...]:
 
 
 def operators(controller: Controller) -> tuple[OperatorView, ...]:
-    """Every operator and whose law reaches it."""
-    fabric = controller.state.fabric()
+    """Every operator, whose law reaches it, its keys and its support, and its levels."""
+    at = controller.pipeline.snapshot()
+    fabric = at.fabric
+    is_inside = in_union(facts_at(controller.pipeline.packs.facts, at.at_us))
     return tuple(
         OperatorView(
             id=operator.id,
@@ -172,6 +175,15 @@ def operators(controller: Controller) -> tuple[OperatorView, ...]:
             seat=operator.seat,
             control=tuple(control_reach(operator, fabric.operators)),
             seal=operator.seal,
+            cada=operator.cada,
+            services={
+                offer.name: {**operator.serving(offer.name).seal, "cada": operator.serving(offer.name).cada}
+                for offer in operator.offers
+            },
+            keys=key_reach(operator, fabric.operators),
+            support=tuple(operator.support),
+            secnumcloud=secnumcloud(operator, fabric.operators, is_inside),
+            verified=operator.verified,
             nodes=tuple(n.id for n in fabric.nodes.values() if n.operator == operator.id),
         )
         for operator in fabric.operators.values()
@@ -195,6 +207,22 @@ def sites(controller: Controller) -> tuple[SiteView, ...]:
     )
 
 
+def usage(controller: Controller) -> tuple[UsageView, ...]:
+    """What workloads took, as nodes accounted for it."""
+    return tuple(
+        UsageView(
+            workload=workload,
+            requests=one.requests,
+            errors=one.errors,
+            cpu_us=one.cpu_us,
+            peak_memory_bytes=one.peak_memory_bytes,
+            cold_starts=one.cold_starts,
+            egress_bytes=one.egress_bytes,
+        )
+        for workload, one in controller.accounts.usage.items()
+    )
+
+
 def top_rows(node: NodeId, reply: StatsReply) -> tuple[TopRow, ...]:
     """One node's counters as rows."""
     return tuple(
@@ -211,6 +239,9 @@ def top_rows(node: NodeId, reply: StatsReply) -> tuple[TopRow, ...]:
             cpu_us=stats.cpu_us,
             peak_memory_bytes=stats.peak_memory_bytes,
             worker=stats.worker,
+            instances=stats.instances,
+            cold_starts=stats.cold_starts,
+            egress_bytes=stats.egress_bytes,
         )
         for workload, stats in sorted(reply.workloads.items())
     )
@@ -292,5 +323,7 @@ def _node(controller: Controller, at: Snapshot, node_id: NodeId) -> NodeView:
         grid_zone=site.grid_zone,
         intensity_g_per_kwh=at.intensity_g_per_kwh.get(site.grid_zone),
         attested=attested_at(node, at.at_us),
+        measured=measured_at(node, at.at_us),
+        service=node.service,
         joined_with=controller.state.nodes()[node_id].evidence,
     )

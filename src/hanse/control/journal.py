@@ -7,7 +7,7 @@ finds it there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -16,9 +16,11 @@ from hanse.attest import AppraisalRecord, substance
 from hanse.control.config import ControlConfig
 from hanse.control.ledger_reader import Head, LedgerReader
 from hanse.control.ledger_writer import LedgerWriter
-from hanse.control.state import FabricState, Known
+from hanse.control.state import FabricState, Known, certificate_of
+from hanse.core.errors import HanseError
 from hanse.core.fabric import Grade
 from hanse.core.ids import Digest, InstanceId
+from hanse.core.layer import Policy as Layer
 from hanse.core.plan import Plan
 from hanse.core.ports import ControlPorts
 from hanse.core.snapshot import Phase
@@ -31,6 +33,7 @@ from hanse.ledger.errors import LedgerFormatError
 from hanse.ledger.gap import MAX_GAP_ENTRIES, write_gap_proof
 from hanse.ledger.note import Note, NoteSignature, parse
 from hanse.ledger.predicates import (
+    AccountGiven,
     Decision,
     FactChange,
     Grant,
@@ -39,6 +42,7 @@ from hanse.ledger.predicates import (
     OrderIssued,
     PolicyChange,
     ReceiptTaken,
+    SecretRead,
     SpecChange,
     StateDigest,
     UserAction,
@@ -47,8 +51,32 @@ from hanse.ledger.statement import expect
 from hanse.ledger.tiles import BUCKET
 from hanse.policy import PackSet
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import ActionRecord, Attestation, NodeRecord, Order, PlanBody, PlanRecord, Report, SpecRecord
-from hanse.wire.subjects import ACTIONS, APPRAISAL, ATTESTED, NODES, ORDERS, PLANS, REPORTS, SPECS, TOKENS
+from hanse.wire.messages import (
+    Account,
+    ActionRecord,
+    Attestation,
+    CredentialRecord,
+    NodeRecord,
+    Order,
+    PlanBody,
+    PlanRecord,
+    Report,
+    SpecRecord,
+    Survey,
+)
+from hanse.wire.subjects import (
+    ACTIONS,
+    APPRAISAL,
+    ATTESTED,
+    CREDENTIALS,
+    MEASURED,
+    NODES,
+    ORDERS,
+    PLANS,
+    REPORTS,
+    SPECS,
+    TOKENS,
+)
 
 ORIGIN_SUFFIX = "/ledger"
 STATE_SUBJECT = "state"
@@ -57,6 +85,14 @@ POLICY_PREFIX = "policy/"
 """What a change of a pack is about, as `hanse.ledger.statement` names it."""
 COSIGNED_KEY = "cosigned"
 """The file beside the checkpoint: the newest one that witnesses cosigned, with their lines."""
+
+
+class NotLeading(HanseError):
+    """Raised when only the leader could do something, and this controller is not."""
+
+    code = "control.not_leading"
+    hint = "ask again: another controller leads by now"
+    retry = True
 
 
 class Journal:
@@ -98,14 +134,17 @@ class Journal:
         self._stated = {}
         self._writer = writer
 
-    async def record_policies(self, packs: PackSet) -> None:
-        """State which packs are in force, where the log's last word about one is another; durable when it returns."""
+    async def record_policies(self, packs: PackSet, layers: Collection[str]) -> None:
+        """State which packs are in force, where the log's last word about one is another; durable when it returns.
+
+        `layers`: ids of the `Policy` manifests, which are stated as they are accepted and withdrawn.
+        """
         if self._writer is None:
             return
         entries: dict[str, bytes] = {}
-        words: dict[str, Digest | None] = {name: pack.digest for name, pack in packs.packs.items()}
+        words: dict[str, Digest | None] = {name: pack.whole for name, pack in packs.packs.items()}
         known = {name.removeprefix(POLICY_PREFIX) for name in self._latest if name.startswith(POLICY_PREFIX)}
-        for name in sorted(known | words.keys()):
+        for name in sorted((known | words.keys()) - set(layers)):
             before, after = self._latest.get(POLICY_PREFIX + name), words.get(name)
             if before == after:
                 continue
@@ -115,6 +154,15 @@ class Journal:
             entries[POLICY_PREFIX + name] = state_that.policy_change(change, self._ports.signer)
         await self._writer.append(list(entries.values()))
         self._latest.update({subject: words.get(subject.removeprefix(POLICY_PREFIX)) for subject in entries})
+
+    async def record_reads(self, reads: Sequence[SecretRead]) -> None:
+        """State what is about to be released or refused; durable when it returns.
+
+        Raises NotLeading where this controller has put the pen down: nothing is released without a trace.
+        """
+        if self._writer is None:
+            raise NotLeading("this controller does not write the ledger now")
+        await self._writer.append([state_that.secret_read(read, self._ports.signer) for read in reads])
 
     async def close(self) -> None:
         """Put the pen down, on losing the lease."""
@@ -138,6 +186,16 @@ class Journal:
         await self._writer.append(entries)
         self._latest.update(words)
         self._stated.update(revisions)
+
+    async def take_account(self, sealed: bytes, node_key: bytes) -> bool:
+        """State what a node sealed about its work; durable when it returns. False without the pen.
+
+        The same account again is the same entry. Raises WireError, SignatureError, LedgerBusy, StoreError.
+        """
+        if self._writer is None:
+            return False
+        await self._writer.append([state_that.account(sealed, node_key, self._ports.signer)])
+        return True
 
     def stated(self, bucket: str, state: FabricState) -> tuple[str, ...]:
         """Keys of a bucket whose present value has its entry."""
@@ -256,7 +314,10 @@ class Journal:
 
     def _unstated(self, state: FabricState) -> Iterator[tuple[str, str, Known]]:
         """Facts and specs first, then the decision, its orders, and what became of them: the order of causes."""
-        for bucket in (ACTIONS, SPECS, APPRAISAL, TOKENS, NODES, ATTESTED, PLANS, ORDERS, REPORTS):
+        buckets = (
+            ACTIONS, SPECS, CREDENTIALS, APPRAISAL, TOKENS, NODES, ATTESTED, MEASURED, PLANS, ORDERS, REPORTS,
+        )  # fmt: skip
+        for bucket in buckets:
             for key, known in sorted(state.records[bucket].items()):
                 if self._stated.get((bucket, key)) != known.revision:
                     yield bucket, key, known
@@ -287,6 +348,8 @@ class Journal:
                 after = Digest(substance(one))
                 says = f"{one.label}: {one.reason}" if one.reason else one.label
                 return (self._fact_entry(f"attested/{key}", after, Grade.ATTESTED, WallTime(one.since_us), says=says),)
+            case Survey() | CredentialRecord() as finding:
+                return self._findings(finding, state)
             case PlanRecord() as record:
                 plan = await self._plan(record.body)
                 return (state_that.decision(plan, record.body, signer),)
@@ -300,10 +363,33 @@ class Journal:
             case _:
                 return ()
 
+    def _findings(self, finding: Survey | CredentialRecord, state: FabricState) -> tuple[bytes, ...]:
+        """What was found out about operators and places: facts like those that are stated."""
+        if isinstance(finding, Survey):
+            return self._places(finding, state)
+        name = f"credential/{finding.operator}.{finding.certificate}"
+        after = None if finding.is_removed else canonical.digest_bytes(finding.credential.encode())
+        says = f"{certificate_of(finding)} by {finding.issuer}"
+        return (self._fact_entry(name, after, Grade.CERTIFIED, finding.added_us, says=says),)
+
+    def _places(self, survey: Survey, state: FabricState) -> tuple[bytes, ...]:
+        """What follows about places, one fact per node; the same radius again is no news (`record` drops it)."""
+        nodes = state.fabric().nodes
+        found = [(one.node, nodes[one.node].measured) for one in survey.answered if one.node in nodes]
+        return tuple(
+            self._fact_entry(
+                f"measured/{node}", canonical.digest_of([of.radius_m, bool(of.contradiction)]), Grade.MEASURED,
+                survey.at_us, says=of.contradiction or of.label,
+            )
+            for node, of in found if of is not None
+        )  # fmt: skip
+
     def _spec_entry(self, key: str, record: SpecRecord) -> bytes:
         if record.workload is None:
-            subject = record.operator or record.site or record.policy
             kind, _, name = key.partition(".")
+            if record.policy is not None:
+                return self._layer_entry(name, record.policy, record)
+            subject = record.operator or record.site or record.secret
             grade = 0 if record.operator is None else record.operator.grade
             after = None if record.is_deleted else canonical.digest_of(subject)
             return self._fact_entry(f"{kind}/{name}", after, grade, record.accepted_us)
@@ -318,6 +404,16 @@ class Journal:
             accepted_us=record.accepted_us,
         )
         return state_that.spec_change(change, self._ports.signer)
+
+    def _layer_entry(self, name: str, policy: Layer, record: SpecRecord) -> bytes:
+        change = PolicyChange(
+            pack=name,
+            before=self._latest.get(POLICY_PREFIX + name),
+            after=None if record.is_deleted else canonical.digest_of(policy),
+            as_of=policy.as_of,
+            at_us=record.accepted_us,
+        )
+        return state_that.policy_change(change, self._ports.signer)
 
     def _fact_entry(self, subject: str, after: Digest | None, grade: int, at_us: WallTime, *, says: str = "") -> bytes:
         change = FactChange(
@@ -387,4 +483,7 @@ def _described(index: int, entry: bytes) -> dict[str, Any]:
     if isinstance(opened.predicate, ReceiptTaken):
         row["report"] = msgspec.to_builtins(envelope.peek(opened.predicate.report.encode(), Report))
         row["predicate"].pop("report")
+    if isinstance(opened.predicate, AccountGiven):
+        row["account"] = msgspec.to_builtins(envelope.peek(opened.predicate.account.encode(), Account))
+        row["predicate"].pop("account")
     return row

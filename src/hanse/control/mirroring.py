@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from hanse.control.cosigning import Cosigning, Target, WitnessesRefused, targets_of
+from hanse.control.cosigners import Cosigners, Target, size_of
+from hanse.control.cosigning import Cosigning
 from hanse.control.journal import Journal
 from hanse.core.ports import ControlPorts
 from hanse.ledger.checkpoint import Checkpoint, parse_checkpoint
@@ -19,11 +20,7 @@ from hanse.ledger.cosignature import verify_lines
 from hanse.ledger.errors import LedgerFormatError
 from hanse.ledger.mirror import MirrorInfo, Package, Upload, parse_info, spans
 from hanse.ledger.note import Note, parse
-from hanse.ledger.quorum import load_policy
-from hanse.ledger.witness import CONFLICT, UNPROCESSABLE, Asked, parse_cosignatures
-from hanse.wire import envelope
-from hanse.wire.messages import Witnesses
-from hanse.wire.subjects import WITNESS
+from hanse.ledger.witness import CONFLICT, Asked, parse_cosignatures
 
 log = structlog.get_logger("control")
 
@@ -52,36 +49,16 @@ class Mirroring:
     """What the leader knows of its mirrors."""
 
     def __init__(self, ports: ControlPorts, journal: Journal, cosigning: Cosigning) -> None:
-        self._ports = ports
         self._journal = journal
         self._cosigning = cosigning
-        self._trusted = {ports.signer.key_id: ports.signer.public_key}
-        self._pending: dict[str, int] = {}
-        """By address, the size of the checkpoint that a mirror admitted last."""
+        self.cosigners = Cosigners(ports, journal, key=MIRRORS, kind="mirror")
+        """Where copies are to be kept."""
         self._held: dict[str, Checkpoint] = {}
         """By address, the checkpoint whose entries a mirror said it holds."""
 
-    async def use(self, policy: bytes, bundle_pem: str) -> None:
-        """Keep copies at these mirrors from now on. Raises LedgerFormatError, WitnessesRefused."""
-        read = load_policy(policy)
-        if set(read.witnesses) != set(read.urls):
-            raise WitnessesRefused(
-                "every mirror needs an address", hint="write `witness NAME VKEY https://host:port/mirror`"
-            )
-        record = Witnesses(policy=policy.decode(), bundle_pem=bundle_pem)
-        await self._ports.store.put(WITNESS, MIRRORS, envelope.seal(record, self._ports.signer))
-
-    async def mirrors(self) -> Witnesses | None:
-        """Where copies are to be kept; None where nowhere."""
-        entry = await self._ports.store.get(WITNESS, MIRRORS)
-        if entry is None or entry.value is None:
-            return None
-        return envelope.open_sealed(entry.value, Witnesses, self._trusted).message
-
     async def view(self) -> MirroringView:
         """Everything about it, for people."""
-        record, head = await self.mirrors(), await self._journal.head()
-        targets = () if record is None else targets_of(load_policy(record.policy.encode()))
+        targets, head = await self.cosigners.targets(), await self._journal.head()
         sizes = {url: checkpoint.size for url, checkpoint in self._held.items()}
         return MirroringView(
             size=None if head is None else head.checkpoint.size,
@@ -90,31 +67,20 @@ class Mirroring:
 
     async def request_for(self, target: Target) -> Asked | None:
         """The checkpoint to send to a mirror now; None where it holds all that there is."""
-        head = await self._journal.head()
-        if head is None or head.checkpoint.size == 0 or self._held.get(target.url) == head.checkpoint:
-            return None
-        size = head.checkpoint.size
-        old = self._pending.get(target.url, 0)
-        old = old if old <= size else 0
-        proof = await self._journal.consistency(old, size) if 0 < old < size else ()
-        return Asked(old=old, proof=proof, note=head.note)
+        return await self.cosigners.request_for(target, self._held.get(target.url))
 
     async def admitted(self, target: Target, asked: Asked, status: int, body: bytes) -> bool | None:
         """Take the answer to a checkpoint in: True if it was admitted, None if asking again at once makes sense."""
-        size = parse_checkpoint(parse(asked.note).text).size
-        said = body[:200].decode(errors="replace").strip()
         if status == 200:
-            self._pending[target.url] = size
+            self.cosigners.sizes[target.url] = size_of(asked)
             return True
-        is_size = said.isdigit() and len(said) < 20
-        if status == CONFLICT and is_size and asked.old != int(said) <= size:
-            self._pending[target.url] = int(said)
+        refusal = self.cosigners.refusal(target, asked, status, body)
+        if refusal.knows is not None:
             return None
-        if status in (CONFLICT, UNPROCESSABLE):
-            reason = f"it has seen another history of this log ({status}: {said})"
-            await self._cosigning.raise_alarm(target.url, asked, reason)
+        if refusal.is_split:
+            await self._cosigning.raise_alarm(target.url, asked, refusal.reason)
         else:
-            log.warning("mirror.declined", url=target.url, status=status)
+            log.warning("mirror.declined", url=target.url, reason=refusal.reason)
         return False
 
     def first_upload(self, asked: Asked, target: Target) -> Upload:

@@ -6,9 +6,13 @@ Orders of one instance carry growing generations, whoever leads: the next one is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+
+import msgspec
 
 from hanse.core.fabric import Fabric, Operator
 from hanse.core.ids import OperatorId, PlanId
+from hanse.core.layer import Policy
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
 from hanse.rollout import Start, Stop
@@ -24,10 +28,11 @@ def order_to_start(
     *,
     now: WallTime,
     lifetime_us: int,
+    policies: tuple[Policy, ...] = (),
 ) -> Order:
     """Order an instance to run, with the facts about its node that the decision rested on.
 
-    `above` is the last generation known of the instance (`last_generation`).
+    `above` is the last generation known of the instance (`last_generation`); `policies` are all that were submitted.
     """
     node = fabric.nodes[step.assignment.node]
     return Order(
@@ -44,7 +49,15 @@ def order_to_start(
         issued_us=now,
         expires_us=WallTime(now + lifetime_us),
         attested=node.attested,
+        measured=node.measured,
+        policies=policies_for(policies, workload.namespace),
     )
+
+
+def policies_for(policies: tuple[Policy, ...], namespace: str) -> tuple[Policy, ...]:
+    """Those of the submitted policies that bind work of one namespace, in id order."""
+    bound = (replace(p, properties="") for p in policies if p.namespace in {"", namespace})
+    return tuple(sorted(bound, key=lambda policy: policy.id))
 
 
 def order_to_stop(step: Stop, last: Order, above: int, plan: PlanId, *, now: WallTime, lifetime_us: int) -> Order:
@@ -52,11 +65,14 @@ def order_to_stop(step: Stop, last: Order, above: int, plan: PlanId, *, now: Wal
     return _reissued(last, above, plan=plan, wanted=False, reason=step.reason, now=now, lifetime_us=lifetime_us)
 
 
-def order_renewed(last: Order, above: int, *, now: WallTime, lifetime_us: int) -> Order:
-    """The same level again with a later expiry."""
-    return _reissued(
+def order_renewed(
+    last: Order, above: int, *, now: WallTime, lifetime_us: int, policies: tuple[Policy, ...] | None = None
+) -> Order:
+    """The same level again with a later expiry, and with these policies that bind it now; None: those it had."""
+    again = _reissued(
         last, above, plan=last.plan, wanted=last.wanted, reason=last.reason, now=now, lifetime_us=lifetime_us
     )
+    return again if policies is None else msgspec.structs.replace(again, policies=policies)
 
 
 def last_generation(order: Order | None, report: Report | None) -> int:
@@ -104,4 +120,6 @@ def _reissued(
         issued_us=now,
         expires_us=WallTime(now + lifetime_us),
         attested=last.attested,
+        measured=last.measured,
+        policies=last.policies,
     )

@@ -13,6 +13,7 @@ import structlog
 
 from hanse.control import orders, revocations, routes
 from hanse.control.accounting import records_of
+from hanse.control.basis import Basis
 from hanse.control.config import ControlConfig
 from hanse.control.improving import Think, look_for_better, pays
 from hanse.control.liveness import Liveness
@@ -97,7 +98,7 @@ def decide(
     fresh_causes = sorted({one for pair, why in lost.items() for one in why if last and pair not in last.turned})
     trigger = "; ".join([*([trigger] if trigger != TIME_PASSES or not fresh_causes else []), *fresh_causes])
     # A proposal is weighed against a whole plan: one that answered an event looked for no gain.
-    fresh, kept = replan(
+    planned, kept = replan(
         before.kept if before is not None and proposal is None else None,
         at,
         verdicts,
@@ -107,8 +108,9 @@ def decide(
         trigger=trigger,
         settings=config.placement,
     )
-    if proposal is not None and pays(proposal, fresh, config.placement):
-        return _taken(proposal, at, verdicts, packs=packs, guardrails=config.guardrails)
+    if proposal is not None and pays(proposal, planned, config.placement):
+        return _taken(_by_rules(proposal, laid, guardrails), at, verdicts, packs=packs, guardrails=config.guardrails)
+    fresh = _by_rules(planned, laid, guardrails)
     is_new = parent is None or _substance(fresh) != _substance(parent)
     chosen = fresh if is_new or parent is None else parent
     findings = audit(chosen, at, verdicts) if is_new else ()
@@ -122,6 +124,12 @@ def decide(
         packs=packs,
         guardrails=config.guardrails,
     )
+
+
+def _by_rules(plan: Plan, packs: PackSet, guardrails: tuple[str, ...]) -> Plan:
+    """The plan with a digest of the packs, layers and guardrails that were in force for it."""
+    policies = canonical.digest_of([packs.digest, list(guardrails)])
+    return replace(plan, inputs=dict(sorted({**plan.inputs, "policies": policies}.items())))
 
 
 def _taken(
@@ -171,9 +179,9 @@ class Pipeline:
         self._liveness = liveness
         self._packs = packs
         self._may_act = may_act
-        self.cache: VerdictCache | None = None
-        """Verdicts by class of the last screening, shared with the API's previews."""
         self._last: Screening | None = None
+        """What the last round screened; kept where its plan was not committed, for verdicts do not depend on it."""
+        self._basis = Basis(ports, config)
         self._plan: Plan | None = None
         self._decision: Decision | None = None
         """The last decision, from which the next one goes on."""
@@ -186,6 +194,11 @@ class Pipeline:
     def packs(self) -> PackSet:
         """The packs of this domain, without the policies that were submitted to it."""
         return self._packs
+
+    @property
+    def cache(self) -> VerdictCache | None:
+        """Verdicts by class of the last screening, shared with the API's previews."""
+        return None if self._last is None else self._last.cache
 
     def rules(self, at: Snapshot) -> tuple[PackSet, tuple[str, ...]]:
         """The rules in force and what binds which namespace, submitted policies included."""
@@ -226,6 +239,8 @@ class Pipeline:
         parent = await self.current_plan()
         if parent is not None and await self._restore_orders(parent):
             return  # these orders enter the ledger before anything follows from them
+        if self._last is None:
+            self._last = await self._basis.recall(self.snapshot())
         at = self.snapshot()
         before, self._decision = self._decision, None
         decision = decide(
@@ -233,7 +248,7 @@ class Pipeline:
             before=before, last=self._last, proposal=self.proposal,
         )  # fmt: skip
         self.proposal = None
-        self.cache, self._last = decision.verdicts.cache, decision.verdicts
+        self._last = decision.verdicts
         if decision.findings:
             first = decision.findings[0]
             raise PlanRejected(
@@ -246,9 +261,11 @@ class Pipeline:
         steps = next_steps(decision.plan, at, at.workloads, limits=self._config.rollout, now=at.at_us)
         await self._order(steps, decision.plan, at)
         await self._publish_routes(at)
-        await self._renew_orders(at.at_us)
+        await self._renew_orders(at, decision.verdicts)
         await self._tidy(at)
         await self._account(at)
+        self._refuse_without_lease()
+        await self._basis.keep(at, decision.verdicts)
 
     async def _account(self, at: Snapshot) -> None:
         """Bring the book of spending up, once in a while; it is written before anything is decided by it."""
@@ -296,8 +313,11 @@ class Pipeline:
             life_us = self._config.order_lifetime_us
             above = orders.last_generation(None, report)
             await self._write_order(
-                orders.order_to_start(step, workload, at.fabric, standing.id, above, now=at.at_us, lifetime_us=life_us)
-            )
+                orders.order_to_start(
+                    step, workload, at.fabric, standing.id, above, now=at.at_us, lifetime_us=life_us,
+                    policies=at.policies,
+                )
+            )  # fmt: skip
             restored += 1
         return restored > 0
 
@@ -331,6 +351,7 @@ class Pipeline:
                         orders.last_generation(standing.get(instance), reports.get(instance)),
                         now=at.at_us,
                         lifetime_us=self._config.order_lifetime_us,
+                        policies=at.policies,
                     )
                     await self._write_order(order)
                 case Stop():
@@ -360,14 +381,27 @@ class Pipeline:
         for key in sorted(set(standing) - set(wanted)):
             await self._delete(ROUTES, key)
 
-    async def _renew_orders(self, now: WallTime) -> None:
+    async def _renew_orders(self, at: Snapshot, verdicts: Screening) -> None:
+        """Issue anew what runs out, what a store spoilt, and what other policies bind than the order says."""
+        now = at.at_us
         reports, life_us = self._state.reports(), self._config.order_lifetime_us
         for instance, order in sorted(self._state.orders().items()):
             report = reports.get(instance)
             is_due = orders.is_due_for_renewal(order, report, now=now, renew_us=self._config.order_renew_us)
-            if is_due or self._state.is_spoiled(ORDERS, instance_key(order.node, instance)):
+            # What lost its ground leaves as the rules' bounds and its replacement allow: a node that had the new policy
+            # would stop it at once.
+            may_stay = (
+                order.workload.id in at.workloads
+                and order.node in at.fabric.nodes
+                and (verdicts.allows(order.workload.id, order.node))
+            )
+            bound = orders.policies_for(at.policies, order.workload.namespace) if may_stay else order.policies
+            is_stale = order.wanted and order.policies != bound
+            if is_due or is_stale or self._state.is_spoiled(ORDERS, instance_key(order.node, instance)):
                 above = orders.last_generation(order, report)
-                await self._write_order(orders.order_renewed(order, above, now=now, lifetime_us=life_us))
+                await self._write_order(
+                    orders.order_renewed(order, above, now=now, lifetime_us=life_us, policies=bound)
+                )
 
     async def _tidy(self, at: Snapshot) -> None:
         """Purge what is over: stopped instances after a while, deleted specs once nothing of them runs."""

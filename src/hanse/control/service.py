@@ -16,6 +16,8 @@ import msgspec
 from hanse.control import inspect
 from hanse.control.controller import Controller
 from hanse.control.pipeline import Decision, decide
+from hanse.control.proofs import Prove, proofs_of, try_only
+from hanse.control.state import FabricState
 from hanse.control.views import Submission, TopRow, WorkloadChange
 from hanse.core.errors import BlobError, BusError, HanseError
 from hanse.core.fabric import Operator, Site
@@ -23,12 +25,20 @@ from hanse.core.ids import Digest, NodeId, WorkloadId, is_digest
 from hanse.core.layer import Policy
 from hanse.core.plan import Plan
 from hanse.core.ports import ControlPorts, Entry, LogLine
+from hanse.core.secret import Secret
 from hanse.core.snapshot import Reach, Series, Snapshot
 from hanse.core.time import to_datetime
 from hanse.core.work import Kind, Workload
 from hanse.manifest import FunctionDocument, Manifests, PolicyDocument, load
 from hanse.placement import Outlook
-from hanse.policy import check_access, check_policy, countries_that_could_do, guardrails_for
+from hanse.policy import (
+    Proof,
+    check_access,
+    check_policy,
+    check_secret,
+    countries_that_could_do,
+    guardrails_for,
+)
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import (
     ActionRecord,
@@ -85,6 +95,8 @@ class _Proposal:
     sites: tuple[Site, ...]
     policies: tuple[Policy, ...]
     """All that would stand."""
+    secrets: tuple[Secret, ...]
+    """Those that were submitted."""
     actions: tuple[tuple[str, str, WorkloadId | None], ...]
     """(document, action, workload)."""
 
@@ -92,9 +104,11 @@ class _Proposal:
 class FabricService:
     """The verbs."""
 
-    def __init__(self, controller: Controller, ports: ControlPorts) -> None:
+    def __init__(self, controller: Controller, ports: ControlPorts, *, prove: Prove = try_only) -> None:
+        """`prove` proves what policies keep; it may take a while, and is asked on a thread."""
         self._controller = controller
         self._ports = ports
+        self._prove = prove
 
     # --- writing ---
 
@@ -110,10 +124,12 @@ class FabricService:
         proposal = await self._propose(documents, artifacts)
         before = self._controller.pipeline.snapshot()
         self._refuse_wrong_policies(documents.policies, before)
-        after = _with(before, proposal)
+        self._refuse_unknown_secrets(proposal)
+        after = _with(before, proposal, self._controller.state)
+        proofs = await self._proofs(proposal.policies, after) if documents.policies else ()
         parent = await self._controller.pipeline.current_plan()
         decision = self._preview(after, parent)
-        submission = _submission(proposal, parent, decision, is_dry_run=is_dry_run)
+        submission = replace(_submission(proposal, parent, decision, is_dry_run=is_dry_run), proofs=proofs)
         if not submission.is_accepted and not is_dry_run:
             hint = await asyncio.to_thread(self._hint_of_contradiction, submission, after)
             raise SpecRefused(_first_refusal(submission), submission=submission, hint=hint)
@@ -131,6 +147,9 @@ class FabricService:
             if key != wanted or record.is_deleted:
                 continue
             self._refuse_if_used(record)
+            if record.policy is not None:
+                at = self._controller.pipeline.snapshot()
+                await self._proofs(tuple(p for p in at.policies if p.id != record.policy.id), at)
             await self.note("delete", f"{kind.lower()}/{identity}", user=user)
             gone = msgspec.structs.replace(
                 record, is_deleted=True, accepted_us=self._ports.clock.wall(), accepted_by=user
@@ -216,13 +235,17 @@ class FabricService:
             actions.append((f"{workload.kind} {workload.id}", action, workload.id))
         self._refuse_route_clash(workloads)
         actions += [
-            (f"Operator {o.id}", self._action(self._controller.state.operators().get(o.id), o), None)
+            (f"Operator {o.id}", self._action(self._controller.state.stated_operators().get(o.id), o), None)
             for o in documents.operators
         ]
         actions += [
             (f"Site {s.id}", self._action(self._controller.state.sites().get(s.id), s), None) for s in documents.sites
         ]
         policies = {p.id: p for p in self._controller.state.policies()}
+        secrets = self._controller.state.secrets()
+        for secret in (document.secret for document in documents.secrets):
+            check_secret(secret)
+            actions.append((f"Secret {secret.id}", self._action(secrets.get(secret.id), secret), None))
         today = to_datetime(self._ports.clock.wall()).date().isoformat()
         for written in (document.policy for document in documents.policies):
             known = policies.get(written.id)
@@ -235,6 +258,7 @@ class FabricService:
             operators=documents.operators,
             sites=documents.sites,
             policies=tuple(policy for _, policy in sorted(policies.items())),
+            secrets=tuple(document.secret for document in documents.secrets),
             actions=tuple(actions),
         )
 
@@ -289,6 +313,25 @@ class FabricService:
             packs = self._controller.pipeline.packs
             check_policy(document.policy, document.where.file, document.line_before_rules, packs, at.at_us)
 
+    async def _proofs(self, policies: tuple[Policy, ...], at: Snapshot) -> tuple[Proof, ...]:
+        """Prove again what policies keep, as if these stood. Raises PropertyBroken, PolicyError."""
+        if not any(policy.properties.strip() for policy in policies):
+            return ()
+        packs, bound = self._controller.pipeline.packs, self._controller.config.guardrails
+        return await asyncio.to_thread(proofs_of, policies, packs, bound, at, self._prove)
+
+    def _refuse_unknown_secrets(self, proposal: _Proposal) -> None:
+        known = {*self._controller.state.secrets(), *(secret.id for secret in proposal.secrets)}
+        mine = {workload for _, _, workload in proposal.actions if workload is not None}
+        for workload in (proposal.workloads[key] for key in sorted(mine)):
+            for name, secret in workload.secrets.items():
+                if secret not in known:
+                    raise SpecRefused(
+                        f"{workload.id} asks for {name} from the secret {secret}, which nobody declared",
+                        code="secret.undeclared",
+                        hint="deploy a manifest of kind Secret with it, or name another one",
+                    )
+
     def _hint_of_contradiction(self, submission: Submission, at: Snapshot) -> str:
         """Say so where no node in the world would do: then the demands contradict each other, not the fabric."""
         packs, bound = self._controller.pipeline.rules(at)
@@ -325,6 +368,11 @@ class FabricService:
             if f"Policy {policy.id}" in changed:
                 record = SpecRecord(accepted_us=now, accepted_by=user, policy=policy)
                 await self._write_spec(f"policy.{policy.id}", record)
+        for secret in proposal.secrets:
+            if f"Secret {secret.id}" in changed:
+                await self._write_spec(
+                    f"secret.{secret.id}", SpecRecord(accepted_us=now, accepted_by=user, secret=secret)
+                )
         for _, action, workload in proposal.actions:
             if workload is not None and action != "unchanged":
                 spec = proposal.workloads[workload]
@@ -359,10 +407,16 @@ class FabricService:
             users = [n for n, r in nodes.items() if r.node.operator == record.operator.id]
         if record.site is not None:
             users = [n for n, r in nodes.items() if r.node.site == record.site.id]
+        if record.secret is not None:
+            users = [
+                w for w, spec in self._controller.state.workloads().items() if record.secret.id in spec.secrets.values()
+            ]
+            if users:
+                raise InUse(f"still read by {', '.join(users)}", hint="take it out of their manifests first")
         if users:
             raise InUse(f"still used by nodes {', '.join(sorted(users))}", hint="remove or move those nodes first")
 
-    def _action(self, last: Operator | Site | None, new: Operator | Site) -> str:
+    def _action(self, last: Operator | Site | Secret | None, new: Operator | Site | Secret) -> str:
         return "create" if last is None else "unchanged" if last == new else "update"
 
     async def _node_logs(self, node: NodeId, workload: WorkloadId, after: int, limit: int) -> tuple[LogLine, ...]:
@@ -389,11 +443,11 @@ def _with_spending(row: TopRow, spent: Outlook | None) -> TopRow:
     return replace(row, spent_microeur=spent.spent_microeur, spent_ug=spent.spent_ug, budget=spent.state)
 
 
-def _with(at: Snapshot, proposal: _Proposal) -> Snapshot:
+def _with(at: Snapshot, proposal: _Proposal, state: FabricState) -> Snapshot:
     fabric = replace(
         at.fabric,
         sites={**at.fabric.sites, **{s.id: s for s in proposal.sites}},
-        operators={**at.fabric.operators, **{o.id: o for o in proposal.operators}},
+        operators={**at.fabric.operators, **{o.id: state.certified(o) for o in proposal.operators}},
     )
     return replace(at, fabric=fabric, workloads=proposal.workloads, policies=proposal.policies)
 

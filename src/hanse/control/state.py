@@ -17,42 +17,54 @@ from hanse.control.accounting import within_budgets
 from hanse.control.config import ControlConfig
 from hanse.control.liveness import Liveness
 from hanse.core.errors import HanseError, SignatureError
-from hanse.core.fabric import Attested, Fabric, Node, Operator, Resources, Site
-from hanse.core.ids import InstanceId, NodeId, OperatorId, SiteId, WorkloadId
+from hanse.core.fabric import Attested, Fabric, Measured, Node, Operator, Resources, Site
+from hanse.core.ids import InstanceId, NodeId, OperatorId, SecretId, SiteId, WorkloadId
 from hanse.core.layer import Policy
 from hanse.core.ports import Entry
+from hanse.core.secret import Secret
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
-from hanse.core.time import DAY_US, MonoTime, WallTime
+from hanse.core.time import DAY_US, MonoTime, WallTime, to_datetime
 from hanse.core.work import Workload
 from hanse.identity.join import JoinToken
 from hanse.placement import Book, Spent, mean_of
+from hanse.policy import RoundTrip, locate
 from hanse.wire import envelope
 from hanse.wire.messages import (
     ActionRecord,
     Attestation,
     CarbonFeed,
+    CredentialRecord,
+    FederatedBundle,
     NodeRecord,
     Order,
     PlanRecord,
     Presence,
+    ReleaseRecord,
     Report,
     Revocations,
     RouteRecord,
+    SecretValue,
     SpecRecord,
     SpendRecord,
+    Survey,
 )
 from hanse.wire.subjects import (
     ACTIONS,
     APPRAISAL,
     ATTESTED,
+    CREDENTIALS,
+    FEDERATION,
     FEEDS,
+    MEASURED,
     NODES,
     ORDERS,
     PLANS,
     PRESENCE,
+    RELEASES,
     REPORTS,
     REVOCATIONS,
     ROUTES,
+    SECRETS,
     SPECS,
     SPENDING,
     TOKENS,
@@ -64,12 +76,13 @@ _M = TypeVar("_M", bound=msgspec.Struct)
 SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     SPECS: SpecRecord, NODES: NodeRecord, ORDERS: Order, ROUTES: RouteRecord, PLANS: PlanRecord,
     TRUST: Revocations, ACTIONS: ActionRecord, APPRAISAL: AppraisalRecord, ATTESTED: Attestation,
-    TOKENS: JoinToken, SPENDING: SpendRecord, FEEDS: CarbonFeed,
+    TOKENS: JoinToken, SPENDING: SpendRecord, FEEDS: CarbonFeed, MEASURED: Survey, CREDENTIALS: CredentialRecord,
+    SECRETS: SecretValue, RELEASES: ReleaseRecord, FEDERATION: FederatedBundle,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
 WATCHED = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, APPRAISAL, ATTESTED, TOKENS, SPENDING,
-    FEEDS,
+    FEEDS, MEASURED, CREDENTIALS, SECRETS, RELEASES, FEDERATION,
 )  # fmt: skip
 
 
@@ -99,6 +112,8 @@ class FabricState:
     records: dict[str, dict[str, Known]] = field(default_factory=lambda: {bucket: {} for bucket in WATCHED})
     revisions: dict[tuple[str, str], int] = field(default_factory=dict)
     rejected: dict[tuple[str, str], Rejected] = field(default_factory=dict)
+    trips: tuple[tuple[object, ...], Mapping[NodeId, tuple[RoundTrip, ...]]] | None = None
+    """Round trips per node, with what they were made of: kept because 10,000 of them are read every second."""
 
     def apply(self, entry: Entry) -> bool:
         """Take one entry in. Returns whether anything changed."""
@@ -208,9 +223,25 @@ class FabricState:
         return {r.site.id: r.site for r in self.specs().values() if r.site is not None and not r.is_deleted}
 
     def operators(self) -> dict[OperatorId, Operator]:
-        """Operators by id."""
+        """Operators by id, with what verified credentials say of them."""
+        return {id_: self.certified(operator) for id_, operator in self.stated_operators().items()}
+
+    def stated_operators(self) -> dict[OperatorId, Operator]:
+        """Operators by id as their manifests say."""
         records = self.specs().values()
         return {r.operator.id: r.operator for r in records if r.operator is not None and not r.is_deleted}
+
+    def certified(self, operator: Operator) -> Operator:
+        """An operator with what the credentials that the domain holds say of it."""
+        mine = sorted(certificate_of(one) for one in self.credentials().values() if one.operator == operator.id)
+        if not mine:
+            return operator
+        return replace(operator, verified=tuple(dict.fromkeys((*operator.verified, *mine))))
+
+    def credentials(self) -> dict[str, CredentialRecord]:
+        """Credentials that the domain holds, ended ones too, by key."""
+        records = self.messages(CREDENTIALS, CredentialRecord)
+        return {key: record for key, record in records.items() if not record.is_removed}
 
     def policies(self) -> tuple[Policy, ...]:
         """Accepted layers of rules, in id order."""
@@ -218,15 +249,66 @@ class FabricState:
         found = [r.policy for r in records if r.policy is not None and not r.is_deleted]
         return tuple(sorted(found, key=lambda policy: policy.id))
 
+    def secrets(self) -> dict[SecretId, Secret]:
+        """Accepted secrets by id: what is said of them, not their values."""
+        records = self.specs().values()
+        found = {r.secret.id: r.secret for r in records if r.secret is not None and not r.is_deleted}
+        return dict(sorted(found.items()))
+
+    def secret_values(self) -> dict[SecretId, SecretValue]:
+        """Values, sealed to the domain, by the secret's id."""
+        return {SecretId(key): value for key, value in self.messages(SECRETS, SecretValue).items()}
+
+    def releases(self) -> tuple[ReleaseRecord, ...]:
+        """What nodes were told, in order of node and secret."""
+        return tuple(self.messages(RELEASES, ReleaseRecord).values())
+
+    def layer_ids(self) -> tuple[str, ...]:
+        """Ids of every layer of rules, withdrawn ones too."""
+        return tuple(r.policy.id for r in self.specs().values() if r.policy is not None)
+
     def fabric(self) -> Fabric:
         """Sites, operators, and the enrolled nodes whose site and operator are known, in id order."""
         sites, operators, attested = self.sites(), self.operators(), self.attested()
+        trips, life_us = self._round_trips(sites)
         nodes = {
-            key: _with_evidence(self._as_offered(record.node), attested.get(key))
+            key: _with_findings(
+                self._as_offered(record.node),
+                attested.get(key),
+                locate(sites[record.node.site].place, trips.get(key, ()), life_us),
+            )
             for key, record in self.nodes().items()
             if record.node.site in sites and record.node.operator in operators
         }
         return Fabric(sites=sites, operators=operators, nodes=nodes)
+
+    def surveys(self) -> dict[NodeId, Survey]:
+        """What each landmark measured last."""
+        return {NodeId(key): record for key, record in self.messages(MEASURED, Survey).items()}
+
+    def landmarks(self) -> tuple[NodeId, ...]:
+        """Nodes at sites whose place the domain vouches for, in id order."""
+        sites = self.sites()
+        vouched = {id_ for id_, site in sites.items() if site.is_landmark}
+        return tuple(node for node, r in self.nodes().items() if r.node.site in vouched and not r.is_revoked)
+
+    def _round_trips(self, sites: Mapping[SiteId, Site]) -> tuple[Mapping[NodeId, tuple[RoundTrip, ...]], int]:
+        """Per node what the landmarks of now measured, and for how long it counts; made anew when one changes."""
+        surveys, nodes = self.surveys(), self.nodes()
+        standing = tuple(
+            (landmark, self.revisions.get((MEASURED, landmark), 0), sites[nodes[landmark].node.site].place)
+            for landmark in self.landmarks() if landmark in surveys
+        )  # fmt: skip
+        if self.trips is None or self.trips[0] != standing:
+            found: dict[NodeId, list[RoundTrip]] = {}
+            for landmark, _, place in standing:
+                of = surveys[landmark]
+                for one in of.answered:
+                    trip = RoundTrip(landmark=f"node/{landmark}", place=place, rtt_us=one.rtt_us, at_us=of.at_us)
+                    found.setdefault(one.node, []).append(trip)
+            self.trips = standing, {node: tuple(trips) for node, trips in found.items()}
+        life_us = min((surveys[landmark].life_us for landmark, _, _ in standing), default=0)
+        return self.trips[1], life_us
 
     def _as_offered(self, node: Node) -> Node:
         """The facts of a node with what it offers since its last start."""
@@ -281,8 +363,15 @@ class FabricState:
         return message
 
 
-def _with_evidence(node: Node, attested: Attested | None) -> Node:
-    return node if attested is None else replace(node, attested=attested)
+def certificate_of(record: CredentialRecord) -> str:
+    """A credential as an operator's facts say it, ``name@YYYY-MM-DD``: until the day on which it ends begins."""
+    return f"{record.certificate}@{to_datetime(record.valid_until_us).date().isoformat()}"
+
+
+def _with_findings(node: Node, attested: Attested | None, measured: Measured | None) -> Node:
+    if attested is None and measured is None:
+        return node
+    return replace(node, attested=attested, measured=measured)
 
 
 def snapshot(

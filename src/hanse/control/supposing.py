@@ -33,7 +33,7 @@ def packs_in_force(packs: PackSet) -> tuple[PackView, ...]:
         PackView(
             name=name, scope=pack.meta.scope, not_covered=pack.meta.not_covered, as_of=pack.meta.as_of.isoformat(),
             assurance=pack.meta.assurance, applies=pack.meta.applies, basis=pack.meta.basis,
-            rules=tuple(rule.id for rule in pack.rules),
+            rules=(*(rule.id for rule in pack.rules), *(rule.id for rule in pack.access)),
         )
         for name, pack in packs.packs.items()
     )  # fmt: skip

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hanse.core.fabric import Attested
+from hanse.core.fabric import Attested, Measured
 from hanse.core.plan import Candidate, Explanation, Unplaced
 from hanse.core.ports import WorkerProcess
 from hanse.core.verdict import Change, Reason
 from hanse.placement import Outlook
+from hanse.policy import Proof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,9 @@ class NodeView:
     intensity_g_per_kwh: int | None
     attested: Attested | None = None
     """What evidence of its platform shows; None if it gave none, or if that has ended."""
+    measured: Measured | None = None
+    """What landmarks found about its place; None if none did, or if that has ended."""
+    service: str = ""
     joined_with: str = ""
     """Evidence it brought when it joined; empty if none."""
 
@@ -147,6 +151,16 @@ class OperatorView:
     """Country and the path by which its law reaches the operator."""
     seal: Mapping[str, int]
     nodes: tuple[str, ...]
+    cada: int = 0
+    services: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """SEAL levels of each service that stands otherwise than the whole; ``cada`` is its CADA level."""
+    keys: tuple[tuple[str, str], ...] = ()
+    """Country and the path by which its law reaches who else holds the keys."""
+    support: tuple[str, ...] = ()
+    secnumcloud: tuple[str, ...] = ()
+    """What misses SecNumCloud 3.2 section 19.6, each with its path; empty: it passes."""
+    verified: tuple[str, ...] = ()
+    """Certificates whose credential was verified, with their ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +249,24 @@ class Submission:
     moved: tuple[WorkloadChange, ...] = ()
     """Other workloads whose placement would change."""
     warnings: tuple[str, ...] = field(default=())
+    proofs: tuple[Proof, ...] = ()
+    """Of the properties that policies keep, where a policy was among the documents."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageView:
+    """What one workload took on all nodes, as they accounted for it since the controller leads."""
+
+    workload: str
+    requests: int
+    errors: int
+    cpu_us: int
+    """Processor time of its guests."""
+    peak_memory_bytes: int
+    """Largest memory of one instance."""
+    cold_starts: int
+    egress_bytes: Mapping[str, int]
+    """Jurisdiction -> body bytes sent there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +286,10 @@ class TopRow:
     peak_memory_bytes: int
     worker: WorkerProcess | None = None
     """The tenant's own process there; None where it shares the node's."""
+    instances: int = 0
+    cold_starts: int = 0
+    egress_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Jurisdiction -> body bytes sent there."""
     spent_microeur: int = 0
     """By the whole workload, on all nodes, since the calendar month began."""
     spent_ug: int = 0

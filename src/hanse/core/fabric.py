@@ -7,7 +7,7 @@ Location is not control (docs/architecture.md, sovereignty model).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 
 from hanse.core.geo import Place
@@ -43,6 +43,8 @@ class Site:
     grid_zone: str
     pue_permille: int = 1_200
     """Power usage effectiveness in thousandths; 1,000 is ideal."""
+    is_landmark: bool = False
+    """Whether the domain vouches for the place: nodes here then measure where others can be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +54,37 @@ class Parent:
     name: str
     country: CountryCode
     share_permille: int = 1_000
-    """Share of capital or votes held, in thousandths."""
+    """Share of capital held, in thousandths; of votes, too, where `votes_permille` is None."""
     has_veto: bool = False
+    votes_permille: int | None = None
+    """Share of votes, where it is another one."""
+
+    @property
+    def weight_permille(self) -> int:
+        """The larger of capital and votes: what a test of control goes by."""
+        return max(self.share_permille, self.votes_permille or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyHolder:
+    """Who holds keys that open what an operator stores: itself, a trustee, a maker of key stores."""
+
+    name: str
+    country: CountryCode
+    """Seat. Where the name is that of an operator, its own holders count as well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """One service of an operator, where it stands otherwise than the operator as a whole."""
+
+    name: str
+    seal: Mapping[str, int] = field(default_factory=dict)
+    """SEAL levels of this service; an objective that is not stated is the operator's."""
+    cada: int | None = None
+    """CADA level of this service; None: the operator's."""
+    certificates: tuple[str, ...] = ()
+    """Certificates of this service beside those of the operator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +103,26 @@ class Operator:
     grade: Grade = Grade.CLAIMED
     verified: tuple[str, ...] = ()
     """Certificates whose credential was verified, ``name@YYYY-MM-DD``: of grade 2 each, whatever `grade` says."""
+    key_holders: tuple[KeyHolder, ...] = ()
+    """Who holds its keys; empty: nobody but the operator."""
+    support: tuple[CountryCode, ...] = ()
+    """Countries from which its staff, or whoever supports it, can reach what it runs; empty: its seat alone."""
+    cada: int = 0
+    """Union assurance level 1..4 of the CADA proposal; 0 where none is recognised."""
+    offers: tuple[Offer, ...] = ()
+    """Services that stand otherwise than the whole."""
+
+    def serving(self, service: str) -> Operator:
+        """The operator as it stands for one of its services; one that it does not know has no levels at all."""
+        if not service:
+            return self
+        found = next((offer for offer in self.offers if offer.name == service), None)
+        if found is None:
+            return replace(self, seal={}, cada=0)
+        return replace(
+            self, seal={**self.seal, **found.seal}, cada=self.cada if found.cada is None else found.cada,
+            certificates=tuple(dict.fromkeys((*self.certificates, *found.certificates))),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +284,29 @@ class Attested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What round trips to landmarks say about where a node claims to stand (`hanse.policy.location`)."""
+
+    landmarks: tuple[str, ...]
+    """Landmarks that were answered, in order."""
+    radius_m: int
+    """No farther than this from the place it claims; of no meaning where the claim is contradicted."""
+    contradiction: str = ""
+    """Why the claim cannot be true, in a sentence; empty where nothing speaks against it."""
+    since_us: int
+    """Wall time of the first of these round trips."""
+    until_us: int
+    """Wall time after which they say nothing."""
+
+    @property
+    def label(self) -> str:
+        """A word for people."""
+        if self.contradiction:
+            return "contradicted"
+        return f"within {self.radius_m // 1_000:,} km"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """One thing that can run work, with the facts its operator states about it."""
 
@@ -250,6 +324,10 @@ class Node:
     """Kind of evidence that its owner promises when it joins: ``none`` or ``tpm``; its token then asks for it."""
     attested: Attested | None = None
     """What a verifier of the domain found. A node cannot say this of itself: it is refused when it joins."""
+    service: str = ""
+    """Which of its operator's services it belongs to; its token says so as well. Empty: the operator as a whole."""
+    measured: Measured | None = None
+    """What landmarks of the domain found. A node cannot say this of itself."""
     gpus: Gpus | None = None
     overhead: Resources = Resources()
     """What the machine itself and its agent need; no work is placed on it."""
@@ -273,5 +351,5 @@ class Fabric:
         return self.sites[node.site]
 
     def operator_of(self, node: Node) -> Operator:
-        """The operator that runs a node."""
-        return self.operators[node.operator]
+        """The operator that runs a node, as it stands for the node's service."""
+        return self.operators[node.operator].serving(node.service)

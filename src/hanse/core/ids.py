@@ -15,6 +15,8 @@ OperatorId = NewType("OperatorId", str)
 ControllerId = NewType("ControllerId", str)
 WorkloadId = NewType("WorkloadId", str)
 """``namespace.name``: unique across kinds within a domain."""
+SecretId = NewType("SecretId", str)
+"""``namespace.name`` of a secret."""
 InstanceId = NewType("InstanceId", str)
 """``namespace.name.ordinal.generation``: one placed replica; never reused for another placement."""
 PlanId = NewType("PlanId", str)

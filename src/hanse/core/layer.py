@@ -17,6 +17,8 @@ class Policy:
     """Names of packs that hold for whatever it binds, as if each spec named them."""
     rules: str = ""
     """Cedar text, forbids only; the id of each rule begins with the policy's name."""
+    properties: str = ""
+    """Cedar text: what these rules, with the packs that they bind, must never let through; proved at each change."""
     as_of: str = ""
     """The day it was accepted (YYYY-MM-DD)."""
 

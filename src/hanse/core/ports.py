@@ -7,8 +7,9 @@ Each has a real adapter (`hanse.adapters`) and an in-memory twin (`hanse.twin.po
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 from hanse.core.fabric import Power, Resources
@@ -185,6 +186,24 @@ class WorkerProcess:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionCount:
+    """Decisions of one kind about who may invoke a workload, since the runtime started. No personal data."""
+
+    is_allowed: bool
+    is_error: bool
+    """Whether a policy could not be evaluated, which denies."""
+    policies: tuple[str, ...]
+    """Ids of the policies that decided, sorted; none where nothing permitted it."""
+    principal: str
+    """Kind of principal: ``anonymous``, ``user``, ``certificate``, ``workload`` or ``node``; never which one."""
+    count: int
+    sample_us: WallTime
+    """When one of the last was decided."""
+    sample_trace: str = ""
+    """Its trace; empty without tracing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadStats:
     """Counters of one workload since the runtime started."""
 
@@ -196,7 +215,14 @@ class WorkloadStats:
     forwarded: int = 0
     retried: int = 0
     cpu_us: int = 0
+    """Processor time of its guests."""
     peak_memory_bytes: int = 0
+    """Largest memory of one instance."""
+    instances: int = 0
+    cold_starts: int = 0
+    egress_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Jurisdiction of the destination -> body bytes sent there."""
+    decisions: tuple[DecisionCount, ...] = ()
     worker: WorkerProcess | None = None
     """None: its guests run in the node's own process."""
 
@@ -220,12 +246,18 @@ class InvokePolicy:
     """JSON."""
 
 
+NO_SECRETS: Mapping[str, str] = MappingProxyType({})
+
+
 class Runtime(Protocol):
     """Runs workloads and serves requests: the native engine, or its model in the twin."""
 
-    async def load(self, workload: Workload, component: bytes, invoke: InvokePolicy) -> None:
+    async def load(
+        self, workload: Workload, component: bytes, invoke: InvokePolicy, secrets: Mapping[str, str] = NO_SECRETS
+    ) -> None:
         """Make a workload ready to serve here, to those whom `invoke` lets in; idempotent, replacing swaps.
 
+        `secrets` are further variables of its environment: they are kept in memory, and in no message or file.
         Raises RuntimeFailure with the engine's code.
         """
         ...

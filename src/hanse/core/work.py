@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hanse.core.fabric import GpuNeed, Resources
-from hanse.core.ids import CountryCode, Digest, WorkloadId
+from hanse.core.ids import CountryCode, Digest, SecretId, WorkloadId
 
 
 class Kind(StrEnum):
@@ -78,6 +78,8 @@ class Sovereignty:
     """Country codes or bloc names in which the work must stay; empty means anywhere."""
     grade: int = 0
     """Least grade of the node's facts, 0..4."""
+    cada: int = 0
+    """Least CADA level of the operator or its service, 0..4."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +226,8 @@ class Workload:
     request_body_bytes: int = 10 * 2**20
     response_body_bytes: int = 64 * 2**20
     env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, SecretId] = field(default_factory=dict)
+    """Environment variable -> secret whose value it carries; the value itself is never part of a spec."""
     reuse: Reuse = Reuse()
     isolation: Isolation = Isolation.SHARED
     auth: JwtAuth | None = None

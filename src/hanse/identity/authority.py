@@ -1,4 +1,4 @@
-"""The domain's certificate authority: issue X.509-SVIDs.
+"""The domain's certificate authorities: a root that signs issuing ones, and issuing ones that sign X.509-SVIDs.
 
 `key + CSR + SPIFFE ID + now + serial -> certificate chain`. Keys and serials come in, signatures are deterministic
 (RFC 6979), so equal inputs give equal bytes in the twin and in the fabric. Verification is in `verify`.
@@ -11,9 +11,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Protocol
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.utils import CryptographyDeprecationWarning
@@ -26,6 +27,8 @@ from hanse.identity.spiffe import SpiffeId, domain_id
 
 SVID_LIFETIME_US = HOUR_US
 ROOT_LIFETIME_US = 3_650 * DAY_US
+ISSUING_LIFETIME_US = 90 * DAY_US
+"""Rotated at two thirds: a month is left to fetch a root key that is kept offline."""
 CLOCK_SKEW_US = 300 * US_PER_S
 """Certificates start five minutes before they are made, so that a clock that lags by less still takes them."""
 MAX_CSR_BYTES = 16_384
@@ -45,7 +48,26 @@ UNREADABLE = (
 )
 """All that pyca/cryptography raises on foreign bytes; some of these are no ValueError."""
 
+_DRAFT_KEY = ec.derive_private_key(1, ec.SECP256R1())
+"""Signs drafts of certificates whose real signature is made elsewhere; its own is thrown away."""
+_ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
+"""AlgorithmIdentifier of RFC 5758 section 3.2."""
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+class OutsideKey(Protocol):
+    """A P-256 key that signs and cannot be taken out: in a PKCS#11 token."""
+
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        """Its public half."""
+        ...
+
+    def sign_message(self, message: bytes) -> bytes:
+        """An ECDSA signature over SHA-256 of `message`, as DER (RFC 3279 section 2.2.3)."""
+        ...
+
+
+SigningKey = ec.EllipticCurvePrivateKey | OutsideKey
 
 
 def key_from_secret(secret: bytes) -> ec.EllipticCurvePrivateKey:
@@ -77,7 +99,7 @@ def make_csr(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def make_root(
-    key: ec.EllipticCurvePrivateKey,
+    key: SigningKey,
     domain: str,
     now: WallTime,
     serial: int,
@@ -86,23 +108,54 @@ def make_root(
 ) -> x509.Certificate:
     """Make a domain's self-signed signing certificate: CA, keyCertSign, the domain's id without a path.
 
-    Path length 0: this root signs leaves only.
+    Path length 1: this root signs issuing authorities, and those sign leaves only. Raises IdentityError
+    ``identity.root_key`` if the key signs for another than it says.
     """
-    _check_serial(serial)
-    public = key.public_key()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{domain} root"[:64])])
-    uri = x509.UniformResourceIdentifier(str(domain_id(domain)))
-    builder = (
-        x509.CertificateBuilder(subject_name=name, issuer_name=name, public_key=public, serial_number=serial)
-        .not_valid_before(_seconds(now - CLOCK_SKEW_US))
-        .not_valid_after(_seconds(now + lifetime_us))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
-        .add_extension(x509.SubjectAlternativeName([uri]), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
-    )
-    return builder.sign(key, hashes.SHA256(), ecdsa_deterministic=True)
+    times = (_seconds(now - CLOCK_SKEW_US), _seconds(now + lifetime_us))
+    builder = _authority(key.public_key(), domain, name, name, serial, times, path_length=1)
+    return _signed(builder.add_extension(_issued_by(key.public_key()), critical=False), key)
+
+
+def make_issuing(  # noqa: PLR0917 - issuer, subject, moment
+    root_key: SigningKey,
+    root: x509.Certificate,
+    public: ec.EllipticCurvePublicKey,
+    domain: str,
+    now: WallTime,
+    serial: int,
+    *,
+    lifetime_us: int = ISSUING_LIFETIME_US,
+) -> x509.Certificate:
+    """Certify `public` as an issuing authority of the domain, under its root; it never outlives the root.
+
+    Raises IdentityError ``identity.root_key`` if `root_key` is not the key of `root`, ``identity.short_path`` if the
+    root may sign leaves only, ``identity.expired`` if it has ended.
+    """
+    if root_key.public_key() != root.public_key():
+        raise IdentityError("this key is not the root's", code="identity.root_key", hint="give the key of this domain")
+    if not may_sign_authorities(root):
+        raise IdentityError(
+            "this root was made to sign leaves only", code="identity.short_path", hint="run `hanse ca rotate`"
+        )
+    not_after = min(_seconds(now + lifetime_us), root.not_valid_after_utc)
+    if not_after <= to_datetime(now):
+        raise IdentityError("the root has expired", code="identity.expired", hint="a new domain needs a new root")
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{domain} issuing {serial:032x}"[:64])])
+    times = (_seconds(now - CLOCK_SKEW_US), not_after)
+    builder = _authority(public, domain, name, root.subject, serial, times, path_length=0)
+    return _signed(builder.add_extension(_issued_by(root_key.public_key()), critical=False), root_key)
+
+
+def may_sign_authorities(root: x509.Certificate) -> bool:
+    """Tell whether a root may have issuing authorities below it; those of the first version may not."""
+    length = root.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+    return length is None or length > 0
+
+
+def is_root(certificate: x509.Certificate) -> bool:
+    """Tell whether an authority signed itself."""
+    return certificate.issuer == certificate.subject
 
 
 def issue_svid(
@@ -134,7 +187,9 @@ def issue_svid(
     public = requested_key(csr_pem)
     not_after = min(_seconds(now + lifetime_us), ca_cert.not_valid_after_utc)
     if not_after <= to_datetime(now):
-        raise IdentityError("the signing certificate has expired", code="identity.expired", hint="rotate the root")
+        raise IdentityError(
+            "the signing certificate has expired", code="identity.expired", hint="run `hanse ca rotate`"
+        )
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(str(spiffe_id))]
     names += [x509.DNSName(name) for name in dns_names]
     names += [x509.IPAddress(ipaddress.ip_address(address)) for address in ip_addresses]
@@ -154,7 +209,7 @@ def issue_svid(
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
     )
     leaf = builder.sign(ca_key, hashes.SHA256(), ecdsa_deterministic=True)
-    chain = [leaf] if ca_cert.issuer == ca_cert.subject else [leaf, ca_cert]
+    chain = [leaf] if is_root(ca_cert) else [leaf, ca_cert]
     return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in chain)
 
 
@@ -181,6 +236,59 @@ def is_signature_canonical(der: bytes, signature: bytes) -> bool:
     pyca/cryptography does not look at that byte, which no signature covers.
     """
     return der[-len(signature) - 1] == 0
+
+
+def _authority(  # noqa: PLR0917 - the fields of one certificate
+    public: ec.EllipticCurvePublicKey,
+    domain: str,
+    subject: x509.Name,
+    issuer: x509.Name,
+    serial: int,
+    times: tuple[datetime, datetime],
+    *,
+    path_length: int,
+) -> x509.CertificateBuilder:
+    """What all signing certificates have in common (X509-SVID.md section 3.2)."""
+    _check_serial(serial)
+    uri = x509.UniformResourceIdentifier(str(domain_id(domain)))
+    return (
+        x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=public, serial_number=serial)
+        .not_valid_before(times[0])
+        .not_valid_after(times[1])
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectAlternativeName([uri]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+    )
+
+
+def _issued_by(public: ec.EllipticCurvePublicKey) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(public)
+
+
+def _signed(builder: x509.CertificateBuilder, key: SigningKey) -> x509.Certificate:
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return builder.sign(key, hashes.SHA256(), ecdsa_deterministic=True)
+    # The library signs with keys in memory only: take what it would sign, and have the token sign that.
+    draft = builder.sign(_DRAFT_KEY, hashes.SHA256(), ecdsa_deterministic=True).tbs_certificate_bytes
+    signature = key.sign_message(draft)
+    try:
+        key.public_key().verify(signature, draft, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature as error:
+        raise IdentityError(
+            "the token's signature does not verify", code="identity.root_key", hint="look at the token's objects"
+        ) from error
+    bits = b"\x00" + signature
+    content = draft + _ECDSA_WITH_SHA256 + b"\x03" + _der_length(len(bits)) + bits
+    return x509.load_der_x509_certificate(b"\x30" + _der_length(len(content)) + content)
+
+
+def _der_length(count: int) -> bytes:
+    """DER's length octets (X.690 section 8.1.3)."""
+    if count < 0x80:
+        return bytes((count,))
+    octets = count.to_bytes((count.bit_length() + 7) // 8, "big")
+    return bytes((0x80 | len(octets),)) + octets
 
 
 def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:

@@ -14,44 +14,52 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from hanse.core.fabric import Operator, Site
-from hanse.core.ids import NodeId
 from hanse.core.time import WallTime
 from hanse.identity.authority import SVID_LIFETIME_US, issue_svid
 from hanse.identity.nats_jwt import Nkey, user_jwt
 from hanse.identity.permissions import node_permissions
-from hanse.identity.spiffe import node_id
+from hanse.identity.sealing import SealingKey
+from hanse.identity.spiffe import SpiffeId, node_id
 from hanse.identity.verify import expiry_of
 from hanse.wire.messages import JoinRequest, JoinResponse, Svid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """The keys that make members of one domain: its root, and the substrate account of its fabric."""
+    """The keys of one domain: its issuing authority, its nodes' substrate account, what its secrets are sealed to."""
 
     domain: str
     ca_key: ec.EllipticCurvePrivateKey = field(repr=False)
     ca_cert: x509.Certificate
+    """The issuing authority below the root; the root itself in domains made by the first version."""
     account: Nkey
+    sealing: SealingKey
+    """Opens the secrets that were sealed to the domain."""
+    root_cert: x509.Certificate | None = None
+    """None: `ca_cert` is the root."""
 
     @property
     def bundle_pem(self) -> bytes:
         """The trust bundle: the root certificate."""
-        return self.ca_cert.public_bytes(serialization.Encoding.PEM)
+        return (self.root_cert or self.ca_cert).public_bytes(serialization.Encoding.PEM)
 
 
 def renew_svid(
     authority: Authority,
-    node: NodeId,
+    name: SpiffeId,
     csr_pem: bytes,
     now: WallTime,
     serial: int,
     *,
     lifetime_us: int = SVID_LIFETIME_US,
 ) -> Svid:
-    """Issue a node's SVID for the fresh key of `csr_pem`. Raises IdentityError ``identity.bad_request``."""
+    """Issue an SVID of a node or a workload for the fresh key of `csr_pem`.
+
+    Raises IdentityError ``identity.bad_request``.
+    """
     chain = issue_svid(
         csr_pem,
-        node_id(authority.domain, node),
+        name,
         ca_key=authority.ca_key,
         ca_cert=authority.ca_cert,
         now=now,
@@ -79,11 +87,12 @@ def answer_join(
     """
     node = request.node.id
     return JoinResponse(
-        svid=renew_svid(authority, node, request.csr_pem, now, serial),
+        svid=renew_svid(authority, node_id(authority.domain, node), request.csr_pem, now, serial),
         nats_jwt=user_jwt(authority.account, request.nats_public_key, node, now, permissions=node_permissions(node)),
         nats_urls=tuple(nats_urls),
         controller_keys=tuple(controller_keys),
         domain=authority.domain,
+        has_own_account=True,
         site=site,
         operator=operator,
     )

@@ -48,6 +48,8 @@ class JoinToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="jo
     require: tuple[str, ...] = ()
     """Kinds of evidence (`hanse.attest.KINDS`) of which the node must bring one; empty if none is needed."""
     used_by: str | None = None
+    service: str = ""
+    """Which of the operator's services the node belongs to: its levels are not for the node to choose."""
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +75,7 @@ def mint_token(
     node: NodeId | None = None,
     grade: Grade = Grade.SIGNED,
     require: tuple[str, ...] = (),
+    service: str = "",
     lifetime_us: int = TOKEN_LIFETIME_US,
 ) -> tuple[str, JoinToken]:
     """Make a token from 32 unpredictable bytes: its text, to be shown once, and what to keep."""
@@ -88,6 +91,7 @@ def mint_token(
         expires_us=WallTime(now + lifetime_us),
         node=node,
         require=require,
+        service=service,
     )
     return text, kept
 
@@ -122,7 +126,7 @@ def check_join(
 def _refuse_token(request: JoinRequest, token: JoinToken, now: WallTime) -> Refused | None:
     if now >= token.expires_us:
         return Refused(code="join.expired", reason=f"the token expired at {rfc3339(token.expires_us)}")
-    asked, meant = _place(request), (token.site, token.operator, token.tier)
+    asked, meant = _place(request), (token.site, token.operator, token.tier, token.service)
     if asked != meant:
         return Refused(code="join.wrong_place", reason=f"the token is for {_say(meant)}, the node says {_say(asked)}")
     if request.node.grade > token.grade:
@@ -140,8 +144,10 @@ def _refuse_node(request: JoinRequest, token: JoinToken, enrolled: Mapping[NodeI
         return Refused(code="join.wrong_node", reason=f"node id {node[:80]!r}: the token admits {wanted}")
     if enrolled.get(node, request.public_key) != request.public_key:
         return Refused(code="join.taken", reason=f"another machine is enrolled as {node}")
-    if request.node.attested is not None:
-        return Refused(code="join.self_attested", reason="a node cannot say of itself what was attested")
+    if request.node.attested is not None or request.node.measured is not None:
+        return Refused(
+            code="join.self_attested", reason="a node cannot say of itself what was attested or measured of it"
+        )
     if token.require and (request.evidence is None or request.evidence.kind not in token.require):
         given = "none" if request.evidence is None else request.evidence.kind
         wanted = " or ".join(token.require)
@@ -168,10 +174,10 @@ def _flaw_in_keys(request: JoinRequest) -> str | None:
     return None
 
 
-def _place(request: JoinRequest) -> tuple[SiteId, OperatorId, Tier]:
-    return request.node.site, request.node.operator, request.node.tier
+def _place(request: JoinRequest) -> tuple[SiteId, OperatorId, Tier, str]:
+    return request.node.site, request.node.operator, request.node.tier, request.node.service
 
 
-def _say(place: tuple[SiteId, OperatorId, Tier]) -> str:
-    site, operator, tier = place
-    return f"site {site}, operator {operator}, tier {tier.value}"
+def _say(place: tuple[SiteId, OperatorId, Tier, str]) -> str:
+    site, operator, tier, service = place
+    return f"site {site}, operator {operator}, tier {tier.value}" + (f", service {service}" if service else "")

@@ -53,6 +53,8 @@ class NatsTrust:
     operator_jwt: str
     account: str
     account_jwt: str
+    nodes: str
+    nodes_jwt: str
     system: str
     system_jwt: str
 
@@ -111,8 +113,12 @@ def account_jwt(
     *,
     has_jetstream: bool,
     revoked: Mapping[str, WallTime] | None = None,
+    doors: Mapping[str, object] | None = None,
 ) -> str:
-    """An account with no limit of its own; users in `revoked` (public nkey -> time) made before that time are out."""
+    """An account with no limit of its own; users in `revoked` (public nkey -> time) made before that time are out.
+
+    `doors`: exports and imports (`nats_accounts`).
+    """
     storage = NO_LIMIT if has_jetstream else 0
     limits = {
         **dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), NO_LIMIT),
@@ -121,7 +127,12 @@ def account_jwt(
         "disallow_bearer": True,
         **dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer"), storage),
     }
-    nats: dict[str, object] = {"type": "account", "limits": limits, "default_permissions": {"pub": {}, "sub": {}}}
+    nats: dict[str, object] = {
+        "type": "account",
+        "limits": limits,
+        "default_permissions": {"pub": {}, "sub": {}},
+        **(doors or {}),
+    }
     if revoked:
         nats["revocations"] = {public: at // US_PER_S for public, at in sorted(revoked.items())}
     return _encode(operator, account, name, now, nats)
@@ -170,6 +181,7 @@ def nats_auth_config(trust: NatsTrust, tls: ServerTls) -> str:
             "resolver: MEMORY",
             "resolver_preload: {",
             f"  {trust.account}: {trust.account_jwt}",
+            f"  {trust.nodes}: {trust.nodes_jwt}",
             f"  {trust.system}: {trust.system_jwt}",
             "}",
             "tls: {",

@@ -7,13 +7,10 @@ store, blob and bus adapters use, to the letter:
   restricted (``$JS.API.CONSUMER.CREATE.<stream>.<name>.<filter>``); the server compares it with the request's body. The
   unnamed form would let a node read a whole stream. Names are unguessable, as whoever knows one may delete it.
 * ``STREAM.INFO`` and ``CONSUMER.LIST`` are not granted: they tell the keys and names of others.
-* A node cannot read back what it wrote. The server does not check reply subjects against permissions, so a reader of
-  its own words could have them repeated to any subject of the account.
+* A node cannot read back what it wrote.
 
-Known limit, from the same cause: a stolen credential can have the server send what the node may *read* (its signed
-orders, routes, acknowledgements) to a subject it may not write, and so displace a value in a bucket. Nothing false is
-believed, because readers check the seal, the name and the generation inside; the level must be written again. Closing
-it takes an account of their own for nodes, with the API imported as services.
+The server does not check where answers and deliveries go. That they displace nothing is the work of `nats_accounts`:
+nodes are in an account of their own.
 """
 
 from __future__ import annotations
@@ -22,9 +19,9 @@ from dataclasses import dataclass
 
 from hanse.core.errors import invariant
 from hanse.core.ids import NodeId, is_label
+from hanse.identity.nats_accounts import NODE_API as API
+from hanse.identity.nats_accounts import NODE_INGEST, deliver_prefix, ingest_subject
 from hanse.wire import subjects
-
-API = "$JS.API"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,21 +40,24 @@ def inbox_prefix(node: NodeId) -> str:
 def node_permissions(node: NodeId) -> Permissions:
     """What a node may do on the substrate.
 
-    Publish: its heartbeat, its requests, its reports and presence; read: its orders, all routes, all of trust, all
-    artifacts; answer what it is told. `node` must be a label, so that it is one token and no wildcard.
+    Publish: its heartbeat, its requests, pings to others, its reports and presence; read: its orders, all routes, all
+    of trust, all artifacts; answer what it is told. `node` must be a label, so that it is one token and no wildcard.
     """
     invariant(is_label(node), f"not a node id: {node!r}")
     publish = (
         subjects.heartbeat(node),
         subjects.ask(node, "*"),
-        _key(subjects.REPORTS, f"{node}.>"),
-        _key(subjects.PRESENCE, node),
+        subjects.PINGS,
+        ingest_subject(NODE_INGEST, _key(subjects.REPORTS, f"{node}.>")),
+        ingest_subject(NODE_INGEST, _key(subjects.PRESENCE, node)),
         *_read_keys(subjects.ORDERS, node, f"{node}.>"),
         *_read_keys(subjects.ROUTES, ">"),
         *_read_keys(subjects.TRUST, ">"),
+        *_read_keys(subjects.FEDERATION, ">"),
         *_read_artifacts(),
     )
-    return Permissions(publish=publish, subscribe=(f"{inbox_prefix(node)}.>", subjects.tell(node, "*")))
+    hears = (f"{inbox_prefix(node)}.>", f"{deliver_prefix(node)}.>", subjects.tell(node, "*"))
+    return Permissions(publish=publish, subscribe=hears)
 
 
 def _read_keys(bucket: str, *patterns: str) -> tuple[str, ...]:

@@ -51,6 +51,26 @@ def expiry_of(chain_pem: bytes) -> WallTime:
     return WallTime(int(leaf.not_valid_after_utc.timestamp()) * 1_000_000)
 
 
+def name_of_leaf(der: bytes) -> SpiffeId:
+    """The name in a leaf whose chain was verified elsewhere (by a TLS library). Raises IdentityError."""
+    try:
+        leaf = x509.load_der_x509_certificate(der)
+        found = _name_of(leaf)
+    except UNREADABLE as error:
+        raise _refused("malformed_chain", f"not a certificate: {error}") from error
+    _check_usage(leaf)
+    return found
+
+
+def check_bundle(bundle_pem: bytes, domain: str) -> list[x509.Certificate]:
+    """Read a trust bundle, all of whose authorities must be of `domain` and say so. Raises IdentityError."""
+    roots = _parse_bundle(bundle_pem, domain)
+    for root in roots:
+        if _alternative_names(root) is None:
+            raise _refused("mixed_bundle", "an authority of another domain has to carry its SPIFFE ID")
+    return roots
+
+
 def _name_of(leaf: x509.Certificate) -> SpiffeId:
     if _is_authority(leaf):
         raise _refused("ca_as_leaf", "a signing certificate must not authenticate")

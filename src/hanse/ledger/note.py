@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -22,6 +23,8 @@ MAX_NOTE_BYTES = 256 * 1024
 """Room for 16 post-quantum lines of 5 kB (the least a verifier must accept) and then some."""
 MAX_SIGNATURES = 64
 _DASH = "\N{EM DASH} "
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
+"""Below a space and no line end: what no note may hold."""
 
 
 class SignatureType(IntEnum):
@@ -115,7 +118,7 @@ def parse(data: bytes) -> Note:
         decoded = data.decode()
     except UnicodeDecodeError:
         raise NoteError("the note is not UTF-8") from None
-    if any(char < " " and char != "\n" for char in decoded):
+    if _CONTROL.search(decoded):
         raise NoteError("the note holds a control character")
     text, separator, tail = decoded.rpartition("\n\n")
     if not separator or not text or not tail.endswith("\n"):

@@ -18,6 +18,7 @@ from hanse.core.ids import (
     NodeId,
     OperatorId,
     PlanId,
+    SecretId,
     SiteId,
     WorkloadId,
 )
@@ -179,6 +180,45 @@ class PolicyChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     at_us: WallTime
 
 
+class AccountGiven(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A node's own sealed account: what workloads took, and what was decided on the request path, by rule. Counts and
+    kinds only; who asked is not in it."""
+
+    node: NodeId
+    node_key: str
+    """Base64 of the raw Ed25519 key that the controller holds for this node."""
+    account: str
+    """The envelope, as the node sealed it."""
+
+
+class SecretRead(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Whether work on a node was told a secret, and what that was decided on. Nothing here follows from the value."""
+
+    secret: SecretId
+    version: int
+    workload: WorkloadId
+    node: NodeId
+    is_released: bool
+    rules: tuple[str, ...]
+    """Ids of the rules that decided."""
+    reason: str
+    """Of a refusal, in a sentence; empty for a release."""
+    spec: Digest
+    """Of the canonical secret as its owner declared it."""
+    workload_spec: Digest
+    facts: Digest
+    """Of the node, its site and the operators as they were known, attestation included."""
+    policies: Digest
+    """Of the packs and layers in force."""
+    order: InstanceId
+    """Under which the work stands there."""
+    sealing_key: Digest
+    """Of the key that it was sealed to, which the node's SVID vouches for."""
+    at_us: WallTime
+    until_us: WallTime
+    """End of the lease; `at_us` for a refusal."""
+
+
 Predicate = (
     Decision
     | OrderIssued
@@ -191,6 +231,8 @@ Predicate = (
     | UserAction
     | Grant
     | PolicyChange
+    | AccountGiven
+    | SecretRead
 )
 P = TypeVar(
     "P",
@@ -205,6 +247,8 @@ P = TypeVar(
     UserAction,
     Grant,
     PolicyChange,
+    AccountGiven,
+    SecretRead,
 )
 
 PREDICATE_TYPES: Mapping[type[Predicate], str] = {
@@ -219,4 +263,6 @@ PREDICATE_TYPES: Mapping[type[Predicate], str] = {
     UserAction: f"{PREDICATE_PREFIX}user-action/v1",
     Grant: f"{PREDICATE_PREFIX}grant/v1",
     PolicyChange: f"{PREDICATE_PREFIX}policy-change/v1",
+    AccountGiven: f"{PREDICATE_PREFIX}account/v1",
+    SecretRead: f"{PREDICATE_PREFIX}secret-read/v1",
 }

@@ -27,6 +27,7 @@ from hanse.ledger.errors import EntryTooLarge, LedgerFormatError
 from hanse.ledger.predicates import (
     PREDICATE_PREFIX,
     PREDICATE_TYPES,
+    AccountGiven,
     Decision,
     FactChange,
     Grant,
@@ -37,13 +38,14 @@ from hanse.ledger.predicates import (
     PolicyChange,
     Predicate,
     ReceiptTaken,
+    SecretRead,
     SpecChange,
     StateDigest,
     UserAction,
 )
 from hanse.ledger.tiles import MAX_ENTRY_BYTES
 from hanse.wire import canonical, envelope
-from hanse.wire.messages import NodeRecord, Order, Report, StateBody, StateRow
+from hanse.wire.messages import Account, NodeRecord, Order, Report, StateBody, StateRow
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -141,6 +143,16 @@ def receipt(sealed: bytes, node_key: bytes, signer: Signer) -> bytes:
     return seal_statement(f"report/{message.instance}", canonical.digest_bytes(sealed), predicate, signer)
 
 
+def account(sealed: bytes, node_key: bytes, signer: Signer) -> bytes:
+    """State that a node's sealed `Account` was taken in. `node_key`: the raw Ed25519 key of the node's record.
+
+    Raises WireError or SignatureError if the node's signature does not hold.
+    """
+    message = envelope.open_sealed(sealed, Account, {envelope.key_id_of(node_key): node_key}).message
+    predicate = AccountGiven(node=message.node, node_key=base64.b64encode(node_key).decode(), account=sealed.decode())
+    return seal_statement(f"account/{message.node}", canonical.digest_bytes(sealed), predicate, signer)
+
+
 def fact_change(change: FactChange, signer: Signer) -> bytes:
     """State that a fact changed."""
     return seal_statement(change.subject, change.after or change.before, change, signer)
@@ -209,6 +221,11 @@ def grant(given: Grant, signer: Signer) -> bytes:
 def policy_change(change: PolicyChange, signer: Signer) -> bytes:
     """State that a pack of rules changed."""
     return seal_statement(f"policy/{change.pack}", change.after or change.before, change, signer)
+
+
+def secret_read(read: SecretRead, signer: Signer) -> bytes:
+    """State that a secret was released to a node, or refused."""
+    return seal_statement(f"secret/{read.secret}/read/{read.node}/{read.workload}", read.spec, read, signer)
 
 
 def facts_digest(order: Order) -> Digest:

@@ -3,7 +3,7 @@
 `(file name, text) pairs -> Manifests`. Pure: it opens no file and reads no clock.
 """
 
-from hanse.manifest.documents import FunctionDocument, Manifests, PolicyDocument, Where
+from hanse.manifest.documents import FunctionDocument, Manifests, PolicyDocument, SecretDocument, Where
 from hanse.manifest.loading import load
 from hanse.manifest.models import API_VERSION
 from hanse.manifest.problems import ManifestError, ManifestProblem
@@ -16,6 +16,7 @@ __all__ = [
     "ManifestProblem",
     "Manifests",
     "PolicyDocument",
+    "SecretDocument",
     "Where",
     "json_schema",
     "load",

@@ -10,10 +10,26 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hanse.core.fabric import Fabric, GpuNeed, Gpus, Grade, Node, Operator, Parent, Power, Price, Resources, Site, Tier
+from hanse.core.fabric import (
+    Fabric,
+    GpuNeed,
+    Gpus,
+    Grade,
+    KeyHolder,
+    Node,
+    Offer,
+    Operator,
+    Parent,
+    Power,
+    Price,
+    Resources,
+    Site,
+    Tier,
+)
 from hanse.core.geo import Place
-from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
+from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SecretId, SiteId, WorkloadId, workload_id
 from hanse.core.layer import Policy
+from hanse.core.secret import Secret
 from hanse.core.work import (
     Access,
     Budget,
@@ -39,11 +55,19 @@ from hanse.manifest.models import (
     NodeManifest,
     OperatorManifest,
     PolicyManifest,
+    SecretManifest,
     ServiceManifest,
     SiteManifest,
 )
 from hanse.manifest.problems import ManifestError, ManifestProblem, nearest
-from hanse.manifest.work_models import AccessModel, JwkModel, JwtModel, ResourcesModel
+from hanse.manifest.work_models import (
+    AccessModel,
+    DataModel,
+    JwkModel,
+    JwtModel,
+    ResourcesModel,
+    SovereigntyModel,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +105,7 @@ class FunctionDocument:
     response_body_bytes: int
     env: Mapping[str, str]
     auth: JwtAuth | None
+    secrets: Mapping[str, SecretId] = field(default_factory=dict)
     reuse: Reuse = field(default_factory=Reuse)
     isolation: Isolation = Isolation.SHARED
     kind: Kind = Kind.FUNCTION
@@ -120,6 +145,7 @@ class FunctionDocument:
             request_body_bytes=self.request_body_bytes,
             response_body_bytes=self.response_body_bytes,
             env=self.env,
+            secrets=self.secrets,
             reuse=self.reuse,
             isolation=self.isolation,
             auth=self.auth,
@@ -142,6 +168,14 @@ class PolicyDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecretDocument:
+    """One secret as written; its value is not part of it."""
+
+    where: Where
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifests:
     """Everything that a set of files declares, each kind in id order."""
 
@@ -150,6 +184,7 @@ class Manifests:
     sites: tuple[Site, ...] = ()
     nodes: tuple[Node, ...] = ()
     policies: tuple[PolicyDocument, ...] = ()
+    secrets: tuple[SecretDocument, ...] = ()
     wheres: Mapping[tuple[str, str], Where] = field(default_factory=dict)
     """Where each part of the fabric was declared, by (kind, name)."""
 
@@ -169,12 +204,30 @@ class Manifests:
             )
             if value not in known
         ]
+        problems += [
+            self._no_such_service(node, operators[node.operator])
+            for node in self.nodes
+            if node.service and node.operator in operators
+            and node.service not in {offer.name for offer in operators[node.operator].offers}
+        ]  # fmt: skip
         if problems:
             raise ManifestError(problems)
         return Fabric(
             sites=sites,
             operators=operators,
             nodes={node.id: node for node in self.nodes},
+        )
+
+    def _no_such_service(self, node: Node, operator: Operator) -> ManifestProblem:
+        where = self.wheres[("Node", node.id)]
+        known = [offer.name for offer in operator.offers]
+        return ManifestProblem(
+            file=where.file,
+            line=where.line,
+            column=where.column,
+            field="spec.service",
+            message=f"node {node.id!r} names a service that operator {operator.id!r} does not have: {node.service!r}",
+            fix=nearest(node.service, known) if known else f"add it to `services` of operator {operator.id!r}",
         )
 
     def _dangling(self, node: Node, name: str, value: str, known: list[str]) -> ManifestProblem:
@@ -201,8 +254,28 @@ def function_of(model: FunctionManifest, where: Where) -> FunctionDocument:
             for item in spec.egress
         ),
         env=dict(sorted(spec.env.items())),
+        secrets={name: _secret_id(model, secret) for name, secret in sorted(spec.secrets.items())},
         reuse=Reuse(count=spec.reuse.count, concurrency=spec.reuse.concurrency, idle_us=spec.reuse.idle),
         isolation=Isolation(spec.isolation),
+    )
+
+
+def _secret_id(model: FunctionManifest, name: str) -> SecretId:
+    return SecretId(name if "." in name else f"{model.metadata.namespace}.{name}")
+
+
+def secret_of(model: SecretManifest) -> Secret:
+    """Turn a validated secret manifest into the record."""
+    spec = model.spec
+    return Secret(
+        namespace=model.metadata.namespace,
+        name=model.metadata.name,
+        about=spec.about,
+        readers=tuple(WorkloadId(name) for name in spec.readers),
+        data=_data(spec.data),
+        sovereignty=_sovereignty(spec.sovereignty),
+        rules=spec.rules,
+        lease_us=spec.lease,
     )
 
 
@@ -229,14 +302,8 @@ def _work_of(model: FunctionManifest | ServiceManifest, where: Where) -> Functio
             percentile=latency.bound[0] if latency else 99,
             rates_milli=tuple(latency.rates[name] for name in latency.origins) if latency and latency.rates else (),
         ),
-        data=Data(classes=spec.data.classes, subjects=spec.data.subjects),
-        sovereignty=Sovereignty(
-            packs=spec.sovereignty.packs,
-            seal=spec.sovereignty.seal.levels(),
-            control_exclude=tuple(CountryCode(code) for code in spec.sovereignty.control.exclude),
-            location_only=spec.sovereignty.location.only,
-            grade=spec.sovereignty.grade,
-        ),
+        data=_data(spec.data),
+        sovereignty=_sovereignty(spec.sovereignty),
         objective=Objective(cost_milli=spec.objective.cost, carbon_microeur_per_t=spec.objective.carbon),
         budget=Budget(
             cost_microeur_month=spec.budget.cost,
@@ -256,6 +323,21 @@ def _work_of(model: FunctionManifest | ServiceManifest, where: Where) -> Functio
         gpu=None if gpu is None else GpuNeed(count=gpu.count, share_milli=gpu.share, models=tuple(sorted(gpu.models))),
         priority=spec.priority,
         preemption=Preemption(spec.preemption),
+    )
+
+
+def _data(model: DataModel) -> Data:
+    return Data(classes=model.classes, subjects=model.subjects)
+
+
+def _sovereignty(model: SovereigntyModel) -> Sovereignty:
+    return Sovereignty(
+        packs=model.packs,
+        seal=model.seal.levels(),
+        control_exclude=tuple(CountryCode(code) for code in model.control.exclude),
+        location_only=model.location.only,
+        grade=model.grade,
+        cada=model.cada,
     )
 
 
@@ -293,8 +375,21 @@ def operator_of(model: OperatorManifest) -> Operator:
         name=spec.name,
         seat=CountryCode(spec.seat),
         parents=tuple(
-            Parent(name=item.name, country=CountryCode(item.country), share_permille=item.share, has_veto=item.veto)
+            Parent(
+                name=item.name,
+                country=CountryCode(item.country),
+                share_permille=item.share,
+                has_veto=item.veto,
+                votes_permille=item.votes,
+            )
             for item in spec.parents
+        ),
+        key_holders=tuple(KeyHolder(name=item.name, country=CountryCode(item.country)) for item in spec.keys),
+        support=tuple(sorted({CountryCode(code) for code in spec.support})),
+        cada=spec.cada,
+        offers=tuple(
+            Offer(name=item.name, seal=item.seal.levels(), cada=item.cada, certificates=item.certificates)
+            for item in sorted(spec.services, key=lambda one: one.name)
         ),
         seal=spec.seal.levels(),
         certificates=spec.certificates,
@@ -312,6 +407,7 @@ def site_of(model: SiteManifest) -> Site:
         place=Place(city=spec.place.city, latitude_deg=spec.place.latitude, longitude_deg=spec.place.longitude),
         grid_zone=spec.grid_zone,
         pue_permille=spec.pue,
+        is_landmark=spec.landmark,
     )
 
 
@@ -320,7 +416,7 @@ def policy_of(model: PolicyManifest) -> Policy:
     spec = model.spec
     return Policy(
         name=model.metadata.name, namespace=model.metadata.namespace or "", about=spec.about, packs=spec.packs,
-        rules=spec.rules,
+        rules=spec.rules, properties=spec.properties,
     )  # fmt: skip
 
 
@@ -348,6 +444,7 @@ def node_of(model: NodeManifest) -> Node:
         power=Power(idle_mw=spec.power.idle, per_core_mw=spec.power.per_core, per_gpu_mw=spec.power.per_gpu),
         grade=Grade(spec.grade),
         evidence=spec.evidence,
+        service=spec.service or "",
         labels=dict(sorted(model.metadata.labels.items())),
     )
 

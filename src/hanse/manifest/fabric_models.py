@@ -17,6 +17,7 @@ from hanse.manifest.quantities import (
     GpuPrice,
     GridZone,
     Label,
+    Lease,
     MemoryPrice,
     NodeMemory,
     Pue,
@@ -26,6 +27,7 @@ from hanse.manifest.quantities import (
     TrafficPrice,
     UnitPrice,
     Watts,
+    WorkloadName,
 )
 from hanse.manifest.shape import (
     Level,
@@ -35,6 +37,7 @@ from hanse.manifest.shape import (
     VerifiedCertificate,
     written,
 )
+from hanse.manifest.work_models import DataModel, SovereigntyModel
 
 
 class ParentModel(ManifestModel):
@@ -42,8 +45,25 @@ class ParentModel(ManifestModel):
 
     name: Text = Field(description="Name of the holder.")
     country: Country = Field(description="Seat of the holder.")
-    share: Share = written("100%", "Share of capital or votes.")
+    share: Share = written("100%", "Share of capital, and of votes where `votes` is not given.")
+    votes: Share | None = Field(default=None, description="Share of votes, where it is another one.")
     veto: bool = Field(default=False, description="Whether the holder can block decisions whatever its share.")
+
+
+class KeyHolderModel(ManifestModel):
+    """Somebody else who holds keys that open what the operator stores."""
+
+    name: Text = Field(description="Name; that of an operator brings its own holders along.")
+    country: Country = Field(description="Seat.")
+
+
+class OfferModel(ManifestModel):
+    """A service that stands otherwise than the operator as a whole."""
+
+    name: Label = Field(description="Name, as nodes state it in `service`.")
+    seal: SealModel = Field(default_factory=SealModel, description="SEAL levels; one not given is the operator's.")
+    cada: Level | None = Field(default=None, description="CADA level; without it the operator's.")
+    certificates: tuple[Text, ...] = Field(default=(), description="Certificates beside those of the operator.")
 
 
 class OperatorSpec(ManifestModel):
@@ -57,6 +77,16 @@ class OperatorSpec(ManifestModel):
     grade: Level = Field(default=0, description="Grade of these facts, 0 claimed to 4 attested.")
     verified: tuple[VerifiedCertificate, ...] = Field(
         default=(), description="Certificates that `hanse credential verify` verified, `bsi-c5@2027-03-31`."
+    )
+    keys: tuple[KeyHolderModel, ...] = Field(
+        default=(), description="Who else holds its keys; nobody: it holds them alone."
+    )
+    support: tuple[Country, ...] = Field(
+        default=(), description="Countries from which staff reaches what it runs; without any nothing is said."
+    )
+    cada: Level = Field(default=0, description="Union assurance level of the CADA proposal, 0 where there is none.")
+    services: tuple[OfferModel, ...] = Field(
+        default=(), description="Services that stand otherwise than the operator as a whole."
     )
 
 
@@ -75,6 +105,10 @@ class SiteSpec(ManifestModel):
     place: PlaceModel = Field(description="Where it is.")
     grid_zone: GridZone = Field(description="Electricity Maps zone that feeds it.")
     pue: Pue = written(1.2, "Power usage effectiveness.")
+    landmark: bool = Field(
+        default=False,
+        description="Whether the domain vouches for the place: who stands here measures where others are.",
+    )
 
 
 class NodeGpuModel(ManifestModel):
@@ -142,9 +176,29 @@ class NodeSpec(ManifestModel):
     price: PriceModel = Field(description="What its owner asks.")
     power: PowerModel = Field(description="What it draws.")
     grade: Level = Field(default=1, description="Grade of its own facts, 0 claimed to 4 attested.")
+    service: Label | None = Field(default=None, description="Which of its operator's services it belongs to.")
     evidence: Literal["none", "tpm"] = Field(
         default="none",
         description="Evidence it gives when it joins and from then on; `hanse up` gives such a node a software TPM.",
+    )
+
+
+class SecretSpec(ManifestModel):
+    """Who may read it, what a place must show, for how long. The value is set with `hanse secret set`, never here."""
+
+    about: Text = Field(description="What it opens, in a sentence; not the value.")
+    readers: tuple[WorkloadName, ...] = Field(
+        default=(), description="Workloads that may, as `namespace.name`; none: every one of its namespace."
+    )
+    data: DataModel = Field(default_factory=DataModel, description="What data it opens, and whose.")
+    sovereignty: SovereigntyModel = Field(
+        default_factory=SovereigntyModel, description="What a place must show before it is sent there."
+    )
+    rules: str = Field(
+        default="", max_length=65_536, description="Rules of its own in Cedar about the action `read`, forbids only."
+    )
+    lease: Lease = written(
+        "1h", "Time that a node may use it without asking again; a node that is cut off keeps it so long."
     )
 
 
@@ -166,4 +220,9 @@ class PolicySpec(ManifestModel):
         default="",
         description="Rules of its own in Cedar, forbids only, each with `@id`, `@cite` and `@message`; "
         "`@within` says within which time what they deny must be gone where it runs.",
+    )
+    properties: str = Field(
+        default="",
+        description="What must never be let through, in Cedar: forbids with `@id`, `@title`, `@cite` and `@message`. "
+        "Proved again whenever a policy is submitted or deleted.",
     )

@@ -17,11 +17,13 @@ from hanse.manifest.documents import (
     FunctionDocument,
     Manifests,
     PolicyDocument,
+    SecretDocument,
     Where,
     function_of,
     node_of,
     operator_of,
     policy_of,
+    secret_of,
     service_of,
     site_of,
 )
@@ -34,6 +36,7 @@ from hanse.manifest.models import (
     NodeManifest,
     OperatorManifest,
     PolicyManifest,
+    SecretManifest,
     ServiceManifest,
     SiteManifest,
 )
@@ -89,6 +92,7 @@ class _Reading:
         self._sites: list[Site] = []
         self._nodes: list[Node] = []
         self._policies: list[PolicyDocument] = []
+        self._secrets: list[SecretDocument] = []
         self._names: dict[_Key, Where] = {}
         self._routes: dict[tuple[str, str], FunctionDocument] = {}
 
@@ -119,6 +123,9 @@ class _Reading:
                 self._nodes.append(node_of(model))
             case PolicyManifest():
                 self._add_policy(document, policy_of(model))
+            case SecretManifest():
+                where = _where(document, ("metadata", "name"))
+                self._secrets.append(SecretDocument(where=where, secret=secret_of(model)))
 
     def manifests(self) -> Manifests:
         return Manifests(
@@ -127,10 +134,11 @@ class _Reading:
             sites=tuple(sorted(self._sites, key=lambda item: item.id)),
             nodes=tuple(sorted(self._nodes, key=lambda item: item.id)),
             policies=tuple(sorted(self._policies, key=lambda item: item.policy.id)),
+            secrets=tuple(sorted(self._secrets, key=lambda item: item.secret.id)),
             wheres={
                 (kind, name): where
                 for (kind, _, name), where in sorted(self._names.items())
-                if kind not in ("Function", "Service")
+                if kind not in ("Function", "Service", "Secret")
             },
         )
 
@@ -206,7 +214,7 @@ def _key(document: Document) -> _Key | None:
         return None
     is_work = kind in ("Function", "Service")
     # Both are workloads, and a workload is named by namespace and name alone.
-    return ("Function" if is_work else kind, namespace if is_work or kind == "Policy" else "", name)
+    return ("Function" if is_work else kind, namespace if is_work or kind in ("Policy", "Secret") else "", name)
 
 
 def _where(document: Document, path: Path) -> Where:

@@ -16,6 +16,7 @@ from hanse.manifest.fabric_models import (
     OperatorSpec,
     PolicyMetadata,
     PolicySpec,
+    SecretSpec,
     SiteSpec,
 )
 from hanse.manifest.shape import (
@@ -88,7 +89,24 @@ class PolicyManifest(ManifestModel):
     spec: PolicySpec = Field(description="What holds.")
 
 
-AnyManifest = FunctionManifest | ServiceManifest | OperatorManifest | SiteManifest | NodeManifest | PolicyManifest
+class SecretManifest(ManifestModel):
+    """A value that work needs and that only policy lets out: a password, a key. The value itself stands elsewhere."""
+
+    api_version: Literal["hanse.dev/v1"] = Field(description="Version of this format.")
+    kind: Literal["Secret"] = Field(description="Kind of document.")
+    metadata: WorkMetadata = Field(description="Name.")
+    spec: SecretSpec = Field(description="Who may read it, and where.")
+
+
+AnyManifest = (
+    FunctionManifest
+    | ServiceManifest
+    | OperatorManifest
+    | SiteManifest
+    | NodeManifest
+    | PolicyManifest
+    | SecretManifest
+)
 KINDS: dict[str, type[AnyManifest]] = {
     "Function": FunctionManifest,
     "Service": ServiceManifest,
@@ -96,5 +114,6 @@ KINDS: dict[str, type[AnyManifest]] = {
     "Site": SiteManifest,
     "Node": NodeManifest,
     "Policy": PolicyManifest,
+    "Secret": SecretManifest,
 }
 """Kinds this version reads, in the order of the reference page."""

@@ -249,6 +249,11 @@ Timeout = Annotated[
     Quantity(units.duration_us, "duration", example="10s", low=10**3, high=900 * 10**6, bounds="1ms to 15m",
              **_DURATION),
 ]  # fmt: skip
+Lease = Annotated[
+    int,
+    Quantity(units.duration_us, "duration", example="1h", low=60 * 10**6, high=30 * 86_400 * 10**6, bounds="1m to 30d",
+             **_DURATION),
+]  # fmt: skip
 Availability = Annotated[
     int,
     Quantity(units.percent_ppm, "percentage", unit="%", example="99.95%", pattern=_NUMBER + "%$", low=0, high=999_999,
@@ -346,6 +351,12 @@ WorkloadName = Annotated[
     Word(lambda text: len(text.split(".")) == 2 and all(map(is_label, text.split("."))), "workload",
          "write it as `namespace.name`", "clinic.portal",
          r"^[a-z0-9-]{1,63}\.[a-z0-9-]{1,63}$"),
+]  # fmt: skip
+SecretName = Annotated[
+    str,
+    Word(lambda text: 1 <= len(text.split(".")) <= 2 and all(map(is_label, text.split("."))), "secret",
+         "write its name, or `namespace.name`", "ledger-db",
+         r"^([a-z0-9-]{1,63}\.)?[a-z0-9-]{1,63}$"),
 ]  # fmt: skip
 Country = Annotated[
     str,

@@ -31,6 +31,7 @@ from hanse.manifest.quantities import (
     Rate,
     ResourceName,
     RoutePath,
+    SecretName,
     Text,
     Timeout,
     Upstream,
@@ -166,6 +167,9 @@ class SovereigntyModel(ManifestModel):
     grade: Level = Field(
         default=0,
         description="Least grade of the node's facts: 0 claimed, 1 signed, 2 certified, 3 measured, 4 attested.",
+    )
+    cada: Level = Field(
+        default=0, description="Least Union assurance level (CADA, a proposal) of the operator or its service."
     )
 
 
@@ -342,6 +346,20 @@ class FunctionSpec(WorkSpec):
         "node, behind Landlock and seccomp; with `process-seccomp` a kernel without Landlock will do.",
     )
     env: dict[EnvName, str] = Field(default_factory=dict, description="Environment of the guest; not for secrets.")
+    secrets: dict[EnvName, SecretName] = Field(
+        default_factory=dict,
+        description="Environment variables that carry secrets: the name of a `Secret` of the same namespace, or "
+        "`namespace.name`.",
+        examples=[{"DB_PASSWORD": "ledger-db"}],
+    )
+
+    @model_validator(mode="after")
+    def _said_once(self) -> FunctionSpec:
+        both = sorted(set(self.env) & set(self.secrets))
+        if both:
+            problem = f"{', '.join(both)} stands in env and in secrets"
+            raise PydanticCustomError("word", "{problem}", {"problem": problem, "fix": "leave it out of `env`"})
+        return self
 
 
 class ServiceSpec(WorkSpec):

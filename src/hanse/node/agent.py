@@ -15,20 +15,25 @@ import structlog
 from hanse.core.errors import BusError, HanseError
 from hanse.core.fabric import Node, Resources
 from hanse.core.ids import InstanceId, WorkloadId
-from hanse.core.ports import InvokePolicy, NodePorts
+from hanse.core.ports import BusMessage, InvokePolicy, NodePorts
 from hanse.core.snapshot import Phase
 from hanse.core.time import WallTime
+from hanse.core.verdict import Verdict
 from hanse.core.work import Workload
+from hanse.node.accounting import Accounts
 from hanse.node.attesting import AttestationKeeper
 from hanse.node.config import NodeConfig
 from hanse.node.disk import NodeDisk
 from hanse.node.judge import Held, Rejected, judge
 from hanse.node.outbox import Outbox
 from hanse.node.routes import routes_from
+from hanse.node.secrets import Outcome, SecretKeeper
 from hanse.node.svid import SvidKeeper
 from hanse.node.tells import answer
-from hanse.node.work import Outcome, Work, wanted_here
-from hanse.policy import PackSet, invoke_policy_of, parse_packs, screen_order
+from hanse.node.witness import NodeWitness
+from hanse.node.work import Work, wanted_here
+from hanse.node.workload_svids import WorkloadSvids
+from hanse.policy import PackSet, PolicyError, in_force, invoke_policy_of, parse_packs, screen_order
 from hanse.wire import envelope
 from hanse.wire.messages import Heartbeat, Order, Presence, Report, Revocations, RouteRecord
 from hanse.wire.subjects import ORDERS, PRESENCE, REVOCATIONS, ROUTES, TRUST, heartbeat, tell
@@ -63,6 +68,10 @@ class NodeAgent:
         self._work = Work(ports.runtime, ports.cache, ports.blobs, self._invoke_policy)
         self._outbox = Outbox(ports, self._disk, me=self._me)
         self._svid = SvidKeeper(ports, config)
+        self.workload_svids = WorkloadSvids(ports, config, lambda: self._held)
+        """SVIDs of the programs behind this node's services."""
+        self._secrets = SecretKeeper(ports, config, self._svid)
+        self._witness = NodeWitness(ports.disk, ports.entropy, ports.clock, domain=config.domain, me=config.node.id)
         self._attestation = AttestationKeeper(ports, config, self._svid)
         self._held: dict[InstanceId, Held] = {}
         self._answers: dict[InstanceId, _Answer] = {}
@@ -84,6 +93,11 @@ class NodeAgent:
         """Wait until what was held at the start is loaded, or was tried."""
         await self._ready.wait()
 
+    @property
+    def bundle_pem(self) -> bytes:
+        """The domain's trust bundle as this node had it last; no bytes before its first SVID is loaded."""
+        return self._svid.bundle_pem
+
     async def run(self) -> None:
         """Run until cancelled. Raises only what no retry can mend (the node's own disk gone)."""
         self._incarnation = await self._disk.next_incarnation()
@@ -94,10 +108,13 @@ class NodeAgent:
             tasks.create_task(self._watch_orders(), name="orders")
             tasks.create_task(self._watch_routes(), name="routes")
             tasks.create_task(self._watch_revocations(), name="revocations")
+            tasks.create_task(self.workload_svids.watch_federated(), name="federated")
             tasks.create_task(self._announce(), name="presence")
             tasks.create_task(self._outbox.run(), name="reports")
+            tasks.create_task(Accounts(self._ports, self._config).run(self._incarnation), name="accounts")
             tasks.create_task(self._svid.run(), name="svid")
-            tasks.create_task(self._answer_tells(), name="tells")
+            tasks.create_task(self._answer_tells(tasks), name="tells")
+            tasks.create_task(self._keep_secrets(), name="secrets")
             tasks.create_task(self._attestation.run(), name="attestation")
 
     async def _start_from_disk(self) -> None:
@@ -198,14 +215,32 @@ class NodeAgent:
         target = None if self._is_revoked() else wanted_here(mine, now=now).get(workload)
         outcome = Outcome(phase=Phase.STOPPED)
         if target is not None:
-            outcome = self._screen(target, now) or await self._work.run(target.order.workload)
+            outcome = self._screen(target, now) or await self._run(target.order.workload)
         if target is None or outcome.phase is Phase.REFUSED:
             await self._work.stop(workload)
+            self._secrets.forget(workload)
         for instance in sorted(mine):
             await self._settle(mine[instance], target, outcome)
         if any(self._held.get(i) is not h for i, h in mine.items()) or self._has_news(workload, mine):
             self._wake.set()
-        return outcome.phase is Phase.FAILED
+        return outcome.phase in (Phase.FAILED, Phase.PENDING)
+
+    async def _run(self, workload: Workload) -> Outcome:
+        """Run it with its secrets; without them it does not run, and what they were leased for longer than stops."""
+        if not workload.secrets:
+            return await self._work.run(workload)
+        told = await self._secrets.of(workload)
+        if isinstance(told, Outcome):
+            await self._work.stop(workload.id)
+            return told
+        return await self._work.run(workload, told)
+
+    async def _keep_secrets(self) -> None:
+        """Renew leases before they end; whatever changed is what the next look at the work takes up."""
+        while True:
+            await self._secrets.until_due()
+            if await self._secrets.renew():
+                self._wake.set()
 
     def _has_news(self, workload: WorkloadId, seen: Mapping[InstanceId, Held]) -> bool:
         current = {i: h for i, h in self._held.items() if h.order.workload.id == workload}
@@ -217,17 +252,11 @@ class NodeAgent:
         if last is not None and last.held is held and last.from_us <= now < last.until_us:
             return last.outcome
         order = held.order
-        verdict = screen_order(
-            order.workload,
-            _as_decided(self._config.node, order),
-            order.site,
-            order.operators[0],
-            self._packs,
-            self._config.owner_policy or None,
-            now,
-            operators={operator.id: operator for operator in order.operators},
-            guardrails=self._config.guardrails,
-        )
+        try:
+            verdict = self._verdict(order, now)
+        except PolicyError as error:
+            # A policy that this version of the rules cannot read may forbid just this: what is not understood is a no.
+            return Outcome(phase=Phase.REFUSED, code=error.code, reason=error.message)
         outcome = None
         if not verdict.is_allowed:
             reason = verdict.reasons[0]
@@ -236,6 +265,21 @@ class NodeAgent:
         until_us = order.expires_us if verdict.valid_until_us is None else verdict.valid_until_us
         self._answers[order.instance] = _Answer(held=held, from_us=now, until_us=until_us, outcome=outcome)
         return outcome
+
+    def _verdict(self, order: Order, now: WallTime) -> Verdict:
+        """Ask the packs shipped here, the domain's policies that came with the order, and the owner's rules."""
+        packs, bound = in_force(self._packs, order.policies, self._config.guardrails)
+        return screen_order(
+            order.workload,
+            _as_decided(self._config.node, order),
+            order.site,
+            order.operators[0],
+            packs,
+            self._config.owner_policy or None,
+            now,
+            operators={operator.id: operator for operator in order.operators},
+            guardrails=bound,
+        )
 
     def _invoke_policy(self, workload: Workload) -> InvokePolicy:
         """Who may call it, by its own rules and this node's packs. Raises PolicyError: then it does not run here."""
@@ -332,6 +376,8 @@ class NodeAgent:
             if self._revocations is not None and listed.generation <= self._revocations.generation:
                 continue
             self._revocations = listed
+            if self._is_revoked():
+                self._secrets.forget_all()
             await self._refuse_revoked()
             await self._disk.keep_revocations(entry.value)
             self._wake.set()
@@ -393,25 +439,43 @@ class NodeAgent:
         sealed = envelope.seal(presence, self._ports.signer)
         await self._outbox.deliver(PRESENCE, self._me, sealed)
 
-    async def _answer_tells(self) -> None:
+    async def _answer_tells(self, tasks: asyncio.TaskGroup) -> None:
+        surveying: asyncio.Task[None] | None = None
         async for message in self._ports.bus.subscribe(tell(self._me, "*")):
-            reply = await answer(message, self._ports, trusted=self._config.controller_keys, me=self._me)
-            if reply is not None and message.reply:
-                try:
-                    await self._ports.bus.publish(message.reply, reply)
-                except BusError:
-                    log.debug("tell.unanswered", subject=message.subject)
+            if not message.subject.endswith(".survey"):
+                await self._answer_tell(message)
+            elif surveying is None or surveying.done():
+                # It waits for others; whoever asks this node meanwhile does not. One at a time, the rest ask again.
+                surveying = tasks.create_task(self._answer_tell(message), name="survey")
+
+    async def _answer_tell(self, message: BusMessage) -> None:
+        reply = await answer(
+            message,
+            self._ports,
+            trusted=self._config.controller_keys,
+            me=self._me,
+            on_secrets=self._secrets.ask_again,
+            witness=self._witness,
+        )
+        if reply is not None and message.reply:
+            try:
+                await self._ports.bus.publish(message.reply, reply)
+            except BusError:
+                log.debug("tell.unanswered", subject=message.subject)
 
 
 def _as_decided(node: Node, order: Order) -> Node:
-    """This node with what was attested of it when the order was given.
+    """This node with what was attested and measured of it when the order was given.
 
     The order's grant bounds how long that counts here: a node that is cut off cannot attest again, and when evidence
     ends or drifts it is the controller that decides anew.
     """
-    if order.attested is None:
-        return node
-    return replace(node, attested=replace(order.attested, until_us=max(order.attested.until_us, order.expires_us)))
+    shown, found = order.attested, order.measured
+    if shown is not None:
+        node = replace(node, attested=replace(shown, until_us=max(shown.until_us, order.expires_us)))
+    if found is not None:
+        node = replace(node, measured=replace(found, until_us=max(found.until_us, order.expires_us)))
+    return node
 
 
 async def _wait(event: asyncio.Event, at_most_us: int) -> None:

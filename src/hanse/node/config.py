@@ -10,6 +10,7 @@ from hanse.core.ports import Addresses
 from hanse.core.time import HOUR_US, US_PER_MS, US_PER_S
 
 ATTEST_US = 600 * US_PER_S
+ACCOUNT_US = 300 * US_PER_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,10 @@ class NodeConfig:
     """For one artifact over the uplink; 40 MB at 6 Mbit/s."""
     renew_deadline_us: int = 5 * US_PER_S
     """For one request for a new SVID."""
+    account_us: int = ACCOUNT_US
+    """1 s..1 h. How often what was done and decided is told: an entry of the ledger for each node with traffic."""
+    secrets_deadline_us: int = 5 * US_PER_S
+    """For one request for secrets; the ledger is written before it is answered."""
     attest_us: int = ATTEST_US
     """10 s..1 d. How often a platform with evidence attests again: a third of what a result lasts."""
     attest_deadline_us: int = 20 * US_PER_S

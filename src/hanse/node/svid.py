@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives import serialization
 from hanse.core.errors import HanseError, WireError
 from hanse.core.ports import NodePorts
 from hanse.core.time import US_PER_S, WallTime
-from hanse.identity import key_from_secret, make_csr, verify_svid
+from hanse.identity import SealingError, key_from_secret, make_csr, verify_svid
 from hanse.identity.authority import SECRET_BYTES, key_pem
+from hanse.identity.sealing import bind
 from hanse.node.config import NodeConfig
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import RenewRequest, Svid
@@ -54,6 +55,22 @@ class SvidKeeper:
             return b""
         key = serialization.load_pem_private_key(self._current.private_key_pem, None).public_key()
         return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+    @property
+    def bundle_pem(self) -> bytes:
+        """The trust bundle that came with the current SVID; no bytes before there is one."""
+        return b"" if self._current is None else self._current.svid.bundle_pem
+
+    @property
+    def chain_pem(self) -> bytes:
+        """The current certificate chain; no bytes before the first one."""
+        return b"" if self._current is None else self._current.svid.certificate_chain_pem
+
+    def bind(self, sealing_public_key: bytes) -> bytes:
+        """Sign a sealing key of this node with the SVID's. Raises SealingError without one."""
+        if self._current is None:
+            raise SealingError("this node has no SVID yet", code="secret.unbound_key", retry=True)
+        return bind(self._current.private_key_pem, self._config.domain, self._config.node.id, sealing_public_key)
 
     async def load(self) -> None:
         """Take up the SVID on disk, if it is still valid."""

@@ -8,7 +8,6 @@ other workloads.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from hanse.core.errors import BlobError, HanseError
 from hanse.core.ids import Digest, InstanceId, WorkloadId
@@ -17,15 +16,7 @@ from hanse.core.snapshot import Phase
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
 from hanse.node.judge import Held
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of one instance."""
-
-    phase: Phase
-    code: str = ""
-    reason: str = ""
+from hanse.node.secrets import NOTHING, Outcome, Told
 
 
 def wanted_here(held: Mapping[InstanceId, Held], *, now: WallTime) -> dict[WorkloadId, Held]:
@@ -52,23 +43,25 @@ class Work:
         self._uplink = uplink
         self._invoke_policy = invoke_policy
         self._loaded: dict[WorkloadId, Workload] = {}
+        self._told: dict[WorkloadId, tuple[str, ...]] = {}
 
     def loaded(self) -> Mapping[WorkloadId, Workload]:
         """What the runtime serves now."""
         return self._loaded
 
-    async def run(self, workload: Workload) -> Outcome:
-        """Make one workload serve; free of effect if it does already."""
-        if self._loaded.get(workload.id) == workload:
+    async def run(self, workload: Workload, told: Told = NOTHING) -> Outcome:
+        """Make one workload serve, with the secrets it was told; free of effect if it does already."""
+        if self._loaded.get(workload.id) == workload and self._told.get(workload.id, ()) == told.marks:
             return Outcome(phase=Phase.RUNNING)
         try:
             # First: a workload whose rules cannot be read serves nobody.
             invoke = self._invoke_policy(workload)
             component = await self._fetch(workload.artifact)
-            await self._runtime.load(workload, component, invoke)
+            await self._runtime.load(workload, component, invoke, told.env)
         except HanseError as error:
             return Outcome(phase=Phase.FAILED, code=error.code, reason=error.message)
         self._loaded[workload.id] = workload
+        self._told[workload.id] = told.marks
         return Outcome(phase=Phase.RUNNING)
 
     async def stop(self, workload: WorkloadId) -> None:
@@ -76,6 +69,7 @@ class Work:
         if workload in self._loaded:
             await self._runtime.unload(workload)
             del self._loaded[workload]
+            del self._told[workload]
 
     async def _fetch(self, digest: Digest) -> bytes:
         """From this node's own artifacts, else over the uplink, verified by digest and kept."""

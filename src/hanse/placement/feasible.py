@@ -7,6 +7,7 @@ one `Feasibility`; what changes while a plan is made (free room, failures of one
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -49,6 +50,30 @@ class Limit(IntEnum):
 _LABELS: Mapping[Limit, str] = {limit: "" if limit is Limit.NONE else limit.name.lower() for limit in Limit}
 
 
+NOTHING_FULL = (-1, -1)
+"""Below every score and row."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """How many of the nodes that may keep a replica lie in each domain and serve each set of origins, by number."""
+
+    site: Ints
+    operator: Ints
+    country: Ints
+    mask: Ints
+
+    @property
+    def distinct(self) -> Mapping[Spread, int]:
+        """How many different domains there are of each kind."""
+        return {
+            Spread.NODE: int(self.site.sum()),
+            Spread.SITE: int(np.count_nonzero(self.site)),
+            Spread.OPERATOR: int(np.count_nonzero(self.operator)),
+            Spread.JURISDICTION: int(np.count_nonzero(self.country)),
+        }
+
+
 @dataclass(slots=True, kw_only=True)
 class Feasibility:
     """What holds for every workload of one shape, over node rows."""
@@ -71,13 +96,15 @@ class Feasibility:
     code_of_kind: Codes
     """The limit of each kind of node, policy and selector aside; `_OPEN` where there is none."""
     demand: Demand
-    counted: str
-    """Nodes per limit, before anything is placed, in words."""
+    counts: Ints
+    """Nodes per limit, before anything is placed."""
+    tally: Tally
     samples: Mapping[Limit, tuple[int, ...]]
     """The best few rows per limit by score."""
-    first_open: int = 0
-    """Rows of `order` before this one were found full; valid while `releases` is that of the room."""
+    full_before: tuple[int, int] = NOTHING_FULL
+    """Rows of `order` with a score and number below these were found full, unless room came back there since."""
     releases: int = 0
+    """What `Room.releases` was when they were found full."""
     allowed: int = 0
     """Nodes that policy allows."""
     first: WorkloadId | None = None
@@ -86,9 +113,19 @@ class Feasibility:
     """Changes of nodes taken in: entries of `Screen.changed`."""
 
     @property
+    def counted(self) -> str:
+        """Nodes per limit in words."""
+        counts = self.counts.tolist()
+        return ", ".join(f"{limit.label or 'feasible'} {counts[limit]}" for limit in Limit if counts[limit])
+
+    @property
     def every_origin(self) -> int:
         """The mask with every origin served."""
         return (1 << len(self.origins)) - 1
+
+    def place_of(self, cost_and_row: tuple[int, int]) -> int:
+        """The position in `order` before which everything costs less, or the same on a lower row."""
+        return _place_in(self.order, cost_and_row, self.scores)
 
     def masks_of(self, rows: Ints) -> Ints:
         """Row numbers into `reach_masks` of some nodes."""
@@ -222,7 +259,7 @@ class Screen:
         masks, mask_of_kind = _masks(part.within, kinds.table.size)
         kept_rows = np.flatnonzero(kept == Limit.NONE)
         order = _cheapest_first(np.flatnonzero(fresh == Limit.NONE), part.scores)
-        counts = np.bincount(fresh, minlength=len(Limit)).tolist()
+        counts = np.bincount(fresh, minlength=len(Limit))
         found = Feasibility(
             limit=fresh,
             limit_if_kept=kept,
@@ -234,27 +271,30 @@ class Screen:
             trips_us=part.trips_us,
             code_of_kind=part.code,
             demand=_NO_DEMAND,
-            counted=_counted(counts),
-            samples=_samples(fresh, counts, part.scores, settings.kept_per_limit),
+            counts=counts,
+            tally=_tally(self.table, kept_rows, mask_of_kind[kinds.of_row[kept_rows]]),
+            samples=_samples(fresh, counts.tolist(), part.scores, settings.kept_per_limit),
             allowed=int(is_allowed.sum()),
         )
-        found.demand = self._demand(workload, found, kept_rows)
+        found.demand = self._demand(workload, found)
         return found
 
     def _catch_up(self, shape: Feasibility, workload: Workload, is_allowed: Flags) -> None:
         """Take in the nodes that changed since this shape was last asked for."""
         table, kinds = self.table, self.kinds
-        rows = np.unique(np.array(self.changed[shape.seen :], dtype=np.int64))
+        rows = np.array(sorted({*self.changed[shape.seen :]}), dtype=np.int64)
         shape.seen = len(self.changed)
         known = len(shape.code_of_kind)
         if known < kinds.table.size:
             more = self._per_kind(workload, Kinds(of_row=kinds.of_row, table=kinds.table.picked(_span(known, kinds))))
             masks, mask_of_kind = _masks(more.within, kinds.table.size - known)
+            numbers = {mask: number for number, mask in enumerate((*dict.fromkeys((*shape.reach_masks, *masks)),))}
             shape.scores = with_more_kinds(shape.scores, more.scores)
             shape.code_of_kind = np.concatenate([shape.code_of_kind, more.code])
             shape.trips_us = {o: np.concatenate([trip, more.trips_us[o]]) for o, trip in shape.trips_us.items()}
-            shape.mask_of_kind = np.concatenate([shape.mask_of_kind, mask_of_kind + len(shape.reach_masks)])
-            shape.reach_masks += masks
+            number_of = np.array([numbers[mask] for mask in masks], dtype=np.int64)
+            shape.mask_of_kind = np.concatenate([shape.mask_of_kind, number_of[mask_of_kind]])
+            shape.reach_masks = tuple(numbers)
         elif shape.scores.kind is not kinds.of_row:
             shape.scores = replace(shape.scores, kind=kinds.of_row)
         is_selected = None
@@ -262,16 +302,24 @@ class Screen:
             is_selected = table.picked(rows).mask_of_labels(workload.node_selector)
         kept = _per_node(shape.code_of_kind, kinds, rows, is_allowed[rows], is_selected)
         fresh = self._without_suspects(kept, rows)
+        old = rows[rows < len(shape.limit)]
+        shape.counts += np.bincount(fresh, minlength=len(Limit))
+        shape.counts -= np.bincount(shape.limit[old], minlength=len(Limit))
+        was_kept = np.zeros(len(rows), dtype=np.bool_)
+        was_kept[: len(old)] = shape.limit_if_kept[old] == Limit.NONE
         shape.limit_if_kept = _written(shape.limit_if_kept, rows, kept, table.size)
         shape.limit = _written(shape.limit, rows, fresh, table.size)
         shape.order = _reordered(shape.order, rows, rows[fresh == Limit.NONE], shape.scores)
-        shape.first_open = 0
         shape.samples = {
             limit: tuple(row for row in some if shape.limit[row] == limit) for limit, some in shape.samples.items()
         }
-        shape.counted = _counted(np.bincount(shape.limit, minlength=len(Limit)).tolist())
-        shape.allowed = int(is_allowed.sum())
-        shape.demand = self._demand(workload, shape, np.flatnonzero(shape.limit_if_kept == Limit.NONE))
+        shape.allowed = int(np.count_nonzero(is_allowed))
+        turned = was_kept != (kept == Limit.NONE)
+        if turned.any():
+            # Neither site nor operator of a node changes by an event, so each is counted where it was.
+            for some, times in ((rows[turned & ~was_kept], 1), (rows[turned & was_kept], -1)):
+                shape.tally = _with_tally(shape.tally, _tally(table, some, shape.masks_of(some)), times)
+            shape.demand = self._demand(workload, shape)
 
     def _per_kind(self, workload: Workload, kinds: Kinds) -> _PerKind:
         table, settings = kinds.table, self.settings
@@ -297,10 +345,10 @@ class Screen:
         fresh[(kept == Limit.NONE) & is_suspect] = Limit.REACHABILITY
         return fresh
 
-    def _demand(self, workload: Workload, shape: Feasibility, kept_rows: Ints) -> Demand:
-        usable = [shape.reach_masks[index] for index in _used(shape.masks_of(kept_rows)).tolist()]
+    def _demand(self, workload: Workload, shape: Feasibility) -> Demand:
+        usable = [shape.reach_masks[index] for index in np.flatnonzero(shape.tally.mask).tolist()]
         cover = least_cover(shape.every_origin, usable)
-        return demand(workload, _distinct(self.table, kept_rows), cover, self.settings)
+        return demand(workload, shape.tally.distinct, cover, self.settings)
 
     def _selected(self, workload: Workload) -> Flags:
         selected = np.ones(self.table.size, dtype=np.bool_)
@@ -378,17 +426,19 @@ def _written(codes: Codes, rows: Ints, values: Codes, size: int) -> Codes:
 
 def _reordered(order: Ints, changed: Ints, opened: Ints, scores: ScoreTable) -> Ints:
     """Rows by score without those that changed, then with those of them that are open."""
-    left = order[~np.isin(order, changed)]
-    for row in opened.tolist():
-        total = scores.totals_microeur(np.array([row]))[0]
-        totals = scores.totals_microeur(left)
-        start, end = np.searchsorted(totals, total, side="left"), np.searchsorted(totals, total, side="right")
-        left = np.insert(left, start + np.searchsorted(left[start:end], row), row)
-    return left
+    is_changed = np.zeros(len(scores.kind), dtype=np.bool_)
+    is_changed[changed] = True
+    left = order[~is_changed[order]]
+    if not len(opened):
+        return left
+    kind, costs = scores.kind, scores.kind_microeur
+    fresh = sorted((int(costs[kind[row]]), row) for row in opened.tolist())
+    return np.insert(left, [_place_in(left, one, scores) for one in fresh], [row for _, row in fresh])
 
 
-def _counted(counts: Sequence[int]) -> str:
-    return ", ".join(f"{limit.label or 'feasible'} {counts[limit]}" for limit in Limit if counts[limit])
+def _place_in(order: Ints, cost_and_row: tuple[int, int], scores: ScoreTable) -> int:
+    kind, costs = scores.kind, scores.kind_microeur
+    return bisect_left(order, cost_and_row, key=lambda row: (int(costs[kind[row]]), int(row)))
 
 
 def _within(
@@ -436,18 +486,26 @@ def _masks(within: Flags, size: int) -> tuple[tuple[int, ...], Ints]:
     return masks, np.asarray(inverse.reshape(-1), dtype=np.int64)
 
 
-def _distinct(table: NodeTable, rows: Ints) -> Mapping[Spread, int]:
-    return {
-        Spread.NODE: len(rows),
-        Spread.SITE: len(_used(table.site[rows])),
-        Spread.OPERATOR: len(_used(table.operator[rows])),
-        Spread.JURISDICTION: len(_used(table.country[rows])),
-    }
+def _tally(table: NodeTable, rows: Ints, masks: Ints) -> Tally:
+    return Tally(
+        site=np.bincount(table.site[rows]),
+        operator=np.bincount(table.operator[rows]),
+        country=np.bincount(table.country[rows]),
+        mask=np.bincount(masks),
+    )
 
 
-def _used(numbers: Ints) -> Ints:
-    """The distinct numbers, ascending; they are row numbers, so counting beats sorting."""
-    return np.flatnonzero(np.bincount(numbers)) if len(numbers) else numbers
+def _with_tally(all_of: Tally, some: Tally, times: int) -> Tally:
+    """A tally with another added to it, or taken from it with -1."""
+    columns = (_summed(getattr(all_of, name), getattr(some, name) * times) for name in Tally.__slots__)
+    return Tally(**dict(zip(Tally.__slots__, columns, strict=True)))
+
+
+def _summed(one: Ints, other: Ints) -> Ints:
+    found = np.zeros(max(len(one), len(other)), dtype=np.int64)
+    found[: len(one)] += one
+    found[: len(other)] += other
+    return found
 
 
 def _cheapest_first(rows: Ints, scores: ScoreTable) -> Ints:

@@ -14,14 +14,17 @@ from hanse.wire.canonical import digest_of
 
 
 def input_digests(snapshot: Snapshot, verdicts: Verdicts) -> Mapping[str, str]:
-    """One SHA-256 per kind of input: facts, specs, verdicts, reach, running work, intensities, round trips."""
+    """One SHA-256 per kind of input: facts, prices, specs, verdicts, reach, running work, intensities, forecast,
+    round trips. The rules themselves are behind the verdicts; who decides by them adds their digest."""
     fabric = snapshot.fabric
     running = sorted(snapshot.running, key=lambda record: (record.instance, record.node))
     trips = {f"{origin} {site}": us for (origin, site), us in snapshot.rtt_us.items()}
     return {
         "facts": digest_of(fabric),
+        "forecast": digest_of([snapshot.forecast, snapshot.forecast_error_permille]),
         "intensity": digest_of(snapshot.intensity_g_per_kwh),
         "latency": digest_of({"measured": trips, "gazetteer": snapshot.gazetteer}),
+        "prices": digest_of({node.id: node.price for node in fabric.nodes.values()}),
         "reach": digest_of(snapshot.reach),
         "running": digest_of(running),
         "specs": digest_of(snapshot.workloads),

@@ -22,7 +22,7 @@ from hanse.core.work import Budget, Workload
 from hanse.placement.batch import place_alike
 from hanse.placement.choose import Choice, Problem, choose, domains_for
 from hanse.placement.explain import Storyteller, sample
-from hanse.placement.feasible import Limit, Screen, screen
+from hanse.placement.feasible import NOTHING_FULL, Limit, Screen, screen
 from hanse.placement.gpu_order import GpuOrder
 from hanse.placement.inputs import input_digests
 from hanse.placement.outcome import Outcome, Placing, World, limits_now, totals_microeur
@@ -36,6 +36,8 @@ from hanse.wire.canonical import digest_of
 _CHUNK = 256
 NOTHING = Standing()
 """Shared by all workloads that have nothing yet."""
+_MANY_FREED = 2_048
+"""Where room came back on more nodes than this, all are looked at again."""
 _NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 
 
@@ -119,13 +121,14 @@ def placing_of(workload: Workload, screening: Screen, has: Standing | None) -> P
             excluded=_NO_ROWS,
         )
     excluded = _rows(table, has.excluded)
-    stays = np.setdiff1d(_rows(table, has.settled | has.sent), excluded)
+    stays = _rows(table, (has.settled | has.sent) - has.excluded.keys())
     kept = stays[feasibility.limit_if_kept[stays] == Limit.NONE]
+    settled = _rows(table, has.settled)
     return Placing(
         workload=workload,
         feasibility=feasibility,
         standing=has,
-        settled=np.intersect1d(_rows(table, has.settled), kept),
+        settled=settled[among(settled, kept)],
         kept=kept,
         present=_rows(table, has.present),
         excluded=excluded,
@@ -214,7 +217,7 @@ def _choose(placing: Placing, wanted: int, world: World) -> Outcome:
         choice = choose(problem)
         if _is_settled(problem, choice):
             return _outcome(placing, choice, world, wanted=wanted, rows=rows, totals=totals)
-    rows = _with_kept(placing, _open_rows(placing, world.room), world.room)
+    rows = _with_kept(placing, _in_question(placing, wanted, world), world.room)
     if placing.workload.gpu is not None and world.gpus is not None:
         losses = world.gpus.losses(rows, placing.workload, world.table, world.room)
         rows = rows[np.argsort(losses, kind="stable")]
@@ -245,23 +248,40 @@ def _shortlist(placing: Placing, room: Room, most: int) -> Ints | None:
         return None
     if placing.workload.gpu is not None:
         return None  # Nor is one where ties are told apart by more than the node id.
-    if feasibility.releases != room.releases:
-        feasibility.first_open, feasibility.releases = 0, room.releases
-    found: list[Ints] = []
-    count, start = 0, feasibility.first_open
+    found = [_freed(placing, room)]
+    count, start, length = len(found[0]), feasibility.place_of(feasibility.full_before), _CHUNK
+    is_full = True
     while count < most and start < len(feasibility.order):
-        chunk = feasibility.order[start : start + _CHUNK]
-        fits = room.may_take(chunk, placing.workload)
-        if start == feasibility.first_open and not fits.any():
-            feasibility.first_open += len(chunk)
-        start += len(chunk)
-        opened = chunk[fits]
+        chunk = feasibility.order[start : start + length]
+        opened = chunk[room.may_take(chunk, placing.workload)]
+        start, length = start + len(chunk), length * 2  # Where the cheapest are full, few looks get past them.
+        if is_full:
+            first = opened[:1] if len(opened) else chunk[-1:]
+            is_full = not len(opened)
+            feasibility.full_before = int(feasibility.scores.totals_microeur(first)[0]), int(first[0]) + is_full
         found.append(opened)
         count += len(opened)
     if start >= len(feasibility.order):
         return None
     rows = np.concatenate(found)[:most]
     return _with_kept(placing, _without_failed(placing, rows), room)
+
+
+def _freed(placing: Placing, room: Room) -> Ints:
+    """Open rows, cheapest first, among those that were found full before and got room back since."""
+    feasibility = placing.feasibility
+    if feasibility.releases == room.releases:
+        return _NO_ROWS
+    rows = np.flatnonzero(room.freed_at > feasibility.releases)
+    if len(rows) > _MANY_FREED:
+        feasibility.full_before, feasibility.releases = NOTHING_FULL, room.releases
+        return _NO_ROWS
+    rows = rows[(feasibility.limit[rows] == Limit.NONE) & room.may_take(rows, placing.workload)]
+    totals, (dearest, row) = feasibility.scores.totals_microeur(rows), feasibility.full_before
+    is_before = (totals < dearest) | ((totals == dearest) & (rows < row))
+    if not is_before.any():
+        feasibility.releases = room.releases
+    return np.asarray(rows[is_before][np.argsort(totals[is_before], kind="stable")])
 
 
 def _is_settled(problem: Problem, choice: Choice) -> bool:
@@ -273,6 +293,22 @@ def _is_settled(problem: Problem, choice: Choice) -> bool:
     is_listed[[*choice.positions, *problem.kept]] = False
     dearest = problem.score_microeur[list(choice.positions)].max(initial=0)
     return bool((problem.score_microeur[is_listed] >= dearest).any())
+
+
+def _in_question(placing: Placing, wanted: int, world: World) -> Ints:
+    """Open rows that an answer may hold: of those that only their score tells apart, the cheapest `wanted`.
+
+    Who shares site and operator shares every failure domain and serves the same origins; budgets and devices tell more.
+    """
+    rows, table = _open_rows(placing, world.room), world.table
+    if len(rows) <= _CHUNK or placing.workload.budget != Budget() or placing.workload.gpu is not None:
+        return rows
+    place = table.site[rows] * (1 + int(table.operator[rows].max())) + table.operator[rows]
+    by_place = np.argsort(place, kind="stable")
+    is_first = np.append(True, np.diff(place[by_place]) != 0)
+    first = np.flatnonzero(is_first)
+    nth = np.arange(len(rows)) - first[np.cumsum(is_first) - 1]
+    return np.asarray(rows[by_place[nth < wanted]])
 
 
 def _open_rows(placing: Placing, room: Room) -> Ints:
@@ -288,7 +324,12 @@ def _with_kept(placing: Placing, rows: Ints, room: Room) -> Ints:
     """Rows and those kept that still fit, ascending, so that ties go to the lower node id."""
     if not len(placing.kept):
         return np.sort(rows)
-    return np.union1d(rows, placing.kept[room.may_take(placing.kept, placing.workload)])
+    return _joined(rows, placing.kept[room.may_take(placing.kept, placing.workload)])
+
+
+def _joined(rows: Ints, few: Ints) -> Ints:
+    """All rows of both, ascending, each once."""
+    return np.sort(np.concatenate([rows[~among(rows, few)], few]))
 
 
 def _problem(placing: Placing, wanted: int, rows: Ints, totals: Ints, table: NodeTable) -> Problem:
@@ -312,7 +353,7 @@ def _problem(placing: Placing, wanted: int, rows: Ints, totals: Ints, table: Nod
 def _bound_microeur(placing: Placing, count: int, settings: PlacementSettings) -> int:
     """The sum of the `count` cheapest feasible scores, ignoring room, spread, cover and budget."""
     cheapest = placing.feasibility.order[: count + len(placing.kept)]
-    rows = np.union1d(cheapest, placing.kept) if len(placing.kept) else cheapest
+    rows = _joined(cheapest, placing.kept) if len(placing.kept) else cheapest
     return int(np.sort(totals_microeur(placing, rows, settings))[:count].sum())
 
 

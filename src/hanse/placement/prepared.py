@@ -114,7 +114,7 @@ def respond(
     for placing in again:
         _settle(state, placing, placing.kept, assignments)
     retried = _retried(state, {placing.workload.id for placing in again}, assignments)
-    told = [*again, *retried]
+    told = [*(state.placings[placing.workload.id] for placing in again), *retried]
     world = state.world
     response = Response(
         assignments=assignments,
@@ -250,12 +250,12 @@ def _retried(
         kind = (id(placing.feasibility), alone)
         if kind in hopeless:
             continue
-        shape = state.screening.of(placing.workload)
-        opened = freed[shape.limit[freed] == Limit.NONE]
-        if not state.world.room.may_take(opened, placing.workload).any():
+        fits = freed[state.world.room.may_take(freed, placing.workload)]
+        # Most find no room in what came free, and that is known before their shape takes in what changed.
+        if not len(fits) or not (state.screening.of(placing.workload).limit[fits] == Limit.NONE).any():
             hopeless.add(kind)
             continue
-        fresh = _again(state, placing)
+        fresh = _as_before(state, placing) if identity in already else _again(state, placing)
         missing = outcome.missing
         _free(state, placing.workload)
         for row in fresh.kept.tolist():
@@ -266,6 +266,11 @@ def _retried(
         if identity not in already:
             told.append(fresh)
     return told
+
+
+def _as_before(state: Prepared, placing: Placing) -> Placing:
+    """The same workload with what it held before the event: what the event itself gave it has not begun to run."""
+    return placing_of(placing.workload, state.screening, None if placing.standing is NOTHING else placing.standing)
 
 
 def _again(state: Prepared, placing: Placing) -> Placing:

@@ -143,7 +143,7 @@ class Kinds:
 
 @dataclass(slots=True, kw_only=True)
 class Room:
-    """What is free per node while a plan is made. `releases` counts how often room came back."""
+    """What is free per node while a plan is made."""
 
     axes: Axes
     free: Ints
@@ -153,6 +153,9 @@ class Room:
     held: dict[tuple[WorkloadId, int], tuple[int, ...]] = field(default_factory=dict)
     """GPUs that the replica of a workload holds on a node."""
     releases: int = 0
+    """How often room came back."""
+    freed_at: Ints
+    """Per node what `releases` was when room last came back there; 0 where it never did."""
 
     @property
     def cpu_milli(self) -> Ints:
@@ -182,6 +185,7 @@ class Room:
         """Free `amount` on a node."""
         self.free[:, row] += self.axes.vector(amount)
         self.releases += 1
+        self.freed_at[row] = self.releases
 
     def fits(self, rows: Ints, amount: Resources) -> Flags:
         """Tell for each of `rows` whether `amount` fits now; GPUs aside."""
@@ -313,7 +317,9 @@ def full_room(table: NodeTable) -> Room:
     """The room of an empty fabric."""
     slots = np.arange(int(table.gpu_count.max(initial=0)))
     devices = np.where(slots < table.gpu_count[:, None], WHOLE_MILLI, -1)
-    return Room(axes=table.axes, free=np.ascontiguousarray(table.amounts.T), devices=devices)
+    # `ascontiguousarray` would hand out the table's own memory where there is one node: its transpose is contiguous.
+    freed_at = np.zeros(table.size, dtype=np.int64)
+    return Room(axes=table.axes, free=table.amounts.T.copy(), devices=devices, freed_at=freed_at)
 
 
 def among(rows: Ints, few: Ints) -> Flags:

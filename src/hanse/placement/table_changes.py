@@ -28,14 +28,15 @@ from hanse.placement.table import (
 
 
 def can_take_in(table: NodeTable, snapshot: Snapshot, nodes: Sequence[NodeId]) -> bool:
-    """Tell whether changed nodes fit the columns: same GPUs as before, or none, and models that are known."""
+    """Tell whether changed nodes fit the columns: same place, operator and GPUs as before, or new and without GPUs."""
     for identity in nodes:
         node, row = snapshot.fabric.nodes.get(identity), table.row_of.get(identity)
         if node is None:
             continue
-        before = None if row is None else table.nodes[row].gpus
-        if row is not None and node.gpus != before:
-            return False
+        if row is not None:
+            was = table.nodes[row]
+            if (node.gpus, node.site, node.operator) != (was.gpus, was.site, was.operator):
+                return False
         if row is None and node.gpus is not None:
             return False
     return True
@@ -100,7 +101,9 @@ def with_changed_room(room: Room, before: Ints, table: NodeTable, rows: Ints) ->
         slots = np.arange(room.devices.shape[1])
         devices = np.where(slots < table.gpu_count[-fresh:, None], WHOLE_MILLI, -1)
         room.devices = np.concatenate([room.devices, devices])
+        room.freed_at = np.concatenate([room.freed_at, np.zeros(fresh, dtype=np.int64)])
     room.releases += 1
+    room.freed_at[rows] = room.releases
 
 
 def _with_rows(kinds: NodeTable, table: NodeTable, rows: Sequence[int]) -> NodeTable:

@@ -21,7 +21,7 @@ from hanse.placement.outcome import Outcome, Placing, World, limits_now
 from hanse.placement.table import UNKNOWN_RTT_US, Ints, NodeTable, Room
 
 _MOST_REASONS_PER_LIMIT = 3
-_MOST_NODES_ASKED = 200
+_MOST_NODES_ASKED = 50
 """Nodes whose denials are counted: enough to tell the common rule, bounded on a large fabric."""
 _NEAREST_FIRST = (
     Limit.BUDGET,

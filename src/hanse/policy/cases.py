@@ -16,6 +16,8 @@ import msgspec
 from hanse.core.fabric import (
     Attested,
     Grade,
+    KeyHolder,
+    Measured,
     Node,
     Operator,
     Origin,
@@ -43,6 +45,22 @@ class CaseHolder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     country: str
     share_permille: int = 1_000
     veto: bool = False
+    votes_permille: int | None = None
+
+
+class CaseKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who else holds the operator's keys in a case."""
+
+    name: str = "trustee"
+    country: str
+
+
+class CaseMeasured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What landmarks found about the node in a case."""
+
+    radius_km: int = 50
+    contradicted: bool = False
+    until: datetime.date = datetime.date.max
 
 
 class CaseAttested(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -85,6 +103,11 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     operator_grade: int = 1
     node_grade: int = 1
     attested: CaseAttested | None = None
+    measured: CaseMeasured | None = None
+    keys: tuple[CaseKeys, ...] = ()
+    support: tuple[str, ...] = ()
+    min_cada: int = 0
+    cada: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +119,8 @@ class CaseResult:
     wanted: str
     got: str
     is_ok: bool
-    verdict: Verdict
+    verdict: Verdict | None = None
+    """None for cases about users, who are given no verdict on a place."""
 
 
 def check_packs(packs: PackSet) -> tuple[CaseResult, ...]:
@@ -114,12 +138,13 @@ def cases_of(packs: PackSet) -> Iterator[tuple[str, Case]]:
 def _run(packs: PackSet, file: str, case: Case) -> CaseResult:
     site, operator, node = place_of(case)
     verdict = screen_order(workload_of(case), node, site, operator, packs, None, at_midnight(case.when))
-    got = _spell(verdict.is_allowed, () if verdict.is_allowed else tuple(r.rule for r in verdict.reasons))
-    wanted = _spell(case.verdict == "allow", case.rules)
+    got = spell_case(verdict.is_allowed, () if verdict.is_allowed else tuple(r.rule for r in verdict.reasons))
+    wanted = spell_case(case.verdict == "allow", case.rules)
     return CaseResult(file=file, name=case.name, wanted=wanted, got=got, is_ok=wanted == got, verdict=verdict)
 
 
-def _spell(is_allowed: bool, rules: tuple[str, ...]) -> str:
+def spell_case(is_allowed: bool, rules: tuple[str, ...]) -> str:
+    """An outcome on one line; of what is allowed no rule is told."""
     return "allow" if is_allowed else "deny " + " ".join(sorted(rules))
 
 
@@ -131,7 +156,7 @@ def workload_of(case: Case) -> Workload:
         data=Data(classes=case.data, subjects=case.subjects), reuse=Reuse(count=case.reuse),
         isolation=case.isolation,
         sovereignty=Sovereignty(
-            packs=case.packs, seal=case.min_seal, grade=case.min_grade, location_only=case.only,
+            packs=case.packs, seal=case.min_seal, grade=case.min_grade, location_only=case.only, cada=case.min_cada,
             control_exclude=tuple(CountryCode(c) for c in case.exclude),
         ),
     )  # fmt: skip
@@ -142,19 +167,36 @@ def place_of(case: Case) -> tuple[Site, Operator, Node]:
     place = Place(city="case", latitude_deg=0.0, longitude_deg=0.0)
     site = Site(id=SiteId("case"), country=CountryCode(case.node_in), place=place, grid_zone=case.node_in)
     holders = tuple(
-        Parent(name=f"holder-{n}", country=CountryCode(h.country), share_permille=h.share_permille, has_veto=h.veto)
+        Parent(
+            name=f"holder-{n}",
+            country=CountryCode(h.country),
+            share_permille=h.share_permille,
+            has_veto=h.veto,
+            votes_permille=h.votes_permille,
+        )
         for n, h in enumerate(case.holders, 1)
     )
     operator = Operator(
         id=OperatorId("operator"), name="operator", seat=CountryCode(case.seat), parents=holders, seal=case.seal,
-        certificates=case.certificates, verified=case.verified, grade=Grade(case.operator_grade),
+        certificates=case.certificates, verified=case.verified, grade=Grade(case.operator_grade), cada=case.cada,
+        key_holders=tuple(KeyHolder(name=k.name, country=CountryCode(k.country)) for k in case.keys),
+        support=tuple(CountryCode(c) for c in case.support),
     )  # fmt: skip
     node = Node(
         id=NodeId("node"), site=site.id, operator=operator.id, tier=Tier.CORE, capacity=Resources(),
         price=Price(cpu_core_hour_microeur=0, memory_gib_hour_microeur=0), power=Power(idle_mw=0, per_core_mw=0),
         grade=Grade(case.node_grade), attested=None if case.attested is None else _attested(case.attested),
+        measured=None if case.measured is None else _measured(case.measured),
     )  # fmt: skip
     return site, operator, node
+
+
+def _measured(given: CaseMeasured) -> Measured:
+    return Measured(
+        landmarks=("case",), radius_m=given.radius_km * 1_000,
+        contradiction="it answered a landmark too soon for that" if given.contradicted else "",
+        since_us=0, until_us=at_midnight(given.until),
+    )  # fmt: skip
 
 
 def _attested(given: CaseAttested) -> Attested:

@@ -15,7 +15,8 @@ from hanse.core.time import to_datetime
 from hanse.policy.control import holders_by_name
 from hanse.policy.diff import Pair, fact_changes, rule_changes
 from hanse.policy.entities import attested_at, split_certificate
-from hanse.policy.screen import Screening, guardrails_for
+from hanse.policy.location import measured_at
+from hanse.policy.screen import Screening, guardrails_for, held_by
 
 
 def causes(before: Screening, after: Screening, workload: WorkloadId, node: NodeId) -> tuple[str, ...]:
@@ -55,7 +56,7 @@ def _of_the_spec(before: Screening, after: Screening, workload: WorkloadId) -> I
 
 def _of_the_place(before: Screening, after: Screening, node: NodeId) -> Iterator[str]:
     was, is_ = before.fabric.nodes[node], after.fabric.nodes[node]
-    for name in ("site", "operator", "tier", "grade"):
+    for name in ("site", "operator", "service", "tier", "grade"):
         if getattr(was, name) != getattr(is_, name):
             yield f"node/{node}.{name} = {getattr(is_, name)}"
     shown = attested_at(was, before.facts.now), attested_at(is_, after.facts.now)
@@ -64,6 +65,14 @@ def _of_the_place(before: Screening, after: Screening, node: NodeId) -> Iterator
         yield f"node/{node}.attested ended"
     elif told[0] != told[1]:
         yield f"node/{node}.attested = {told[1]}"
+    known = measured_at(was, before.facts.now), measured_at(is_, after.facts.now)
+    if known[0] != known[1]:
+        if known[1] is None:
+            yield f"node/{node}.measured ended"
+        elif known[0] is None or (known[0].contradiction, known[0].radius_m) != (
+            known[1].contradiction, known[1].radius_m,
+        ):  # fmt: skip
+            yield f"node/{node}.measured = {known[1].contradiction or known[1].label}"
     if before.fabric.site_of(was).country != after.fabric.site_of(is_).country:
         yield f"site/{is_.site}.country = {after.fabric.site_of(is_).country}"
 
@@ -99,14 +108,14 @@ def _of_the_date(before: Screening, after: Screening, node: NodeId) -> Iterator[
     was, is_ = {row.id: row for row in old.in_force}, {row.id: row for row in new.in_force}
     known = {row.id for row in new.facts.adequacy}
     yield from (f"adequacy/{id_} ended {row.until}" for id_, row in was.items() if id_ not in is_ and id_ in known)
-    yield from (f"adequacy/{id_} began {row.since}" for id_, row in is_.items() if id_ not in was)
+    yield from (f"adequacy/{id_} began {row.usable_from}" for id_, row in is_.items() if id_ not in was)
     laws = {regime.name for regime in old.regimes}
     yield from (f"regime/{r.name} began {r.since}" for r in new.regimes if r.name not in laws)
     for bloc in new.members:
         left = sorted(set(old.members.get(bloc, ())) - set(new.members[bloc]))
         yield from (f"bloc/{bloc}: {country} left" for country in left)
     operator = after.fabric.operator_of(after.fabric.nodes[node])
-    for name, until in map(split_certificate, sorted(operator.certificates)):
+    for name, until in map(split_certificate, sorted(held_by(operator))):
         if until is not None and old.now < until <= new.now:
             yield f"operator/{operator.id}.certificates: {name} expired {to_datetime(until).date()}"
 

@@ -92,7 +92,7 @@ class _World:
         self.rules = RuleByRule(packs, self.cedar, subject.packs, facts.now)
         self.in_force = packs.rules_of(subject.packs)
         self._works: dict[tuple[str, ...], Work] = {(): Work(subject, {})}
-        self._runs: dict[tuple[OperatorId, tuple[str, ...]], Run] = {}
+        self._runs: dict[tuple[OperatorId, str, tuple[str, ...]], Run] = {}
         self._places: dict[tuple[NodeId, tuple[str, ...]], Place] = {}
         self._with: dict[tuple[Adequacy, ...], FactsNow] = {(): facts}
 
@@ -100,7 +100,8 @@ class _World:
         """A case after these edits; each of its parts is described once for all sets that leave it alike."""
         own = tuple(e.what for e in edits if e.operator is None)
         theirs = tuple(e.what for e in edits if e.operator == case.operator.id)
-        work, run = self._works.get(own), self._runs.get((case.operator.id, theirs))
+        served = case.operator.id, case.node.service, theirs
+        work, run = self._works.get(own), self._runs.get(served)
         place = self._places.get((case.node.id, theirs))
         if work is not None and run is not None and place is not None:
             return work, run, place
@@ -108,7 +109,7 @@ class _World:
         if work is None:
             work = self._works[own] = Work(self.subject(edited), {})
         if run is None:
-            run = self._runs[case.operator.id, theirs] = Run(self.operator(edited), {})
+            run = self._runs[served] = Run(self.operator(edited), {})
         if place is None:
             node = object_under(edited.node, edited.site, run.entity, self.packs.reads, self.facts.now).node
             place = self._places[case.node.id, theirs] = Place(edited.node, edited.site, node, {})

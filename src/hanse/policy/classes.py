@@ -17,6 +17,7 @@ from hanse.core.ids import Digest, NodeId, SiteId, WorkloadId
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
 from hanse.policy.entities import kind_of_node, kind_of_work
+from hanse.policy.location import ends_of
 from hanse.policy.reads import Reads
 from hanse.wire.canonical import digest_bytes, digest_of
 
@@ -78,7 +79,7 @@ class NodeKinds:
     reads: Reads = field(repr=False)
     now: WallTime
     next_us: WallTime | None
-    """When something attested of a node ends next: until then the kinds hold."""
+    """When something attested or measured of a node ends next: until then the kinds hold."""
     kinds: Kinds[NodeId] = field(repr=False)
 
     def holds(self, fabric: Fabric, reads: Reads, now: WallTime) -> bool:
@@ -100,8 +101,8 @@ def node_kinds(fabric: Fabric, reads: Reads, now: WallTime, last: NodeKinds | No
     if last is not None and last.holds(fabric, reads, now):
         return last
     found = _kinds((id_, kind_of_node(n, fabric.site_of(n), reads, now)) for id_, n in sorted(fabric.nodes.items()))
-    ends = (WallTime(n.attested.until_us) for n in fabric.nodes.values() if n.attested is not None)
-    ahead = min((at for at in ends if at > now), default=None)
+    attested = (WallTime(n.attested.until_us) for n in fabric.nodes.values() if n.attested is not None)
+    ahead = min((at for at in (*attested, *ends_of(fabric.nodes.values())) if at > now), default=None)
     return NodeKinds(nodes=fabric.nodes, sites=fabric.sites, reads=reads, now=now, next_us=ahead, kinds=found)
 
 

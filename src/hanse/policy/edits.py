@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from hanse.core.fabric import Attested, Grade, Node, Operator, Parent, Site
+from hanse.core.fabric import Attested, Grade, KeyHolder, Node, Operator, Parent, Site
 from hanse.core.ids import OperatorId
 from hanse.core.time import WallTime, to_datetime
 from hanse.core.work import Isolation, Reuse, Sovereignty, Workload
-from hanse.policy.control import MAJORITY_PERMILLE, has_control
-from hanse.policy.entities import best_evidence, certificates_at
+from hanse.policy.control import MAJORITY_PERMILLE, has_control, secnumcloud
+from hanse.policy.entities import BEST_MEASURED, best_evidence, certificates_at, in_union
 from hanse.policy.explain import Question, uncovered, untrusted
 from hanse.policy.facts import Adequacy, FactsNow
+from hanse.policy.location import grade_at
 from hanse.policy.packs import PackSet
 from hanse.policy.rules import Rule
 from hanse.policy.schema import SEAL_OBJECTIVES
@@ -77,13 +78,16 @@ def edits_for(case: Case, question: Question, denying: tuple[Rule, ...], packs: 
     """Every single edit worth trying against these denying rules."""
     paths = {path for rule in denying for path in rule.reads.paths}
     yield from _packs(case, packs)
-    yield from _demands(case, paths)
+    yield from _demands(case, paths, question.facts.now)
     if any(path.startswith("principal#") or path == "principal.subjects" for path in paths):
         yield from _data(case, question.facts)
         yield from _decisions(case, question, denying)
     yield from _operator(case, paths)
-    yield from _grades(case, paths)
+    yield from _keys_and_support(case, paths)
+    yield from _tests(case, paths, question)
+    yield from _grades(case, paths, question.facts.now)
     yield from _evidence(case, paths, packs)
+    yield from _measurement(case, paths)
     yield from _certificates(case, denying, question.facts)
 
 
@@ -101,7 +105,7 @@ def _packs(case: Case, packs: PackSet) -> Iterator[Edit]:
         yield Edit(what=what, who=Who.DOMAIN, touches=touches, apply=_without_guardrail(pack))
 
 
-def _demands(case: Case, paths: set[str]) -> Iterator[Edit]:
+def _demands(case: Case, paths: set[str], now: WallTime) -> Iterator[Edit]:
     own = case.workload.sovereignty
     if "principal.control_exclude" in paths:
         for country in sorted(own.control_exclude):
@@ -118,6 +122,12 @@ def _demands(case: Case, paths: set[str]) -> Iterator[Edit]:
             yield _spec(what, f"principal.seal.{objective}", _seal_minimum(objective, level))
             what = f"have {case.operator.id} raise its SEAL level for {objective} from {level} to {least}"
             yield _on_operator(case, what, {f"resource.operator.seal.{objective}"}, _seal_level(objective, least))
+    if "principal.cada" in paths and case.operator.cada < own.cada:
+        asked, held = own.cada, case.operator.cada
+        what = f"lower sovereignty.cada from {asked} to {held}"
+        yield _spec(what, "principal.cada", lambda own: replace(own, cada=min(own.cada, held)))
+        what = f"have {case.operator.id} audited for CADA level {asked} (it has {held})"
+        yield _on_operator(case, what, {"resource.operator.cada"}, _cada_level(asked))
     if "principal.reuses_instances" in paths and case.workload.reuse.count > 1:
         what = "set reuse.count to 1: a fresh instance for each request"
         touches = frozenset({"principal.reuses_instances"})
@@ -125,7 +135,7 @@ def _demands(case: Case, paths: set[str]) -> Iterator[Edit]:
     if "principal.isolation" in paths and case.workload.isolation is not Isolation.PROCESS:
         what = "set isolation to process: a worker process of its own, behind Landlock and seccomp"
         yield Edit(what=what, who=Who.OWNER, touches=frozenset({"principal.isolation"}), apply=_in_process)
-    reached = min(case.node.grade, case.operator.grade)
+    reached = min(grade_at(case.node, now), case.operator.grade)
     if "principal.grade" in paths and reached < own.grade:
         what = f"lower sovereignty.grade from {own.grade} to {int(reached)}"
         yield _spec(what, "principal.grade", lambda own: replace(own, grade=min(own.grade, int(reached))))
@@ -165,16 +175,51 @@ def _operator(case: Case, paths: set[str]) -> Iterator[Edit]:
     for parent in case.operator.parents:
         if has_control(parent):
             what = f"have {parent.name} ({parent.country}) give up control of {case.operator.id}: no veto, at most half"
-            touches = {"resource.operator.reach", "resource.operator.controlled_within"}
+            touches = {"resource.operator.reach", "resource.operator.controlled_within", "resource.operator.passes"}
             yield _on_operator(case, what, touches, _without_control(parent))
 
 
-def _grades(case: Case, paths: set[str]) -> Iterator[Edit]:
-    wanted = case.workload.sovereignty.grade if "principal.grade" in paths else 0
-    if "resource.grade" in paths and case.node.grade < wanted:
+def _keys_and_support(case: Case, paths: set[str]) -> Iterator[Edit]:
+    if "resource.operator.key_reach" in paths:
+        for holder in case.operator.key_holders:
+            what = f"have {case.operator.id} take its keys from {holder.name} ({holder.country})"
+            touches = {"resource.operator.key_reach", "resource.operator.passes"}
+            yield _on_operator(case, what, touches, _without_key_holder(holder))
+    if "resource.operator.support" in paths:
+        for country in sorted(case.operator.support):
+            what = f"have {case.operator.id} give up support from {country}"
+            touches = {"resource.operator.support", "resource.operator.passes"}
+            yield _on_operator(case, what, touches, _without_support(country))
+
+
+def _tests(case: Case, paths: set[str], question: Question) -> Iterator[Edit]:
+    """One edit for all that a rule set about control asks: its parts help only together."""
+    is_inside = in_union(question.facts)
+    if "resource.operator.passes" not in paths or not is_inside(case.operator.seat):
+        return
+    if secnumcloud(case.operator, question.operators, is_inside):
+        what = (
+            f"have {case.operator.id} meet SecNumCloud 3.2 section 19.6: holders from outside the Union at most 24 % "
+            "each, 39 % together and without a veto, keys and support inside"
+        )
+        names = ("passes", "reach", "controlled_within", "key_reach", "support")
+        yield _on_operator(case, what, {f"resource.operator.{name}" for name in names}, _inside_only)
+
+
+def _measurement(case: Case, paths: set[str]) -> Iterator[Edit]:
+    if any(path.startswith("resource.measured") for path in paths):
         where = f"{case.operator.id}'s nodes in {case.site.country}"
-        what = f"raise the grade of the facts about {where} from {int(case.node.grade)} to {wanted}"
-        touches = frozenset({"resource.grade"})
+        what = f"have landmarks of the domain find {where} where they claim to be"
+        touches, apply = frozenset({"resource.measured", "resource.grade"}), _measured(case)
+        yield Edit(what=what, who=Who.OPERATOR, touches=touches, apply=apply, operator=case.operator.id)
+
+
+def _grades(case: Case, paths: set[str], now: WallTime) -> Iterator[Edit]:
+    wanted = case.workload.sovereignty.grade if "principal.grade" in paths else 0
+    if "resource.grade" in paths and grade_at(case.node, now) < wanted:
+        where = f"{case.operator.id}'s nodes in {case.site.country}"
+        what = f"raise the grade of the facts about {where} from {int(grade_at(case.node, now))} to {wanted}"
+        touches = frozenset({"resource.grade", "resource.measured"})
         apply = _node_grade(case, wanted)
         yield Edit(what=what, who=Who.OPERATOR, touches=touches, apply=apply, operator=case.operator.id)
     if "resource.operator.grade" in paths:
@@ -256,8 +301,26 @@ def _certificate(name: str) -> Callable[[Operator], Operator]:
     return lambda operator: replace(operator, certificates=tuple(sorted({*operator.certificates, name})))
 
 
+def _cada_level(level: int) -> Callable[[Operator], Operator]:
+    return lambda operator: replace(operator, cada=max(level, operator.cada))
+
+
+def _without_key_holder(holder: KeyHolder) -> Callable[[Operator], Operator]:
+    return lambda operator: replace(operator, key_holders=tuple(one for one in operator.key_holders if one != holder))
+
+
+def _without_support(country: str) -> Callable[[Operator], Operator]:
+    return lambda operator: replace(operator, support=tuple(one for one in operator.support if one != country))
+
+
+def _inside_only(operator: Operator) -> Operator:
+    return replace(operator, parents=(), key_holders=(), support=())
+
+
 def _without_control(parent: Parent) -> Callable[[Operator], Operator]:
-    minority = replace(parent, share_permille=min(parent.share_permille, MAJORITY_PERMILLE), has_veto=False)
+    votes = None if parent.votes_permille is None else min(parent.votes_permille, MAJORITY_PERMILLE)
+    share = min(parent.share_permille, MAJORITY_PERMILLE)
+    minority = replace(parent, share_permille=share, has_veto=False, votes_permille=votes)
     return lambda operator: replace(operator, parents=tuple(minority if p == parent else p for p in operator.parents))
 
 
@@ -270,7 +333,11 @@ def _node_grade(like: Case, grade: int) -> Callable[[Case], Case]:
         is_meant = (case.operator.id, case.site.country, case.node.grade) == (
             like.operator.id, like.site.country, like.node.grade,
         )  # fmt: skip
-        return replace(case, node=replace(case.node, grade=Grade(grade))) if is_meant else case
+        if not is_meant:
+            return case
+        # A contradicted claim is of no grade whatever else is known: facts of that grade are other facts.
+        found = None if case.node.measured is None or case.node.measured.contradiction else case.node.measured
+        return replace(case, node=replace(case.node, grade=Grade(max(case.node.grade, grade)), measured=found))
 
     return apply
 
@@ -279,6 +346,14 @@ def _attested(like: Case, good: Attested) -> Callable[[Case], Case]:
     def apply(case: Case) -> Case:
         is_meant = (case.operator.id, case.site.country) == (like.operator.id, like.site.country)
         return replace(case, node=replace(case.node, attested=good)) if is_meant else case
+
+    return apply
+
+
+def _measured(like: Case) -> Callable[[Case], Case]:
+    def apply(case: Case) -> Case:
+        is_meant = (case.operator.id, case.site.country) == (like.operator.id, like.site.country)
+        return replace(case, node=replace(case.node, measured=BEST_MEASURED)) if is_meant else case
 
     return apply
 

@@ -72,7 +72,8 @@ def _control(blocs: Mapping[str, tuple[str, ...]], countries: Iterable[str]) -> 
 def _levels(reads: Reads) -> Iterator[str]:
     grades = [path for path in ("resource.grade", "resource.operator.grade") if path in reads.paths]
     seals = [f"resource.operator.seal.{o}" for o in SEAL_OBJECTIVES if f"resource.operator.seal.{o}" in reads.paths]
-    for path in (*grades, *seals):
+    cada = [path for path in ("principal.cada", "resource.operator.cada") if path in reads.paths]
+    for path in (*grades, *seals, *cada):
         yield f"{path} >= 0 && {path} <= 4"
 
 

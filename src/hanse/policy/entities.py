@@ -9,17 +9,18 @@ is for the rules.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from hanse.core.fabric import Attested, Node, Operator, Origin, Site, Trust
+from hanse.core.fabric import Attested, Measured, Node, Operator, Origin, Site, Trust
 from hanse.core.ids import CountryCode, Digest, OperatorId
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
-from hanse.policy.control import control_reach
+from hanse.policy.control import SECNUMCLOUD, control_reach, key_reach, secnumcloud
 from hanse.policy.facts import UNCLASSIFIED_COUNTS_AS, FactsNow, at_midnight
+from hanse.policy.location import EARTH_M, STEPS_M, grade_at, measured_at
 from hanse.policy.packs import PackSet
 from hanse.policy.reads import Reads
 from hanse.policy.schema import SEAL_OBJECTIVES, WORLD
@@ -67,6 +68,7 @@ def subject_of(
         "control_exclude": _countries(sorted(own.control_exclude)),
         "location_only": _countries(sorted(own.location_only)),
         "grade": own.grade,
+        "cada": own.cada,
         "reuses_instances": workload.reuse.count > 1,
         "isolation": workload.isolation.value,
     }
@@ -101,8 +103,9 @@ def object_under(node: Node, site: Site, op: Entity, reads: Reads, now: WallTime
         "location": _ref("Jurisdiction", site.country),
         "operator": op["uid"],
         "tier": node.tier.value,
-        "grade": int(node.grade),
+        "grade": int(grade_at(node, now)),
         "attested": attested_attrs(attested_at(node, now)),
+        "measured": measured_attrs(measured_at(node, now)),
     }
     parents = [_ref("Site", site.id)] if reads.names_type("Site") else []
     read = _read(attrs, reads, "resource")
@@ -135,15 +138,24 @@ def operator_entity(
         "certificates": certificates_at(operator, facts.now),
         "verified": names_at(operator.verified, facts.now),
         "grade": int(operator.grade),
+        "key_reach": _countries([country for country, _ in key_reach(operator, operators, by_name)]),
+        "support": _countries(sorted(operator.support)),
+        "passes": [] if secnumcloud(operator, operators, in_union(facts), by_name) else [SECNUMCLOUD],
+        "cada": operator.cada,
     }
     identity = operator.id if reads.names_type("Operator") else digest_of(attrs)
     return {"uid": _ref("Operator", identity), "attrs": attrs, "parents": []}
 
 
+def in_union(facts: FactsNow) -> Callable[[CountryCode], bool]:
+    """Tell of a country whether it is in the European Union at the moment of these facts."""
+    return lambda country: "EU" in facts.blocs.get(str(country), ())
+
+
 def kind_of_work(work: Workload, reads: Reads) -> tuple[object, ...]:
     """Sort workloads into kinds that surely are one subject: cheaper than describing each."""
     own = work.sovereignty
-    demands = own.packs, own.control_exclude, own.location_only, own.grade, *sorted(own.seal.items())
+    demands = own.packs, own.control_exclude, own.location_only, own.grade, own.cada, *sorted(own.seal.items())
     identity = work.id if reads.names_type("Workload") else ""
     return (
         identity,
@@ -178,6 +190,20 @@ def attested_attrs(of: Attested | None) -> dict[str, Any]:
     }
 
 
+def measured_attrs(of: Measured | None) -> dict[str, Any]:
+    """A measured place as rules see it."""
+    if of is None:
+        return {"landmarks": 0, "radius_km": EARTH_M // 1_000, "contradicted": False}
+    radius = EARTH_M if of.contradiction else of.radius_m
+    return {
+        "landmarks": len(of.landmarks), "radius_km": radius // 1_000, "contradicted": bool(of.contradiction),
+    }  # fmt: skip
+
+
+BEST_MEASURED = Measured(landmarks=("assumed",), radius_m=STEPS_M[0], since_us=0, until_us=2**62)
+"""The best that landmarks could show: what edits and ideal nodes assume."""
+
+
 def best_evidence(reads: Reads) -> Attested:
     """The best that evidence could show: what edits and ideal nodes assume. Of the kinds that rules name, the last."""
     named = [kind for kind in ("tpm", "sgx", "snp", "tdx") if f"resource.attested.{kind}" in reads.paths]
@@ -199,7 +225,8 @@ def kind_of_node(node: Node, site: Site, reads: Reads, now: WallTime) -> tuple[o
         if known is None
         else (known.kind, known.origin, known.status, known.references, known.advisories, *sorted(known.vector.items()))
     )
-    return site.country, node.operator, node.tier, node.grade, shown
+    where = tuple(measured_attrs(measured_at(node, now)).values())
+    return site.country, node.operator, node.service, node.tier, node.grade, shown, where
 
 
 def law_entities(facts: FactsNow) -> list[Entity]:

@@ -18,7 +18,7 @@ from hanse.policy.entities import Entity, Object, Subject, law_entities
 from hanse.policy.errors import PolicyError
 from hanse.policy.facts import FactsNow
 from hanse.policy.packs import PackSet
-from hanse.policy.rules import Rule
+from hanse.policy.rules import AccessRule, Rule
 from hanse.policy.schema import PLACE, SCHEMA
 
 ERROR_RULE = "policy.error"
@@ -90,7 +90,7 @@ class Cedar:
             for some in by_rules.values():
                 rules = asked[some[0]][0]
                 decided = decide([_request(*pairs[at]) for at in some], rules.handle, entities, SCHEMA)
-                answers.update((at, _answer(d, rules)) for at, d in zip(some, decided, strict=True))
+                answers.update((at, answer_of(d, rules)) for at, d in zip(some, decided, strict=True))
         return [answers[at] for at in range(len(asked))]
 
     def _entities(self, pairs: Sequence[tuple[Subject, Object]]) -> cedarpy.Entities:
@@ -116,7 +116,7 @@ class Cedar:
         return self._rulesets[names]
 
 
-def ruleset(rules: Sequence[Rule]) -> Ruleset:
+def ruleset(rules: Sequence[Rule] | Sequence[AccessRule]) -> Ruleset:
     """Parse rules together. Cedar names policies by position, so the order of `rules` carries their ids."""
     handle = _parsed_rules(tuple(rule.text for rule in rules))
     if len(handle) != len(rules):
@@ -163,7 +163,8 @@ def _closed(result: cedarpy.AuthzResult) -> Decided:
     return Decided(is_allowed=result.allowed and not errors, policies=policies, errors=errors)
 
 
-def _answer(decided: Decided, rules: Ruleset) -> Answer:
+def answer_of(decided: Decided, rules: Ruleset) -> Answer:
+    """Name the rules by their own ids; an error is a denial by ``policy.error``."""
     ids = tuple(sorted(rules.ids[int(policy.removeprefix("policy"))] for policy in decided.policies))
     if decided.errors:
         return Answer(is_allowed=False, rules=(*ids, ERROR_RULE), errors=decided.errors)

@@ -6,6 +6,7 @@ workload and this node, not of their class.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -15,9 +16,10 @@ from hanse.core.time import WallTime, rfc3339
 from hanse.core.verdict import FactRead, Reason
 from hanse.core.work import Workload
 from hanse.policy import evaluate
-from hanse.policy.control import control_reach
-from hanse.policy.entities import attested_at, certificates_at, data_classes, split_certificate
+from hanse.policy.control import SECNUMCLOUD, control_reach, key_reach, secnumcloud
+from hanse.policy.entities import attested_at, certificates_at, data_classes, in_union, split_certificate
 from hanse.policy.facts import ASSURANCE_GRADE, Adequacy, FactsNow, Regime, at_midnight
+from hanse.policy.location import grade_at, measured_at
 from hanse.policy.packs import PackSet
 from hanse.policy.rules import Rule
 from hanse.policy.schema import SEAL_OBJECTIVES
@@ -89,6 +91,8 @@ def facts_read(rule: Rule, question: Question) -> tuple[FactRead, ...]:
             facts.extend(_READERS[path](question))
         elif path.startswith("resource.attested"):
             facts.append(_attested_fact(question))
+        elif path.startswith("resource.measured"):
+            facts.append(_measured_fact(question))
         elif path.startswith("resource.operator.seal."):
             facts.append(_seal_fact(question, path.rsplit(".", 1)[1]))
         elif path.startswith("principal#"):
@@ -145,12 +149,28 @@ def _values(q: Question, regimes: frozenset[str]) -> dict[str, str]:
         "data": _list(data_classes(q.workload, q.facts)), "subjects": _list(sorted(q.workload.data.subjects)),
         "certificates": _list(certificates_at(q.operator, q.facts.now)),
         "attested": _attested_fact(q).value,
-        "grade": str(own.grade), "node_grade": str(int(q.node.grade)), "operator_grade": str(int(q.operator.grade)),
+        "grade": str(own.grade), "operator_grade": str(int(q.operator.grade)),
+        "node_grade": str(int(grade_at(q.node, q.facts.now))), "measured": _measured_fact(q).value,
+        "min_cada": str(own.cada), "has_cada": str(q.operator.cada),
+        "support": _list(sorted(q.operator.support)), "key_paths": _key_paths(q),
+        "excludes": _list(sorted(str(c) for c in own.control_exclude)),
+        "excluded_keys": _list([c for c, _ in key_reach(q.operator, q.operators) if c in own.control_exclude]),
+        "secnumcloud": "; ".join(_missed(q)) or "nothing",
     }  # fmt: skip
     for objective in SEAL_OBJECTIVES:
         values[f"has_{objective}"] = str(q.operator.seal.get(objective, 0))
         values[f"min_{objective}"] = str(own.seal.get(objective, 0))
     return values
+
+
+def _missed(q: Question) -> tuple[str, ...]:
+    return secnumcloud(q.operator, q.operators, in_union(q.facts))
+
+
+def _key_paths(q: Question) -> str:
+    keys = key_reach(q.operator, q.operators)
+    excluded = {str(c) for c in q.workload.sovereignty.control_exclude}
+    return "; ".join([path for country, path in keys if country in excluded] or [path for _, path in keys]) or "none"
 
 
 def _country(q: Question, code: str) -> str:
@@ -177,9 +197,12 @@ def _countries_read(rule: Rule, q: Question) -> tuple[str, ...]:
 
 
 def _place_facts(q: Question) -> list[FactRead]:
+    """Where the node says it is, as well founded as that is, and what landmarks found about it."""
+    grade = int(grade_at(q.node, q.facts.now))
     return [
-        FactRead(subject=f"node/{q.node.id}.site", value=str(q.site.id), grade=int(q.node.grade)),
-        FactRead(subject=f"site/{q.site.id}.country", value=str(q.site.country), grade=int(q.node.grade)),
+        FactRead(subject=f"node/{q.node.id}.site", value=str(q.site.id), grade=grade),
+        FactRead(subject=f"site/{q.site.id}.country", value=str(q.site.country), grade=grade),
+        *([] if measured_at(q.node, q.facts.now) is None else [_measured_fact(q)]),
     ]
 
 
@@ -219,6 +242,36 @@ def _attested_fact(q: Question) -> FactRead:
     return FactRead(subject=subject, value=f"{found.label}{matched}{advisories}{why}", grade=int(Grade.ATTESTED))
 
 
+def _measured_fact(q: Question) -> FactRead:
+    """What landmarks found about the place it claims. Like an attestation it is renewed too often to show its end."""
+    subject, found = f"node/{q.node.id}.measured", measured_at(q.node, q.facts.now)
+    if found is None:
+        return FactRead(subject=subject, value="by no landmark", grade=int(Grade.CLAIMED))
+    value = found.contradiction or f"{found.label} of {q.site.place.city}, by {_list(found.landmarks)}"
+    return FactRead(subject=subject, value=value, grade=int(Grade.MEASURED))
+
+
+def _key_facts(q: Question) -> list[FactRead]:
+    held = _list([f"{one.name} ({one.country})" for one in q.operator.key_holders])
+    return [FactRead(subject=f"operator/{q.operator.id}.keys", value=held, grade=int(q.operator.grade))]
+
+
+def _support_facts(q: Question) -> list[FactRead]:
+    value = _list(sorted(q.operator.support))
+    return [FactRead(subject=f"operator/{q.operator.id}.support", value=value, grade=int(q.operator.grade))]
+
+
+def _tests_facts(q: Question) -> list[FactRead]:
+    missed = _missed(q)
+    subject, grade = f"operator/{q.operator.id}.{SECNUMCLOUD}", int(q.operator.grade)
+    return [FactRead(subject=subject, value=one, grade=grade) for one in missed or ("passed",)]
+
+
+def _cada_facts(q: Question) -> list[FactRead]:
+    subject = f"operator/{q.operator.id}.cada"
+    return [FactRead(subject=subject, value=str(q.operator.cada), grade=int(q.operator.grade))]
+
+
 def _seal_fact(q: Question, objective: str) -> FactRead:
     level = str(q.operator.seal.get(objective, 0))
     return FactRead(subject=f"operator/{q.operator.id}.seal.{objective}", value=level, grade=int(q.operator.grade))
@@ -254,15 +307,16 @@ def _row_fact(row: Adequacy, value: str) -> FactRead:
         value=value,
         grade=ASSURANCE_GRADE[row.assurance],
         until=until,
-        as_of=row.as_of.isoformat(),
+        as_of=row.as_of.isoformat() if row.as_of > datetime.date.min else None,
     )
 
 
 def _why_not(row: Adequacy, facts: FactsNow) -> str:
     if row.assurance == "unverified":
         return f"unverified, so never a basis: {row.cite}"
-    if row.since is not None and facts.now < at_midnight(row.since):
-        return f"not before {row.since.isoformat()}: {row.cite}"
+    if row.usable_from is not None and facts.now < at_midnight(row.usable_from):
+        why = "" if row.usable_from == row.since else " (since when it holds is unverified)"
+        return f"not before {row.usable_from.isoformat()}{why}: {row.cite}"
     if row.until is not None and facts.now >= at_midnight(row.until):
         return f"ended: {row.cite}"
     return f"not for these subjects: {row.cite}"
@@ -271,8 +325,17 @@ def _why_not(row: Adequacy, facts: FactsNow) -> str:
 _READERS: Mapping[str, Callable[[Question], list[FactRead]]] = {
     "resource.location": _place_facts,
     "resource.grade": lambda q: [
-        FactRead(subject=f"node/{q.node.id}.grade", value=str(int(q.node.grade)), grade=int(q.node.grade))
+        FactRead(
+            subject=f"node/{q.node.id}.grade",
+            value=str(int(grade_at(q.node, q.facts.now))),
+            grade=int(grade_at(q.node, q.facts.now)),
+        ),
+        *([] if measured_at(q.node, q.facts.now) is None else [_measured_fact(q)]),
     ],
+    "resource.operator.key_reach": _key_facts,
+    "resource.operator.support": _support_facts,
+    "resource.operator.passes": _tests_facts,
+    "resource.operator.cada": _cada_facts,
     "resource.operator.reach": _control_facts,
     "resource.operator.controlled_within": _control_facts,
     "resource.operator.seat": lambda q: [

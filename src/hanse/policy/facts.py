@@ -43,7 +43,8 @@ class Adequacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Data of subjects in `exporters` may flow to `importers`, as far as `scope` reaches.
 
     Exporters may be blocs; importers are countries, or a bloc for free movement inside it. `since` may be absent only
-    on an unverified row, which never allows.
+    on an unverified row, which never allows. Where `dates` are unverified the row is used from `as_of` on, the day on
+    which it was found to hold; an end counts all the same, being the cautious reading.
     """
 
     id: str
@@ -55,7 +56,16 @@ class Adequacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     as_of: datetime.date
     since: datetime.date | None = msgspec.field(name="from", default=None)
     until: datetime.date | None = None
+    dates: Assurance | None = None
+    """Of the dates, where it is less than that of the row itself."""
     note: str = ""
+
+    @property
+    def usable_from(self) -> datetime.date | None:
+        """The first day on which the row may be a basis, as far as its dates are known; None if it never may."""
+        if self.assurance == "unverified" or self.since is None:
+            return None
+        return max(self.since, self.as_of) if self.dates == "unverified" else self.since
 
 
 class Regime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -175,8 +185,8 @@ def facts_at(facts: Facts, now: WallTime) -> FactsNow:
     }
     ordered = {bloc: tuple(sorted(inside)) for bloc, inside in sorted(members.items())}
     in_force = tuple(row for row in facts.adequacy if holds(row, now))
-    covered = _covered(in_force, ordered)
     regimes = tuple(regime for regime in facts.regimes if is_in_effect(regime, now))
+    covered = _covered((*map(_territory, regimes), *in_force), ordered)
     ahead = [at for at in boundaries((*facts.memberships, *facts.adequacy, *facts.regimes)) if at > now]
     return FactsNow(
         facts=facts, now=now, next_us=ahead[0] if ahead else None, blocs=blocs, members=ordered,
@@ -191,7 +201,8 @@ def facts_at(facts: Facts, now: WallTime) -> FactsNow:
 
 def holds(row: Membership | Adequacy, now: WallTime) -> bool:
     """Tell whether a row may be used at `now`: begun, not ended, and better than unverified."""
-    if row.assurance == "unverified" or row.since is None or now < at_midnight(row.since):
+    begins = row.usable_from if isinstance(row, Adequacy) else row.since
+    if row.assurance == "unverified" or begins is None or now < at_midnight(begins):
         return False
     return row.until is None or now < at_midnight(row.until)
 
@@ -207,12 +218,22 @@ def is_in_effect(regime: Regime, now: WallTime) -> bool:
 def boundaries(rows_: Iterable[Membership | Adequacy | Regime]) -> tuple[WallTime, ...]:
     """Every wall time at which one of these rows begins or ends, in order; unverified rows bound nothing."""
     usable = [row for row in rows_ if row.assurance != "unverified"]
-    return tuple(sorted({at_midnight(d) for row in usable for d in (row.since, row.until) if d is not None}))
+    dates = [(row.usable_from if isinstance(row, Adequacy) else row.since, row.until) for row in usable]
+    return tuple(sorted({at_midnight(date) for both in dates for date in both if date is not None}))
 
 
 def at_midnight(date: datetime.date) -> WallTime:
     """00:00 UTC of a date."""
     return from_datetime(datetime.datetime(date.year, date.month, date.day, tzinfo=datetime.UTC))
+
+
+def _territory(regime: Regime) -> Adequacy:
+    """Inside the territory of a law nothing is transferred: no decision is needed, and none can end."""
+    return Adequacy(
+        id=f"{regime.name}-territory", exporters=regime.exporters, importers=regime.exporters, scope="general",
+        cite=f"{regime.cite}: within its own territory nothing is transferred", assurance="secondary",
+        as_of=datetime.date.min,
+    )  # fmt: skip
 
 
 def _covered(

@@ -179,7 +179,9 @@ def _row_date(id_: str, field: str, date: datetime.date) -> Callable[[World], Wo
 
 
 def _redated(row: Adequacy, field: str, date: datetime.date) -> Adequacy:
-    return msgspec.structs.replace(row, **{"since" if field == "from" else "until": date})
+    if field == "from":
+        return msgspec.structs.replace(row, since=date, dates=None)  # a supposed date is not in doubt
+    return msgspec.structs.replace(row, until=date)
 
 
 def _known(facts: Facts, country: str) -> CountryCode:

@@ -20,12 +20,25 @@ from hanse.policy.errors import PolicyError
 from hanse.policy.facts import Assurance, Facts, parse_facts
 from hanse.policy.lines import convert, load_yaml
 from hanse.policy.reads import Reads
-from hanse.policy.rules import InvokeRule, Rule, parse_invoke_rules, parse_rules
+from hanse.policy.rules import (
+    AccessRule,
+    InvokeRule,
+    ReadRule,
+    Rule,
+    parse_access_rules,
+    parse_invoke_rules,
+    parse_read_rules,
+    parse_rules,
+)
 from hanse.wire.canonical import digest_of
 
 FACTS_FILE = "facts/jurisdictions.yaml"
 INVOKE_FILE = "invoke.cedar"
-"""In a pack: its rules about who may call what runs. They are asked by the engine; all others are about places."""
+"""In a pack: its rules about who may call what runs. They are asked by the engine."""
+READ_FILE = "read.cedar"
+"""In a pack: its rules about who may read which secret where. All other files are about places."""
+ROLES = "roles"
+"""The one pack about the API: what each role of users may do (`hanse.policy.access`). It decides no placement."""
 PERMITTING = "base"
 """The one pack that permits: every other layer only narrows."""
 
@@ -64,11 +77,20 @@ class Pack:
     """What its rules about places read."""
     invoke: tuple[InvokeRule, ...] = ()
     """Its rules about requests."""
+    read: tuple[ReadRule, ...] = ()
+    """Its rules about secrets."""
+    access: tuple[AccessRule, ...] = ()
+    """Its rules about the API; only the pack of roles has any."""
 
     @property
-    def everything(self) -> tuple[Rule | InvokeRule, ...]:
+    def whole(self) -> Digest:
+        """Of everything it says, and not only about places: what the ledger states."""
+        return digest_of([[rule.id, rule.text] for rule in self.everything])
+
+    @property
+    def everything(self) -> tuple[Rule | InvokeRule | ReadRule | AccessRule, ...]:
         """All its rules."""
-        return (*self.rules, *self.invoke)
+        return (*self.rules, *self.invoke, *self.read, *self.access)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +140,11 @@ def _parse_packs(texts: tuple[tuple[str, str], ...]) -> PackSet:
     packs = {name: _parse_pack(name, files) for name in folders}
     _check_ids(packs)
     _check_narrowing(packs)
-    deciding = {path: text for path, text in sorted(files.items()) if not _is_checking(path)}
+    deciding = {
+        path: text
+        for path, text in sorted(files.items())
+        if not _is_checking(path) and not path.startswith(f"{ROLES}/")
+    }
     return PackSet(
         packs=packs,
         facts=parse_facts(FACTS_FILE, files[FACTS_FILE]),
@@ -149,15 +175,16 @@ def _parse_pack(name: str, files: Mapping[str, str]) -> Pack:
     cedar = sorted(
         path for path in files if path.startswith(f"{name}/") and path.endswith(".cedar") and not _is_checking(path)
     )
-    places = [path for path in cedar if path != f"{name}/{INVOKE_FILE}"]
-    rules = tuple(rule for path in places for rule in parse_rules(path, files[path]))
-    invoke = tuple(
-        rule for path in cedar if path not in places for rule in parse_invoke_rules(path, files[path], is_pack=True)
-    )
+    if name == ROLES:
+        access = tuple(rule for path in cedar for rule in parse_access_rules(path, files[path]))
+        return Pack(meta=meta, rules=(), digest=digest_of([]), reads=Reads(), access=access)
+    invoked, read = f"{name}/{INVOKE_FILE}", f"{name}/{READ_FILE}"
+    rules = tuple(rule for path in cedar if path not in (invoked, read) for rule in parse_rules(path, files[path]))
     return Pack(
         meta=meta,
         rules=rules,
-        invoke=invoke,
+        invoke=parse_invoke_rules(invoked, files.get(invoked, ""), is_pack=True),
+        read=parse_read_rules(read, files.get(read, ""), is_pack=True),
         digest=digest_of([[rule.id, rule.text] for rule in rules]),
         reads=reads_of_rules(rules),
     )
@@ -184,7 +211,7 @@ def _check_path(path: str) -> None:
 
 
 def _check_ids(packs: Mapping[str, Pack]) -> None:
-    seen: dict[str, Rule | InvokeRule] = {}
+    seen: dict[str, Rule | InvokeRule | ReadRule | AccessRule] = {}
     for name, pack in packs.items():
         for rule in pack.everything:
             if rule.id in seen:
@@ -201,7 +228,8 @@ def _check_ids(packs: Mapping[str, Pack]) -> None:
 
 def _check_narrowing(packs: Mapping[str, Pack]) -> None:
     for name, pack in packs.items():
-        for rule in pack.everything:
+        narrowing: tuple[Rule | InvokeRule | ReadRule, ...] = (*pack.rules, *pack.invoke, *pack.read)
+        for rule in narrowing:
             if not rule.is_forbid and name != PERMITTING:
                 remedy = f"write what it must not do as a forbid; only {PERMITTING!r} permits, and packs narrow that"
                 raise PolicyError.at(rule.file, rule.line, f"pack {name!r} permits, which would widen", remedy)

@@ -8,11 +8,13 @@ is proved for these packs holds with any more in force.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 import cedarpy
 
+from hanse.core.layer import Policy
 from hanse.policy.errors import PolicyError
 from hanse.policy.packs import PackSet
 from hanse.policy.rules import Rule, parse_rules
@@ -52,6 +54,24 @@ def parse_properties(packs: PackSet) -> tuple[Property, ...]:
                 raise PolicyError.at(
                     one.rule.file, one.rule.line, f"this {what} stands at {where} too", f"give it its own {what}"
                 )
+    return tuple(found)
+
+
+def properties_kept(packs: PackSet, policies: Sequence[Policy], guardrails: tuple[str, ...]) -> tuple[Property, ...]:
+    """Every property that submitted policies carry, each with all in force that binds its policy's namespace.
+
+    `packs` and `guardrails` are what these policies make of them (`layers.in_force`). Raises PolicyError, with the line
+    within the properties of one policy.
+    """
+    found = []
+    for policy in sorted(policies, key=lambda one: one.id):
+        bound = {pack for where, _, pack in (g.rpartition(":") for g in guardrails) if where in {"", policy.namespace}}
+        for one in parse_property_file(f"policy/{policy.id} properties", policy.properties, packs):
+            if not one.id.startswith(f"{policy.name}."):
+                remedy = f"begin it with `{policy.name}.`"
+                raise PolicyError.at(one.rule.file, one.rule.line, f"@id {one.id!r} of policy {policy.id!r}", remedy)
+            in_force = {*one.packs, *bound}
+            found.append(replace(one, packs=tuple(name for name in packs.packs if name in in_force)))
     return tuple(found)
 
 

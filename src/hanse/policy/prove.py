@@ -12,16 +12,18 @@ are true, that the code which computes reach and adequacy is right, or that a do
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+from hanse.core.fabric import Fabric
 from hanse.core.time import WallTime, to_datetime
+from hanse.core.work import Workload
 from hanse.policy.encoding import assumptions
 from hanse.policy.facts import FactsNow, facts_at
 from hanse.policy.packs import PackSet, reads_of_rules
-from hanse.policy.pool import Instance, from_model, real_case
+from hanse.policy.pool import Instance, fabric_case, from_model, real_case
 from hanse.policy.properties import Property
 from hanse.policy.rules import Rule
 
@@ -134,6 +136,20 @@ def check_classes(wanted: Property, packs: PackSet, now: WallTime, why_not: str)
     if found is not None:
         return _answer(wanted, Outcome.COUNTEREXAMPLE, "found among the cases of the packs", found)
     why = f"NOT A PROOF ({why_not}): {tried:,} combinations of the packs' own cases hold no counterexample"
+    return _answer(wanted, Outcome.CHECKED, why)
+
+
+def check_fabric(
+    wanted: Property, packs: PackSet, now: WallTime, at: tuple[Sequence[Workload], Fabric], why_not: str
+) -> Proof:
+    """Try every class of work and of nodes that there is, where no solver can serve. This is not a proof.
+
+    `at` is the work and the fabric of now, `why_not` says why there was no proof.
+    """
+    found, tried = fabric_case(wanted, packs, facts_at(packs.facts, now), *at)
+    if found is not None:
+        return _answer(wanted, Outcome.COUNTEREXAMPLE, "this work and a node of the running fabric show it", found)
+    why = f"NOT A PROOF ({why_not}): {tried:,} combinations of classes of the running fabric hold no counterexample"
     return _answer(wanted, Outcome.CHECKED, why)
 
 

@@ -16,12 +16,13 @@ from cedarpy import pst
 from hanse.core.time import DAY_US, US_PER_S
 from hanse.policy.errors import PolicyError
 from hanse.policy.reads import Reads, could_err, reads_of
-from hanse.policy.schema import INVOKE_SCHEMA, SCHEMA, SEAL_OBJECTIVES
+from hanse.policy.schema import ACCESS_SCHEMA, INVOKE_SCHEMA, SCHEMA, SEAL_OBJECTIVES
 
 PLACEHOLDERS = frozenset(
     (
         "workload", "node", "operator", "site", "country", "blocs", "seat", "reach", "reach_paths", "excluded",
-        "attested", "untrusted", "location_only", "data", "subjects", "uncovered", "certificates", "grade",
+        "attested", "measured", "untrusted", "location_only", "data", "subjects", "uncovered", "certificates", "grade",
+        "min_cada", "has_cada", "support", "key_paths", "excludes", "excluded_keys", "secnumcloud",
         "node_grade", "operator_grade", *(f"has_{o}" for o in SEAL_OBJECTIVES), *(f"min_{o}" for o in SEAL_OBJECTIVES),
     )
 )  # fmt: skip
@@ -31,6 +32,7 @@ PLACEHOLDERS = frozenset(
 NESTING_MAX, IFS_MAX, JOINTS_MAX, STEPS_MAX = 64, 32, 250, 500
 _TOKENS = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|[(\[{}\])]|\|\||&&|[-+*!.]|\bif\b')
 WITHIN_MAX_US = 30 * DAY_US
+_READS = re.compile(r'action\s*==\s*Action::"read"')
 _DURATION = re.compile(r"P(?:(\d{1,3})D)?(?:T(?:(\d{1,4})H)?(?:(\d{1,5})M)?(?:(\d{1,7})S)?)?")
 _OF_PLACEMENT = ("runs_on", "running", "current", "node`", "replicas", "load", "placed", "placement", "context")
 """Words of attributes that rule authors reach for and that the schema has none of, on purpose."""
@@ -63,6 +65,30 @@ class InvokeRule:
     line: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRule:
+    """One policy about what users may do with the API; a denial names its ``@id``."""
+
+    id: str
+    is_forbid: bool
+    text: str
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRule:
+    """One policy about the action `read`: which work, where, is told a secret."""
+
+    id: str
+    cite: str
+    message: str
+    is_forbid: bool
+    text: str
+    file: str
+    line: int
+
+
 def parse_rules(file: str, text: str, *, owner: str | None = None) -> tuple[Rule, ...]:
     """Read every policy of one file, in order.
 
@@ -79,6 +105,47 @@ def parse_invoke_rules(file: str, text: str, *, is_pack: bool) -> tuple[InvokeRu
     Raises PolicyError as `parse_rules` does, and on a placeholder: callers are told the message as it stands.
     """
     return tuple(_parse_invoke(file, line, piece, n, is_pack) for n, (line, piece) in enumerate(_cut(text)))
+
+
+def parse_access_rules(file: str, text: str) -> tuple[AccessRule, ...]:
+    """Read every policy about the API of one file, in order; each must have ``@id``, ``@cite`` and ``@message``.
+
+    Raises PolicyError as `parse_rules` does.
+    """
+    return tuple(_parse_access(file, line, piece, n) for n, (line, piece) in enumerate(_cut(text)))
+
+
+def _parse_access(file: str, line: int, text: str, ordinal: int) -> AccessRule:
+    template = _plain(file, line, text)
+    id_, _, _ = _annotations(file, line, template, ordinal, None)
+    _check_schema(file, line, id_, template, text, ACCESS_SCHEMA)
+    return AccessRule(id=id_, is_forbid=template.effect == "forbid", text=text, file=file, line=line)
+
+
+def parse_read_rules(file: str, text: str, *, is_pack: bool) -> tuple[ReadRule, ...]:
+    """Read every policy about `read` of one file, in order. A pack's must have ``@id``, ``@cite`` and ``@message``.
+
+    Raises PolicyError as `parse_rules` does, on a placeholder, and on a policy about anything but `read`.
+    """
+    return tuple(_parse_read(file, line, piece, n, is_pack) for n, (line, piece) in enumerate(_cut(text)))
+
+
+def _parse_read(file: str, line: int, text: str, ordinal: int, is_pack: bool) -> ReadRule:
+    template = _plain(file, line, text)
+    given = template.annotations
+    id_, cite, message = (
+        _annotations(file, line, template, ordinal, None)
+        if is_pack
+        else (given.get("id") or f"{ordinal + 1}", given.get("cite", ""), given.get("message", ""))
+    )
+    if "{" in message:
+        raise PolicyError.at(file, line, f"{id_}: @message has a placeholder", "it is told as it stands")
+    if not _READS.search(text):
+        raise PolicyError.at(file, line, f"{id_} is not about `read`", 'write `action == Action::"read"`')
+    _check_schema(file, line, id_, template, text, SCHEMA)
+    return ReadRule(
+        id=id_, cite=cite, message=message, is_forbid=template.effect == "forbid", text=text, file=file, line=line
+    )
 
 
 def _parse_invoke(file: str, line: int, text: str, ordinal: int, is_pack: bool) -> InvokeRule:

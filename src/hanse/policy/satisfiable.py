@@ -18,7 +18,7 @@ from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId
 from hanse.core.time import WallTime
 from hanse.core.work import Kind, Route, Sovereignty, Workload
-from hanse.policy.entities import Object, best_evidence, object_of, subject_of
+from hanse.policy.entities import BEST_MEASURED, Object, best_evidence, object_of, subject_of
 from hanse.policy.evaluate import Answer, Cedar
 from hanse.policy.facts import FactsNow, facts_at
 from hanse.policy.packs import PackSet
@@ -105,7 +105,7 @@ def _ideal(country: CountryCode, seat: CountryCode, packs: PackSet, facts: Facts
     certificates = tuple(sorted({c for path, c in packs.reads.contained if path.endswith(".certificates")}))
     operator = Operator(
         id=OperatorId(f"ideal-{seat}"), name="ideal", seat=seat, certificates=certificates,
-        seal=dict.fromkeys(SEAL_OBJECTIVES, 4), grade=Grade.ATTESTED,
+        seal=dict.fromkeys(SEAL_OBJECTIVES, 4), grade=Grade.ATTESTED, cada=4,
     )  # fmt: skip
     place = Place(city="ideal", latitude_deg=0.0, longitude_deg=0.0)
     site = Site(id=SiteId(f"ideal-{country}"), country=country, place=place, grid_zone=country)
@@ -113,7 +113,7 @@ def _ideal(country: CountryCode, seat: CountryCode, packs: PackSet, facts: Facts
         id=NodeId(f"ideal-{country}-{seat}"), site=site.id, operator=operator.id, tier=Tier.CORE,
         capacity=Resources(), price=Price(cpu_core_hour_microeur=0, memory_gib_hour_microeur=0),
         power=Power(idle_mw=0, per_core_mw=0), grade=Grade.ATTESTED,
-        attested=best_evidence(packs.reads),
+        attested=best_evidence(packs.reads), measured=BEST_MEASURED,
     )  # fmt: skip
     return object_of(node, site, operator, {operator.id: operator}, facts=facts, reads=packs.reads)
 

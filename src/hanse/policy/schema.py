@@ -1,8 +1,8 @@
-"""The Cedar schemas that every rule, fact and request is validated against: one about places, one about requests.
+"""The Cedar schemas that every rule, fact and request is validated against: about places, requests, and the API.
 
 They stand in code and not beside the packs, because `entities` and the engine build exactly these types: a pack cannot
-bring its own. `place` and `invoke` are asked now; the other actions of the design are declared so that packs written
-for them are already checked.
+bring its own. `place`, `read` and `invoke` are asked now; the other actions of the design are declared so that packs
+written for them are already checked.
 """
 
 from __future__ import annotations
@@ -47,6 +47,14 @@ entity Operator = {
   verified: Set<String>,
   // How well founded these facts are, 0..4.
   grade: Long,
+  // Every country whose law reaches somebody else who holds its keys; empty where it holds them alone.
+  key_reach: Set<Jurisdiction>,
+  // Countries from which staff reaches what it runs, as far as it states any.
+  support: Set<Jurisdiction>,
+  // Rule sets about control that it passes: "secnumcloud-19.6" (capital and votes, vetoes, keys and support in the EU).
+  passes: Set<String>,
+  // Union assurance level of the CADA proposal, 0..4.
+  cada: Long,
 };
 
 entity Site = { country: Jurisdiction };
@@ -66,12 +74,17 @@ type Attested = {
   advisories: Set<String>,
 };
 
+// What round trips to landmarks say about the place that the node claims: how many answered, within how many km of the
+// claim it surely is (20015 where nobody measured), and whether physics contradicts the claim.
+type Measured = { landmarks: Long, radius_km: Long, contradicted: Bool };
+
 entity Node in [Site] = {
   location: Jurisdiction,
   operator: Operator,
   tier: String,
   grade: Long,
   attested: Attested,
+  measured: Measured,
 };
 
 // Tags, one per regime and scope of adequacy (`gdpr:general`): the countries to which the data of all the
@@ -84,6 +97,8 @@ entity Workload in [DataClass] = {
   control_exclude: Set<Jurisdiction>,
   location_only: Set<Jurisdiction>,
   grade: Long,
+  // Least CADA level demanded, 0..4.
+  cada: Long,
   // Whether one instance serves several requests, so that memory carries over from one to the next.
   reuses_instances: Bool,
   // "shared", "process" or "process-seccomp": whether its tenant has worker processes of its own.
@@ -91,7 +106,9 @@ entity Workload in [DataClass] = {
 } tags Set<Jurisdiction>;
 
 action place, move, replicate, deploy appliesTo { principal: [Workload], resource: [Node], context: {} };
-action read appliesTo { principal: [Workload], resource: [Workload], context: {} };
+// A value that work reads, and where it may be sent. `readers`: whom its owner names; empty means its namespace.
+entity Secret in [DataClass] = { namespace: String, name: String, readers: Set<Workload> };
+action read appliesTo { principal: [Workload], resource: [Secret], context: { node: Node } };
 action egress appliesTo { principal: [Workload], resource: [Jurisdiction], context: {} };
 action join appliesTo { principal: [Operator], resource: [Node], context: {} };
 """
@@ -130,3 +147,22 @@ action invoke appliesTo {
 
 INVOKE_SCHEMA: Final = cedarpy.Schema.from_str(INVOKE_SCHEMA_TEXT)
 """The parsed schema of requests."""
+
+ACCESS_SCHEMA_TEXT: Final = """\
+// Who may do what with the API. Tags of a principal are its roles: each names the namespaces in which it is held, `*`
+// for all of them and for what belongs to no namespace.
+entity User = { issuer: String, subject: String } tags Set<String>;
+entity Token = { subject: String } tags Set<String>;
+// What is asked about; `namespace` is empty for what belongs to the domain: nodes, sites, the ledger.
+entity Part = { kind: String, namespace: String, name: String };
+
+action read, deploy, delete, "set-policy", operate, audit, trust, administer appliesTo {
+  principal: [User, Token],
+  resource: [Part],
+  context: {},
+};
+"""
+"""What rules of roles may speak of (`hanse.policy.access`)."""
+
+ACCESS_SCHEMA: Final = cedarpy.Schema.from_str(ACCESS_SCHEMA_TEXT)
+"""The parsed schema of the API's questions."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from hanse.core.fabric import Fabric
+from hanse.core.fabric import Fabric, Operator
 from hanse.core.ids import Digest, NodeId, OperatorId, WorkloadId
 from hanse.core.time import WallTime
 from hanse.core.verdict import DENIED_BECAUSE, Change, FactRead, Verdict
@@ -31,6 +31,7 @@ from hanse.policy.errors import PolicyError
 from hanse.policy.evaluate import Answer, Cedar
 from hanse.policy.explain import Question, reasons_for
 from hanse.policy.facts import FactsNow, boundaries, facts_at
+from hanse.policy.location import ends_of
 from hanse.policy.packs import PackSet
 from hanse.policy.rules import Rule
 from hanse.wire.canonical import digest_of
@@ -250,7 +251,8 @@ def valid_until(question: Question, regimes: frozenset[str]) -> WallTime | None:
     held = (*question.operator.certificates, *question.operator.verified)
     expiries = [split_certificate(c)[1] for c in held]
     evidence = None if question.node.attested is None else WallTime(question.node.attested.until_us)
-    return min((at for at in (*ahead, *expiries, evidence) if at is not None and at > facts.now), default=None)
+    ends = (*ahead, *expiries, evidence, *ends_of((question.node,)))
+    return min((at for at in ends if at is not None and at > facts.now), default=None)
 
 
 def _subjects(works: WorkKinds, packs: PackSet, facts: FactsNow, guardrails: tuple[str, ...]) -> tuple[Subject, ...]:
@@ -262,16 +264,17 @@ def _subjects(works: WorkKinds, packs: PackSet, facts: FactsNow, guardrails: tup
 
 
 def _objects(nodes: NodeKinds, fabric: Fabric, packs: PackSet, facts: FactsNow) -> tuple[Object, ...]:
-    """Describe one node of each kind; an operator is described once, for all of its nodes."""
+    """Describe one node of each kind; an operator is described once for all nodes of one of its services."""
     by_name = holders_by_name(fabric.operators)
-    described: dict[OperatorId, Entity] = {}
+    described: dict[tuple[OperatorId, str], Entity] = {}
     found: list[Object] = []
     for id_ in nodes.kinds.first:
         node = fabric.nodes[id_]
-        if node.operator not in described:
+        served = node.operator, node.service
+        if served not in described:
             operator = fabric.operator_of(node)
-            described[node.operator] = operator_entity(operator, fabric.operators, facts, packs.reads, by_name)
-        found.append(object_under(node, fabric.site_of(node), described[node.operator], packs.reads, facts.now))
+            described[served] = operator_entity(operator, fabric.operators, facts, packs.reads, by_name)
+        found.append(object_under(node, fabric.site_of(node), described[served], packs.reads, facts.now))
     return tuple(found)
 
 
@@ -292,11 +295,16 @@ def _answers(
     return dict(rows), len(missing)
 
 
+def held_by(operator: Operator) -> tuple[str, ...]:
+    """Every certificate of an operator and of its services, as it is written."""
+    return (*operator.certificates, *operator.verified, *(c for offer in operator.offers for c in offer.certificates))
+
+
 def _next_change(facts: FactsNow, fabric: Fabric, evidence_us: WallTime | None) -> WallTime | None:
     expiries = [
         until
         for operator in fabric.operators.values()
-        for until in (split_certificate(c)[1] for c in (*operator.certificates, *operator.verified))
+        for until in (split_certificate(c)[1] for c in held_by(operator))
         if until is not None and until > facts.now
     ]
     return min((at for at in (*expiries, facts.next_us, evidence_us) if at is not None), default=None)

@@ -133,7 +133,8 @@ class StopsNeedOrders:
 
     def saw(self, event: Event, view: View) -> None:
         """Judge each unload."""
-        if not isinstance(event, Unloaded):
+        if not isinstance(event, Unloaded) or event.workload.secrets:
+            # The end of a secret's lease stops work, too; when that is, only the node knows.
             return
         node, workload = event.node, event.workload.id
         mine = [o for o in view.last_orders.values() if o.node == node and o.workload.id == workload]

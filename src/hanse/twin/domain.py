@@ -11,9 +11,10 @@ from hanse.core.ids import NodeId
 from hanse.core.ports import Signer
 from hanse.core.rng import Rng
 from hanse.core.time import WallTime
-from hanse.identity import Nkey, key_from_secret, make_root, nkey_from_secret, serial_from_secret
+from hanse.identity import Nkey, key_from_secret, make_issuing, make_root, nkey_from_secret, serial_from_secret
 from hanse.identity.authority import SECRET_BYTES
 from hanse.identity.enrol import Authority
+from hanse.identity.sealing import SEALING_SECRET_BYTES, sealing_key
 from hanse.ledger import log_key
 from hanse.ledger.note import VerifierKey
 from hanse.twin.ports.signer import ed25519, ml_dsa_44
@@ -56,10 +57,21 @@ def make_domain(seed: int, name: str, now: WallTime) -> TwinDomain:
     draw = Rng(seed).stream("domain", name).randbytes
     ca_key = key_from_secret(draw(SECRET_BYTES))
     root = make_root(ca_key, name, now, serial_from_secret(draw(16)))
+    issuing_key, serial = key_from_secret(draw(SECRET_BYTES)), serial_from_secret(draw(16))
+    issuing = make_issuing(ca_key, root, issuing_key.public_key(), name, now, serial)
     account = nkey_from_secret("account", draw(32))
+    # A stream of its own: the other keys stay what they were.
+    sealing = Rng(seed).stream("domain-sealing", name).randbytes(SEALING_SECRET_BYTES)
     return TwinDomain(
         name=name,
-        authority=Authority(domain=name, ca_key=ca_key, ca_cert=root, account=account),
+        authority=Authority(
+            domain=name,
+            ca_key=issuing_key,
+            ca_cert=issuing,
+            account=account,
+            sealing=sealing_key(sealing),
+            root_cert=root,
+        ),
         controller=ed25519(draw(32)),
         ledger=(ed25519(draw(32)), ml_dsa_44(draw(32))),
         witness=(ed25519(draw(32)), ml_dsa_44(draw(32))),

@@ -56,6 +56,8 @@ class Settings:
     controllers: int = 1
     """How many, 1..7."""
     engine: EngineModel = field(default_factory=EngineModel)
+    delay_us: Mapping[str, int] = field(default_factory=dict)
+    """One way to the substrate, by node; chance decides for those that are not named."""
     owner_policy: Mapping[NodeId, str] = field(default_factory=dict)
     """Cedar rules of single nodes' owners."""
 
@@ -99,7 +101,7 @@ class TwinFabric:
         for number in range(settings.controllers):
             self.world.add(f"control-{number}", self._control_main, delay_us=300, drift_ppm=rng.randint(-50, 50))
         for node in self.node_ids:
-            delay_us = rng.randint(500, 20_000)
+            delay_us = settings.delay_us.get(node, rng.randint(500, 20_000))
             self.world.add(
                 node,
                 self._node_main,

@@ -5,7 +5,8 @@ Texts, because they then take the way that a user's manifests take. Prices and p
 
 from __future__ import annotations
 
-from hanse.core.fabric import Operator
+from hanse.core.fabric import Operator, Site
+from hanse.core.geo import Place
 
 SITES = (
     ("frankfurt", "DE", "Frankfurt", 50.11, 8.68, "DE"),
@@ -46,6 +47,22 @@ def fabric_text(nodes: int) -> str:
     ]
     parts += [_node_text(number, sites[number % len(sites)][0]) for number in range(nodes)]
     return _documents(parts)
+
+
+def place_of(row: tuple[str, str, str, float, float, str]) -> Place:
+    """Where one of the `SITES` is."""
+    _, _, city, latitude, longitude, _ = row
+    return Place(city=city, latitude_deg=latitude, longitude_deg=longitude)
+
+
+def site_text(site: Site) -> str:
+    """One site as it is."""
+    place = site.place
+    return _documents([
+        f"kind: Site\nmetadata: {{name: {site.id}}}\nspec: {{country: {site.country}, gridZone: {site.grid_zone}, "
+        f"pue: {site.pue_permille / 1_000}, landmark: {str(site.is_landmark).lower()}, place: {{city: {place.city}, "
+        f"latitude: {place.latitude_deg}, longitude: {place.longitude_deg}}}}}"
+    ])  # fmt: skip
 
 
 def function_text(

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import msgspec
 
-from hanse.core.fabric import Attested, Gpus, Node, Operator, Resources, Site
+from hanse.core.fabric import Attested, Fabric, Gpus, Measured, Node, Operator, Resources, Site
 from hanse.core.geo import Place
-from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, PlanId, WorkloadId
+from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, OperatorId, PlanId, SecretId, WorkloadId
 from hanse.core.layer import Policy
 from hanse.core.plan import Plan
 from hanse.core.ports import LogLine, WorkloadStats
+from hanse.core.secret import Secret
 from hanse.core.snapshot import Phase, Series
 from hanse.core.time import WallTime
 from hanse.core.work import JwtAuth, Workload
@@ -27,6 +28,7 @@ class SpecRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="s
     operator: Operator | None = None
     site: Site | None = None
     policy: Policy | None = None
+    secret: Secret | None = None
     is_deleted: bool = False
 
 
@@ -100,6 +102,10 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="order.
     expires_us: WallTime
     attested: Attested | None = None
     """What was attested of the node when the order was decided."""
+    measured: Measured | None = None
+    """What landmarks had found about its place by then."""
+    policies: tuple[Policy, ...] = ()
+    """Submitted policies that bind this work, the domain's and its namespace's: the node asks them again."""
 
 
 class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="report.v1", kw_only=True):
@@ -164,6 +170,32 @@ class PlanBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pla
     plan: Plan
 
 
+class BasisRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="basis.v1", kw_only=True):
+    """What the last screening rested on: whoever leads next can say what has changed since."""
+
+    body: Digest
+    """Of the `BasisBody` in the blob store."""
+    files: Digest
+    """Of the `PackFiles` in the blob store: the rules and facts of law themselves."""
+    screening: Digest
+    """Of everything that decided; where it is the same nothing needs to be written."""
+
+
+class BasisBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="basis-body.v1", kw_only=True):
+    """Facts and layers at one moment; a blob of its own."""
+
+    at_us: WallTime
+    fabric: Fabric
+    policies: tuple[Policy, ...]
+    guardrails: tuple[str, ...]
+
+
+class PackFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pack-files.v1", kw_only=True):
+    """Packs as they are read: path -> text. The same blob for as long as they are the same."""
+
+    files: dict[str, str]
+
+
 class Lease(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lease.v1", kw_only=True):
     """Who leads. Renewed by compare-and-swap; a holder that sees no renewal for the term may take it."""
 
@@ -216,6 +248,58 @@ class Witnesses(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wi
     """C2SP tlog-policy: witnesses with their addresses, groups, quorum."""
     bundle_pem: str
     """Authorities of the witnesses' servers; empty for those of the machine."""
+
+
+class FederatedBundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="federated.v1", kw_only=True):
+    """What is believed of another trust domain, and where its bundle is fetched."""
+
+    domain: str
+    url: str
+    """Bundle endpoint; empty where the bundle is brought by hand."""
+    profile: str
+    """``https_spiffe`` or ``https_web``."""
+    endpoint_id: str
+    """SPIFFE ID of the endpoint, for ``https_spiffe``."""
+    authorities_pem: bytes
+    sequence: int
+    refresh_hint_s: int
+    fetched_us: WallTime
+    until_us: WallTime
+    """From then on it is not believed."""
+    problem: str = ""
+
+
+class WitnessKeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-key.v1", kw_only=True):
+    """Ask a node for the key that it cosigns with; it makes one where it has none."""
+
+    at_us: WallTime
+
+
+class WitnessKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-key-is.v1", kw_only=True):
+    """A node's key as a witness, under the node's own seal."""
+
+    node: NodeId
+    vkey: str
+    """C2SP signed-note verifier key, of type cosignature/v1."""
+
+
+class WitnessRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-ask.v1", kw_only=True):
+    """Ask a node to cosign a checkpoint of the domain's own log."""
+
+    log: str
+    """C2SP tlog-policy of the log: its keys. The node pins those that it sees first."""
+    body: bytes
+    """A request of C2SP tlog-witness (``add-checkpoint``)."""
+
+
+class WitnessAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-answer.v1", kw_only=True):
+    """What the standard answers over HTTP, under the node's seal."""
+
+    node: NodeId
+    request: Digest
+    """Of the sealed request."""
+    status: int
+    body: bytes
 
 
 class WitnessAlarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="witness-alarm.v1", kw_only=True):
@@ -297,6 +381,17 @@ class RenewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     at_us: WallTime
 
 
+class WorkloadSvidRequest(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="workload-svid-request.v1", kw_only=True
+):
+    """A node asks for the SVID of a workload that it was ordered to run."""
+
+    node: NodeId
+    workload: WorkloadId
+    csr_pem: bytes
+    at_us: WallTime
+
+
 class Svid(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="svid.v1", kw_only=True):
     """An issued X.509-SVID chain and the trust bundle."""
 
@@ -355,6 +450,79 @@ class Attestation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
     attested: Attested
 
 
+class CredentialRecord(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="credential-record.v1", kw_only=True
+):
+    """A verified credential that the domain holds against one operator's name: a fact of grade 2 while it lasts."""
+
+    operator: OperatorId
+    credential: str
+    """The JWT, so that anybody can verify it again."""
+    certificate: str
+    """What it certifies, as rules spell it, for example ``bsi-c5``."""
+    issuer: str
+    """DID of who issued it."""
+    subject: str
+    valid_until_us: WallTime
+    issuer_document: str = ""
+    """SHA-256 of the issuer's DID document it was verified by; empty for ``did:key``."""
+    added_us: WallTime
+    is_removed: bool = False
+    """A level: kept so that the ledger can say that it went."""
+
+
+class Ping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="ping.v1", kw_only=True):
+    """A landmark asks a node for a sign of life that nobody could have made before."""
+
+    nonce: bytes
+
+
+class Pong(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pong.v1", kw_only=True):
+    """The node's answer, under its seal."""
+
+    node: NodeId
+    nonce: bytes
+
+
+class SurveyTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One node to measure, with the key that its answers must be sealed by."""
+
+    node: NodeId
+    public_key: bytes
+
+
+class SurveyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="survey-request.v1", kw_only=True):
+    """A controller asks a node at a landmark to measure others."""
+
+    targets: tuple[SurveyTarget, ...]
+    at_us: WallTime
+
+
+class Answered(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """One node's best round trip."""
+
+    node: NodeId
+    rtt_us: int
+
+
+class SurveyReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="survey-reply.v1", kw_only=True):
+    """What it measured; whoever did not answer is left out."""
+
+    node: NodeId
+    answered: tuple[Answered, ...]
+
+
+class Survey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="survey.v1", kw_only=True):
+    """Round trips from one landmark, as the leader took them in. What follows from them is for `hanse.policy`."""
+
+    landmark: NodeId
+    """Counts only while the domain vouches for its site."""
+    answered: tuple[Answered, ...]
+    at_us: WallTime
+    life_us: int
+    """How long they count."""
+
+
 class JoinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="join.v1", kw_only=True):
     """A new node presents a one-time token, its facts and its keys."""
 
@@ -378,6 +546,145 @@ class JoinResponse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     domain: str
     site: Site
     operator: Operator
+    has_own_account: bool = False
+    """Whether `nats_jwt` is of the nodes' account; nodes that joined before there was one join again."""
+
+
+class UsageRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one workload took on one node in a period."""
+
+    workload: WorkloadId
+    requests: int
+    errors: int
+    cpu_us: int
+    """Processor time of its guests."""
+    peak_memory_bytes: int
+    """Largest memory of one instance since the node's engine started."""
+    cold_starts: int
+    egress_bytes: dict[str, int]
+    """Jurisdiction -> body bytes sent there."""
+
+
+class DecisionRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How often one node decided in one way about who may invoke a workload. No personal data."""
+
+    workload: WorkloadId
+    outcome: str
+    """``allow``, ``deny`` or ``error`` (which denies)."""
+    policies: tuple[str, ...]
+    """Ids of the policies that decided; none where nothing permitted it."""
+    principal: str
+    """Kind of principal, never which one."""
+    count: int
+    sample_us: WallTime
+    """When one of them was decided."""
+    sample_trace: str = ""
+
+
+class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="account.v1", kw_only=True):
+    """What a node did for workloads in a period, and what it decided on the request path. Told until it is taken."""
+
+    node: NodeId
+    incarnation: int
+    number: int
+    """Counts the accounts of one incarnation, from 1."""
+    from_us: WallTime
+    until_us: WallTime
+    usage: tuple[UsageRow, ...]
+    decisions: tuple[DecisionRow, ...]
+
+
+class AccountTaken(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="account-taken.v1", kw_only=True):
+    """The domain's ledger holds an account."""
+
+    node: NodeId
+    incarnation: int
+    number: int
+
+
+class SecretVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One value that a secret had or has."""
+
+    version: int
+    """1 for the first."""
+    set_us: WallTime
+    sealed: Digest
+    """Of the sealed value: it is different each time, so it tells nothing about the value."""
+
+
+class SecretValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="secret-value.v1", kw_only=True):
+    """The present value of one secret, sealed to the domain; of earlier ones only that they were."""
+
+    secret: SecretId
+    sealed: bytes
+    """HPKE, under `hanse.identity.sealing.info_for_domain` of the last version."""
+    versions: tuple[SecretVersion, ...]
+    """Oldest first; the last one is in force."""
+
+
+class SecretsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="secrets-request.v1", kw_only=True):
+    """A node asks for the secrets of work that is ordered there."""
+
+    node: NodeId
+    workloads: tuple[WorkloadId, ...]
+    certificate_chain_pem: bytes
+    """Its present SVID."""
+    sealing_key: bytes
+    """X-Wing public key to seal to."""
+    binding: bytes
+    """Signature over `hanse.identity.sealing.binding_of` with the SVID's key."""
+    at_us: WallTime
+
+
+class ReleasedSecret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One secret, sealed to the node that asked."""
+
+    workload: WorkloadId
+    secret: SecretId
+    version: int
+    sealed: bytes
+    """HPKE, under `hanse.identity.sealing.info_for_node`."""
+    until_us: WallTime
+    """The lease: without another release by then the node forgets it."""
+
+
+class RefusedSecret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One secret that is not released, and why."""
+
+    workload: WorkloadId
+    secret: SecretId
+    code: str
+    reason: str
+
+
+class Secrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="secrets.v1", kw_only=True):
+    """The answer to one `SecretsRequest`: a row for every secret of the workloads that were named."""
+
+    node: NodeId
+    request: Digest
+    """Of the sealed request: an answer to another one is none."""
+    released: tuple[ReleasedSecret, ...]
+    refused: tuple[RefusedSecret, ...]
+
+
+class SecretsChanged(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="secrets-changed.v1", kw_only=True):
+    """Tell a node to ask again soon."""
+
+    at_us: WallTime
+
+
+class ReleaseRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="release.v1", kw_only=True):
+    """What one node was told of one secret, and whether it was refused last: a level, written before the answer."""
+
+    node: NodeId
+    secret: SecretId
+    versions: tuple[int, ...] = ()
+    """Every version that was ever sent there, ascending."""
+    workloads: tuple[WorkloadId, ...] = ()
+    """Work that it was sent for, in id order."""
+    refused: str = ""
+    """Digest of the last refusal, so that asking again each few seconds is said once."""
+    last_us: WallTime
 
 
 class LogsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="logs.v1", kw_only=True):

@@ -1,6 +1,7 @@
 """Names on the substrate: buckets, keys and subjects, in one place so that permissions can be read off.
 
-A node with id N may publish `hanse.v1.heartbeat.N` and `hanse.v1.ask.N.*`, answer `hanse.v1.tell.N.*`, write
+A node with id N may publish `hanse.v1.heartbeat.N`, `hanse.v1.ask.N.*` and `hanse.v1.tell.*.ping`, answer
+`hanse.v1.tell.N.*`, write
 `reports`/`N.>` and `presence`/`N`, and read `orders`/`N.>`, `routes`/`>`, `trust`/`>` and artifacts: nothing else.
 """
 
@@ -22,6 +23,8 @@ ROUTES = "routes"
 """Route table: key workload id, sealed `RouteRecord` (by the controller)."""
 PLANS = "plans"
 """Key ``current``: sealed `PlanRecord`; history is in the ledger."""
+BASIS = "basis"
+"""Key ``current``: what the last screening rested on, sealed `BasisRecord` (by the controller)."""
 LEASES = "leases"
 """Key ``controller``: `Lease`."""
 TRUST = "trust"
@@ -30,18 +33,32 @@ APPRAISAL = "appraisal"
 """What evidence is held against: ``reference.<name>``, ``anchor.<name>``, sealed `AppraisalRecord` (controller)."""
 ATTESTED = "attested"
 """What evidence showed: key node id, sealed `Attestation` (by the controller)."""
+MEASURED = "measured"
+"""What landmarks measured: key is the node at the landmark, sealed `Survey` (by the controller)."""
 REVOCATIONS = "revocations"
 """The one key of `TRUST`."""
+
+FEDERATION = "federation"
+"""Other trust domains: key is the domain, sealed `FederatedBundle` (by the controller)."""
 
 WITNESS = "witness"
 """Witnessing and mirroring: ``log.<origin>`` (`WitnessedLog`), ``head.<origin>`` (`WitnessedHead`), the same as
 ``mirror-log`` and ``mirror-head`` for logs that are mirrored here, ``asked`` and ``mirrors`` (`Witnesses`), and
 ``alarm.<url>`` (`WitnessAlarm`); origins and addresses by SHA-256. All sealed by the controller."""
 
+SECRETS = "secrets"
+"""Values of secrets: key ``<namespace>.<name>``, `SecretValue` sealed by the controller; the value itself is sealed to
+the domain."""
+RELEASES = "releases"
+"""Who was told which secret: key ``<node>.<namespace>.<name>``, sealed `ReleaseRecord` (by the controller)."""
+
 ACTIONS = "actions"
 """What users did and the ledger has not said yet: key is the hex digest of the record, sealed `ActionRecord`."""
 ACTORS = "actors"
 """Who did it: key is the hex digest that stands in the ledger, sealed `ActorRecord`. Erased by deleting the key."""
+
+CREDENTIALS = "credentials"
+"""Certificates that the domain took in: key ``<operator>.<hex digest>``, sealed `CredentialRecord` (controller)."""
 
 SPENDING = "spending"
 """What work cost this month: key is a namespace, sealed `SpendRecord` (by the controller)."""
@@ -52,15 +69,20 @@ FEEDS = "feeds"
 TOKENS = "tokens"
 """Join tokens: key is the token's hash, sealed `JoinToken` (by the controller)."""
 
+API_TOKENS = "api-tokens"
+"""Named tokens of users: key is the token's name, sealed `ApiToken` (by the controller)."""
+
 BUCKETS = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS,
-    APPRAISAL, ATTESTED, SPENDING, FEEDS,
+    APPRAISAL, ATTESTED, SPENDING, FEEDS, MEASURED, CREDENTIALS, BASIS, SECRETS, RELEASES, FEDERATION, API_TOKENS,
 )  # fmt: skip
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""
 
 HEARTBEATS = "hanse.v1.heartbeat.*"
 ASKS = "hanse.v1.ask.*.*"
+PINGS = "hanse.v1.tell.*.ping"
+"""Where a landmark asks any node for a signed sign of life."""
 
 
 def heartbeat(node: NodeId) -> str:

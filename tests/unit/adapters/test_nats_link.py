@@ -23,13 +23,15 @@ from substrate import link_config, linked, unique
 def test_a_server_without_tls_gets_no_credentials(nats):
     async def scenario():
         said: list[str] = []
-        link = NatsLink(
-            link_config(nats.port),
-            rng=random.Random(1),
-            tls=ssl.create_default_context,
-            on_change=lambda _up, why: said.append(why),
-        )
+        told = asyncio.Event()
+
+        def note(_up: bool, why: str) -> None:
+            said.append(why)
+            told.set()
+
+        link = NatsLink(link_config(nats.port), rng=random.Random(1), tls=ssl.create_default_context, on_change=note)
         async with link:
+            await asyncio.wait_for(told.wait(), 30)
             with pytest.raises(BusError) as failed:
                 await link.wait_connected(300_000)
         assert "the server offers no TLS" in failed.value.message

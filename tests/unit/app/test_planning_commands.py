@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-import httpx
-import msgspec
 import pytest
-from api_double import write_context
+from api_routes import Run, answer_of, run_against
 
 from hanse.adapters.gazetteer import read_gazetteer
 from hanse.adapters.intensity import read_intensities
 from hanse.adapters.package_data import read_packs
-from hanse.app import client as client_module
-from hanse.app.api import build_api
-from hanse.app.cli import main
 from hanse.control.config import ControlConfig
-from hanse.control.controller import Controller
 from hanse.core.ids import ControllerId, Digest
-from hanse.core.ports import ControlPorts
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Reach, Series, Snapshot
 from hanse.core.time import HOUR_US, WallTime
@@ -34,7 +25,6 @@ from hanse.policy import parse_packs, screen
 
 NOW = WallTime(1_795_262_400_000_000)
 EXAMPLES = Path(__file__).parents[3] / "examples"
-Run = Callable[..., int]
 ALERT = """
 apiVersion: hanse.dev/v1
 kind: Function
@@ -58,17 +48,6 @@ def _snapshot() -> Snapshot:
     )  # fmt: skip
 
 
-async def _over_asgi(app: Any, request: httpx.Request) -> httpx.Response:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="https://127.0.0.1:7001") as client:
-        return await client.request(
-            request.method, request.url.path, content=request.content, headers=dict(request.headers)
-        )
-
-
-async def _no_component(_: bytes) -> tuple[str, list[str]]:
-    raise AssertionError("no component is uploaded here")
-
-
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     files = read_packs()
@@ -86,25 +65,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         packs=packs, cache=None, snapshot=lambda: at, current_plan=current_plan, rules=lambda _: (packs, ("gdpr",))
     )
     controller = SimpleNamespace(config=config, pipeline=pipeline)
-    app = build_api(
-        cast(Controller, controller), cast(ControlPorts, None), token="secret-token", version="0",
-        inspect_component=_no_component,
-    )  # fmt: skip
-    write_context(tmp_path, "https://127.0.0.1:7001")
-    monkeypatch.setenv("HANSE_STATE", str(tmp_path))
-    monkeypatch.setenv("NO_COLOR", "1")
-    made = client_module.Client
-
-    def handle(request: httpx.Request) -> httpx.Response:
-        answer = asyncio.run(_over_asgi(app, request))
-        return httpx.Response(answer.status_code, content=answer.content)
-
-    monkeypatch.setattr(client_module, "Client", lambda c: made(c, transport=httpx.MockTransport(handle)))
-    return lambda *args: main(args)
-
-
-def _said(capsys: pytest.CaptureFixture[str]) -> Any:
-    return msgspec.json.decode(capsys.readouterr().out)
+    return run_against(controller, tmp_path, monkeypatch)
 
 
 def test_a_manifest_that_is_not_deployed_is_planned_without_being_built(
@@ -112,7 +73,7 @@ def test_a_manifest_that_is_not_deployed_is_planned_without_being_built(
 ) -> None:
     (tmp_path / "alert.yaml").write_text(ALERT)
     assert run("plan", "-f", str(tmp_path / "alert.yaml"), "-o", "json") == 0
-    said = _said(capsys)
+    said = answer_of(capsys)
     (change,) = said["changes"]
     assert (change["workload"], change["action"], change["money_microeur_month_before"]) == ("clinic.alert", "new", 0)
     assert change["money_microeur_month_after"] > 0
@@ -126,14 +87,14 @@ def test_a_manifest_that_is_not_deployed_is_planned_without_being_built(
 
 def test_nothing_changes_where_the_plan_is_the_best_there_is(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("plan", "-o", "json") == 0
-    assert [c["workload"] for c in _said(capsys)["changes"]] in ([], ["clinic.triage"])
+    assert [c["workload"] for c in answer_of(capsys)["changes"]] in ([], ["clinic.triage"])
 
 
 def test_the_exit_from_a_country_tells_what_moves_and_what_it_costs(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("plan", "--without", "country=FR", "-o", "json") == 0
-    said = _said(capsys)
+    said = answer_of(capsys)
     assert said["nodes"] == ["par-1"]
     assert run("plan", "--without", "operator=helvetia", "--without", "operator=hansa") == 0
     out = capsys.readouterr().out
@@ -153,14 +114,14 @@ def test_the_frontier_is_a_table_a_plot_and_a_file(
     assert "+----" in out
     assert ET.fromstring(picture.read_text()).tag.endswith("svg")
     assert run("plan", "--frontier", "cost,carbon", "--prices", "0,1000", "-o", "json") == 0
-    points = _said(capsys)["points"]
+    points = answer_of(capsys)["points"]
     assert all(p["money_microeur_month"] < q["money_microeur_month"] for p, q in itertools.pairwise(points))
     assert all(p["carbon_ug_month"] > q["carbon_ug_month"] for p, q in itertools.pairwise(points))
 
 
 def test_capacity_says_how_many_more_fit_and_what_runs_out(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("capacity", "-o", "json") == 0
-    said = _said(capsys)
+    said = answer_of(capsys)
     (more,) = said["headrooms"]
     assert more["replicas"] > 10
     assert more["scarce"] == "cpu"
@@ -171,7 +132,7 @@ def test_capacity_says_how_many_more_fit_and_what_runs_out(run: Run, capsys: pyt
 
 def test_why_not_there_names_every_limit_nearest_first(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("explain", "clinic.triage", "--why-not", "dub-1", "-o", "json") == 0
-    obstacles = [o["limit"] for o in _said(capsys)["obstacles"]]
+    obstacles = [o["limit"] for o in answer_of(capsys)["obstacles"]]
     assert obstacles[-1] == "policy"
     assert run("explain", "clinic.triage", "--why-not", "dub-1") == 0
     assert "Between clinic.triage and node dub-1, nearest first" in capsys.readouterr().out
@@ -181,7 +142,7 @@ def test_why_not_there_names_every_limit_nearest_first(run: Run, capsys: pytest.
 def test_the_cleanest_hours_are_told_per_legal_node(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ("carbon", "when", "clinic.triage", "--for", "2h", "--within", "6h")
     assert run(*asked, "-o", "json") == 0
-    said = _said(capsys)
+    said = answer_of(capsys)
     assert [(one["zone"], one["g_per_kwh"]) for one in said] == [("DE", 150)]
     assert said[0]["saved_permille"] == 500
     assert run(*asked) == 0

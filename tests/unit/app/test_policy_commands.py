@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
 
-import httpx
-import msgspec
 import pytest
-from api_double import write_context
+from api_routes import Run, answer_of, run_against
 
 from hanse.adapters.package_data import read_packs
-from hanse.app import client as client_module
-from hanse.app.api import build_api
-from hanse.app.cli import main
-from hanse.control.controller import Controller
 from hanse.core.fabric import Fabric, Node, Operator, Parent, Power, Price, Resources, Site, Tier
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, InstanceId, NodeId, OperatorId, SiteId, WorkloadId
-from hanse.core.ports import ControlPorts
 from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import WallTime
 from hanse.core.work import Data, Kind, Route, Sovereignty, Workload
 from hanse.policy import parse_packs
 
 NOW = WallTime(1_795_219_200_000_000)
-Run = Callable[..., int]
 
 
 def _snapshot() -> Snapshot:
@@ -63,19 +52,8 @@ def _snapshot() -> Snapshot:
     )  # fmt: skip
 
 
-async def _over_asgi(app: Any, request: httpx.Request) -> httpx.Response:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="https://127.0.0.1:7001") as client:
-        return await client.request(
-            request.method, request.url.path, content=request.content, headers=dict(request.headers)
-        )
-
-
 async def _no_plan() -> None:
     return None
-
-
-async def _no_component(_: bytes) -> tuple[str, list[str]]:
-    raise AssertionError("no component is uploaded here")
 
 
 @pytest.fixture
@@ -89,37 +67,19 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     accepted = SimpleNamespace(accepted_us=NOW - 9 * 86_400_000_000)
     state = SimpleNamespace(specs=lambda: {"operator.nimbus": accepted}, nodes=dict)
     controller = SimpleNamespace(config=SimpleNamespace(packs=files, guardrails=()), pipeline=pipeline, state=state)
-    app = build_api(
-        cast(Controller, controller), cast(ControlPorts, None), token="secret-token", version="0",
-        inspect_component=_no_component,
-    )  # fmt: skip
-    write_context(tmp_path, "https://127.0.0.1:7001")
-    monkeypatch.setenv("HANSE_STATE", str(tmp_path))
-    monkeypatch.setenv("NO_COLOR", "1")
-    made = client_module.Client
-
-    def handle(request: httpx.Request) -> httpx.Response:
-        answer = asyncio.run(_over_asgi(app, request))
-        return httpx.Response(answer.status_code, content=answer.content)
-
-    monkeypatch.setattr(client_module, "Client", lambda c: made(c, transport=httpx.MockTransport(handle)))
-    return lambda *args: main(args)
-
-
-def _said(capsys: pytest.CaptureFixture[str]) -> Any:
-    return msgspec.json.decode(capsys.readouterr().out)
+    return run_against(controller, tmp_path, monkeypatch)
 
 
 def test_the_shipped_packs_pass_their_own_cases(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("policy", "test", "-o", "json") == 0
-    said = _said(capsys)
+    said = answer_of(capsys)
     assert said["wrong"] == 0
     assert said["cases"] == len(said["results"]) > 50
 
 
 def test_the_example_of_a_pack_passes_its_cases(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("policy", "test", str(Path(__file__).parents[3] / "examples" / "packs" / "house"), "-o", "json") == 0
-    files = {row["file"] for row in _said(capsys)["results"]}
+    files = {row["file"] for row in answer_of(capsys)["results"]}
     assert "house/tests/house.yaml" in files
 
 
@@ -152,7 +112,7 @@ def test_impact_tells_what_would_have_no_legal_home(run: Run, capsys: pytest.Cap
     assert "Would have no legal home" in out
     assert "clinic.triage on hafen-1; no node is allowed" in out
     assert run("policy", "impact", "--fact", "operator/hafen.grade=2", "-o", "json") == 0
-    assert _said(capsys)["turns"] == []
+    assert answer_of(capsys)["turns"] == []
 
 
 def test_explain_of_one_node_tells_verdict_rule_facts_with_age_and_the_nearest_change(
@@ -161,14 +121,14 @@ def test_explain_of_one_node_tells_verdict_rule_facts_with_age_and_the_nearest_c
     assert run("explain", "clinic.triage", "--node", "nimbus-1") == 0
     assert capsys.readouterr().out == NIMBUS
     assert run("explain", "clinic.triage", "--node", "nimbus-1", "-o", "json") == 0
-    said = _said(capsys)
+    said = answer_of(capsys)
     assert said["is_allowed"] is False
     assert [change["by"] for change in said["changes"]] == [["owner"], ["operator nimbus"]]
     assert [(f["subject"], f["grade"], f["as_of"]) for f in said["reasons"][0]["facts"]] == [
         ("operator/nimbus.control", 0, "2026-11-12")
     ]
     assert run("explain", "clinic.triage", "--node", "hafen-1", "-o", "json") == 0
-    said = _said(capsys)
+    said = answer_of(capsys)
     assert (said["is_allowed"], said["changes"]) == (True, [])
     assert run("explain", "clinic.triage", "--node", "nowhere-1") == 3
     assert run("explain", "clinic.other", "--node", "hafen-1") == 3
@@ -208,7 +168,7 @@ def test_a_diff_against_one_pack_lays_it_over_what_is_in_force(
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text.replace("principal.control_exclude.containsAny(resource.operator.reach)", "false"))
     assert run("policy", "diff", "current", str(base), "-o", "json") == 0
-    said = _said(capsys)
+    said = answer_of(capsys)
     assert said["changes"] == ["rule control.excluded-operator is rewritten (control/control.cedar:1)"]
     assert [(t["nodes"], t["is_allowed"]) for t in said["turns"]] == [(["nimbus-1"], True)]
     assert run("policy", "diff", str(base), "current") == 1, "`current` is no folder on the new side"
@@ -216,6 +176,6 @@ def test_a_diff_against_one_pack_lays_it_over_what_is_in_force(
 
 def test_packs_are_listed_with_what_they_do_not_cover(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("policy", "packs", "-o", "json") == 0
-    said = {row["name"]: row for row in _said(capsys)}
+    said = {row["name"]: row for row in answer_of(capsys)}
     assert said["hipaa"]["assurance"] == "unverified"
     assert all(row["not_covered"] for row in said.values())

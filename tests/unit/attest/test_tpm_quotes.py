@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from evidence_kit import NOW, SHARED, flipped, needs_samples, tpm
+from tpm_kit import PCR, SimulatedTpm, open_credential
 
 from hanse.attest import (
     Appraiser,
@@ -28,12 +29,10 @@ from hanse.attest import (
 )
 from hanse.attest.event_log import SHA256, Event, read_log, replay, write_log
 from hanse.attest.tpm import check_registers, check_signature, verify_tpm
-from hanse.attest.tpm_credential import open_credential
 from hanse.attest.tpm_structs import PublicArea, read_public, read_quote, read_signature
 from hanse.core.fabric import Trust
 from hanse.core.ids import NodeId
 from hanse.identity import key_from_secret
-from hanse.twin.ports.attestor import PCR, SimulatedTpm
 from hanse.wire import canonical
 
 MAKER, CHIP = tpm()

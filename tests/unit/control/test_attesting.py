@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from evidence_kit import tpm
 from room_kit import CONTROLLER, ME, OPERATOR, OTHER, SITE, Room, entries, node, run, sealed
+from tpm_kit import SimulatedTpm, TpmMaker
 
 from hanse.attest import Anchor, AppraisalRecord, Reference, reference_from
 from hanse.control.attesting import CHALLENGE_LIFE_US, Attesting
@@ -25,7 +26,6 @@ from hanse.identity import key_from_secret, make_csr
 from hanse.identity.authority import SECRET_BYTES
 from hanse.node.attesting import give_evidence
 from hanse.twin.domain import make_domain, make_node_keys
-from hanse.twin.ports.attestor import SimulatedTpm, TpmMaker
 from hanse.wire import envelope
 from hanse.wire.messages import Attestation, AttestRequest, Challenge, ChallengeRequest, GivenEvidence, JoinRequest
 from hanse.wire.subjects import ask

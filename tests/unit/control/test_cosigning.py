@@ -9,7 +9,6 @@ from domain_kit import Domain, domain
 from ledger_kit import NOW, DictStore, run
 
 from hanse.app.witnessing import ask_one
-from hanse.control.cosigning import targets_of
 from hanse.ledger.quorum import Accepted, Refused, judge, load_policy
 
 URL = "https://south.test/witness"
@@ -32,9 +31,7 @@ async def made_friends() -> tuple[Domain, Domain]:
 
 async def ask(asker: Domain, witness: Domain) -> None:
     """What the leader does after each checkpoint."""
-    record = await asker.controller.cosigning.witnesses()
-    assert record is not None
-    for target in targets_of(load_policy(record.policy.encode())):
+    for target in await asker.controller.cosigning.cosigners.targets():
         await ask_one(asker.controller, witness.api, target)
 
 
@@ -70,7 +67,7 @@ def test_a_new_leader_learns_from_the_witness_how_far_it_is() -> None:
         north, south = await made_friends()
         await north.grow(0, 5)
         await ask(north, south)
-        north.controller.cosigning._sizes.clear()
+        north.controller.cosigning.cosigners.sizes.clear()
         north.controller.cosigning._granted.clear()
         await north.grow(5, 9)
         await ask(north, south)

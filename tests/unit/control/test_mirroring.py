@@ -11,12 +11,10 @@ from domain_kit import Domain, domain
 from ledger_kit import DictStore, run
 
 from hanse.app.mirroring import send_one
-from hanse.control.cosigning import targets_of
 from hanse.control.known_logs import name_of
 from hanse.control.ledger_check import fsck
 from hanse.control.ledger_reader import LedgerReader
 from hanse.control.mirror import bucket_of
-from hanse.ledger import load_policy
 from hanse.ledger.cosignature import verify_lines
 from hanse.ledger.mirror import Package, Upload, parse_info
 from hanse.ledger.note import parse
@@ -40,9 +38,7 @@ async def made_friends() -> tuple[Domain, Domain]:
 
 async def send(north: Domain, south: Domain, client: httpx.AsyncClient | None = None) -> None:
     """What the leader does every few seconds."""
-    record = await north.controller.mirroring.mirrors()
-    assert record is not None
-    for target in targets_of(load_policy(record.policy.encode())):
+    for target in await north.controller.mirroring.cosigners.targets():
         await send_one(north.controller, client or south.api, target)
 
 
@@ -130,7 +126,7 @@ def test_a_new_leader_and_a_new_mirror_process_go_on_from_what_lies_there() -> N
         await north.grow(0, 600)
         await send(north, south)
         north.controller.mirroring._held.clear()
-        north.controller.mirroring._pending.clear()
+        north.controller.mirroring.cosigners.sizes.clear()
         again = domain(2, "south.test", store=cast(DictStore, south.ports.store))
         cast(DictStore, again.ports.ledger).rows = cast(DictStore, south.ports.ledger).rows
         await north.grow(600, 900)

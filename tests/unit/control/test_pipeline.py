@@ -16,14 +16,21 @@ from hanse.control.pipeline import LeaseLost, Pipeline, decide
 from hanse.control.state import FabricState, snapshot
 from hanse.core.errors import ConflictError
 from hanse.core.ids import ControllerId
+from hanse.core.layer import Policy
 from hanse.core.snapshot import Phase
 from hanse.core.time import DAY_US, US_PER_S, MonoTime, WallTime
 from hanse.policy import parse_packs
 from hanse.wire import envelope
+from hanse.wire.messages import SpecRecord
 from hanse.wire.subjects import BUCKETS
 
 CONFIG = ControlConfig(id=ControllerId("c"), domain="test.hanse", api_url="", nats_urls=(), packs=PACKS)
 RULES = parse_packs(PACKS)
+FENCE = """@id("fence.no-core")
+@cite("house rule 2")
+@message("{node} is in the core")
+forbid (principal is Workload, action == Action::"place", resource is Node)
+when { resource.tier == "core" };"""
 ACTS = ("orders", "plans", "routes")
 
 
@@ -207,5 +214,49 @@ def test_silence_stops_nothing():
             await asyncio.sleep(30)
             await one.pipeline.run_once("time passes")
         assert all(order.wanted for order in one.state.orders().values())
+
+    run(scenario)
+
+
+def test_a_new_leader_knows_what_changed_while_nobody_led():
+    async def scenario(room: Room) -> None:
+        old = desk(room)
+        await old.pipeline.run_once("submitted")
+        old.tell()
+        await old.pipeline.run_once("reported")
+        fence = Policy(name="fence", about="a", rules=FENCE)
+        room.kv.put("specs", "policy.fence", sealed(SpecRecord(accepted_us=START, accepted_by="t", policy=fence)), None)
+        new = desk(room)
+        await new.pipeline.run_once("it leads now")
+        plan = await new.pipeline.current_plan()
+        assert plan is not None
+        assert "fence.no-core" in plan.trigger, plan.trigger
+        (order,) = new.state.orders().values()
+        assert not order.wanted
+        assert "fence.no-core" in order.reason
+        assert "rule" in order.reason, "it names the change and not only the rule that denies now"
+
+    run(scenario)
+
+
+def test_an_order_carries_the_policies_that_bind_it_and_is_issued_anew_when_they_change():
+    async def scenario(room: Room) -> None:
+        one = desk(room)
+        await one.pipeline.run_once("submitted")
+        (first,) = one.state.orders().values()
+        assert first.policies == ()
+        mild = Policy(name="mild", about="a", rules=FENCE.replace("fence.", "mild.").replace('"core"', '"device"'))
+        room.kv.put("specs", "policy.mild", sealed(SpecRecord(accepted_us=START, accepted_by="t", policy=mild)), None)
+        other = Policy(name="other", namespace="elsewhere", about="a", rules=FENCE.replace("fence.", "other."))
+        told = sealed(SpecRecord(accepted_us=START, accepted_by="t", policy=other))
+        room.kv.put("specs", "policy.elsewhere.other", told, None)
+        one.catch_up()
+        await one.pipeline.run_once("policies were submitted")
+        (again,) = one.state.orders().values()
+        assert again.policies == (mild,), "its own namespace's and the domain's, not those of others"
+        assert (again.generation, again.wanted, again.workload) == (first.generation + 1, True, first.workload)
+        before = one.revisions()
+        await one.pipeline.run_once("time passes")
+        assert one.revisions()["orders"] == before["orders"]
 
     run(scenario)

@@ -70,7 +70,7 @@ def test_a_user_claim_lists_its_permissions() -> None:
     nats = claims["nats"]
     assert (claims["sub"], claims["iss"], claims["exp"]) == (USER.public, ACCOUNT.public, NOW // 10**6 + 3_600)
     assert nats["pub"] == {"allow": list(permissions.publish)}
-    assert nats["sub"] == {"allow": ["_INBOX.berlin-1.>", "hanse.v1.tell.berlin-1.*"]}
+    assert nats["sub"] == {"allow": ["_INBOX.berlin-1.>", "hanse.v1.deliver.berlin-1.>", "hanse.v1.tell.berlin-1.*"]}
     assert nats["resp"] == {"max": 1, "ttl": 30 * 10**9}
     assert (nats["type"], nats["version"]) == ("user", 2)
 
@@ -89,7 +89,15 @@ def test_an_account_names_its_revoked_users() -> None:
 
 
 def test_the_configuration_block_can_be_read() -> None:
-    trust = NatsTrust(operator_jwt="o.p.s", account="AFABRIC", account_jwt="a.p.s", system="ASYS", system_jwt="s.p.s")
+    trust = NatsTrust(
+        operator_jwt="o.p.s",
+        account="AFABRIC",
+        account_jwt="a.p.s",
+        nodes="ANODES",
+        nodes_jwt="n.p.s",
+        system="ASYS",
+        system_jwt="s.p.s",
+    )
     tls = ServerTls(certificate="/d/server.pem", key="/d/server.key", bundle="/d/root.pem")
     assert nats_auth_config(trust, tls) == (
         "operator: o.p.s\n"
@@ -97,6 +105,7 @@ def test_the_configuration_block_can_be_read() -> None:
         "resolver: MEMORY\n"
         "resolver_preload: {\n"
         "  AFABRIC: a.p.s\n"
+        "  ANODES: n.p.s\n"
         "  ASYS: s.p.s\n"
         "}\n"
         "tls: {\n"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-from ledger_kit import CONTROLLER, LOG_KEYS, LOG_SIGNERS, NOW, ORIGIN, EdSigner, PqSigner, policy, policy_bytes
+from collections.abc import Callable
 
+import pytest
+from ledger_kit import CONTROLLER, LOG_KEYS, LOG_SIGNERS, NOW, ORIGIN, EdSigner, policy, policy_bytes
+
+from hanse.core.ports import Signer
 from hanse.core.time import HOUR_US, WallTime
 from hanse.ledger.checkpoint import Checkpoint
 from hanse.ledger.cosignature import cosign, sign_checkpoint
@@ -17,7 +20,7 @@ NOTE = sign_checkpoint(CHECKPOINT, LOG_SIGNERS, NOW)
 LOG = f"log {LOG_KEYS[0].vkey}\n"
 
 
-def witness(seed: int, signer: type[EdSigner] | type[PqSigner] = EdSigner) -> VerifierKey:
+def witness(seed: int, signer: Callable[[int], Signer] = EdSigner) -> VerifierKey:
     made = signer(seed)
     kind = SignatureType.ED25519_COSIGNATURE if signer is EdSigner else SignatureType.ML_DSA_44_COSIGNATURE
     return VerifierKey(name=f"witness.example/{seed}", type=kind, public_key=made.public_key)

@@ -9,6 +9,7 @@ from room_kit import (
     COMPONENT,
     INSTANCE,
     ME,
+    NODE_SIGNER,
     START,
     STRANGER,
     WORKLOAD,
@@ -20,14 +21,21 @@ from room_kit import (
 )  # fmt: skip
 
 from hanse.core.ids import InstanceId
+from hanse.core.layer import Policy
 from hanse.core.ports import NodePorts
 from hanse.core.snapshot import Phase
 from hanse.core.time import US_PER_S, WallTime
 from hanse.node import build_node
+from hanse.node.surveying import survey
 from hanse.twin.ports.runtime import MemoryRuntime
 from hanse.wire import envelope
-from hanse.wire.messages import Order
+from hanse.wire.messages import Order, SurveyTarget
 
+FENCE = """@id("fence.no-core")
+@cite("house rule 2")
+@message("{node} is in the core")
+forbid (principal is Workload, action == Action::"place", resource is Node)
+when { resource.tier == "core" };"""
 SECOND = InstanceId("clinic.triage.0.2")
 KEY = f"{ME}.{INSTANCE}"
 GRANT_US = 120 * US_PER_S
@@ -248,5 +256,53 @@ def test_a_bad_record_on_the_disk_keeps_no_other_work_from_starting():
         again = Life(room)
         await room.until(lambda: again.running() == (WORKLOAD,), within_s=5.0)
         assert not again.task.done()
+
+    run(scenario)
+
+
+def test_the_domains_policies_are_asked_on_the_node_again():
+    """A controller that orders what a submitted policy forbids is refused, as by any rule."""
+
+    async def scenario(room: Room) -> None:
+        room.artifacts.put(workload().artifact, COMPONENT)
+        fence = Policy(name="fence", about="a", rules=FENCE)
+        room.order(order(policies=(fence,)))
+        life = Life(room)
+        await room.until(lambda: room.told() is not None)
+        told = room.told()
+        assert told is not None
+        assert (told.phase, told.code) == (Phase.REFUSED, "policy.fence.no-core")
+        assert life.running() == ()
+
+    run(scenario)
+
+
+def test_a_policy_that_this_node_cannot_read_is_a_no():
+    async def scenario(room: Room) -> None:
+        room.artifacts.put(workload().artifact, COMPONENT)
+        room.order(order(policies=(Policy(name="later", about="a", packs=("pack-of-next-year",)),)))
+        life = Life(room)
+        await room.until(lambda: room.told() is not None)
+        told = room.told()
+        assert told is not None
+        assert told.phase is Phase.REFUSED
+        assert "pack-of-next-year" in told.reason
+        assert life.running() == ()
+
+    run(scenario)
+
+
+def test_a_ping_is_answered_with_its_number_under_the_nodes_seal():
+    async def scenario(room: Room) -> None:
+        life = Life(room)
+        asker = room.control_ports()
+        targets = (SurveyTarget(node=ME, public_key=NODE_SIGNER.public_key),)
+        await room.until(lambda: room.kv.get("presence", ME) is not None)
+        assert life.running() == ()
+        (found,) = await survey(targets, asker.bus, asker.clock, asker.entropy)
+        assert found.node == ME
+        assert found.rtt_us >= 2 * (500 + 1_000), "no answer outruns the wires"
+        forged = (SurveyTarget(node=ME, public_key=b"\x09" * 32),)
+        assert await survey(forged, asker.bus, asker.clock, asker.entropy) == ()
 
     run(scenario)

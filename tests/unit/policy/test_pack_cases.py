@@ -10,6 +10,7 @@ import pytest
 from hanse.adapters.package_data import read_packs
 from hanse.policy import CaseResult, PackSet, check_packs, parse_packs
 from hanse.policy.cases import cases_of
+from hanse.policy.facts import at_midnight, facts_at
 
 RESULTS = check_packs(parse_packs(read_packs()))
 
@@ -40,9 +41,27 @@ def test_every_date_on_which_a_decision_or_a_law_begins_or_ends_has_a_day_before
     packs: PackSet,
 ) -> None:
     turns = {row.since for row in packs.facts.regimes if row.since is not None}
+    # Of decisions: the days on which they begin to count (where their own dates are unverified the day of checking).
+    decisions = {row.usable_from for row in packs.facts.adequacy if row.usable_from is not None}
+    turns |= decisions | {row.until for row in packs.facts.adequacy if row.assurance != "unverified" and row.until}
     days = {case.when for _, case in cases_of(packs)}
     assert turns <= days
     assert {date - datetime.timedelta(days=1) for date in turns} <= days
+
+
+def test_never_is_an_unverified_row_or_an_unverified_date_a_basis(packs: PackSet) -> None:
+    """As the facts page grades them: the UK's list is unverified whole, most of the Union's dates are."""
+    rows = {row.id: row for row in packs.facts.adequacy}
+    assert {id_ for id_, row in rows.items() if id_.startswith("uk-") and row.assurance != "unverified"} == set()
+    known = {id_ for id_, row in rows.items() if row.assurance != "unverified" and row.dates is None}
+    assert known == {"eu-br", "br-eu", "ch-us-dpf"}
+    for day in (datetime.date(2019, 1, 1), datetime.date(2026, 8, 4), datetime.date(2026, 11, 21)):
+        now = facts_at(packs.facts, at_midnight(day))
+        used = {row.id: row for by in now.covered.values() for row in by.values()}
+        for id_, row in used.items():
+            if not id_.endswith("-territory"):
+                assert row.assurance != "unverified", id_
+                assert row.dates != "unverified" or row.as_of <= day, id_
 
 
 def test_never_does_an_unverified_pack_permit(packs: PackSet) -> None:

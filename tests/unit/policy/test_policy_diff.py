@@ -136,6 +136,7 @@ def test_a_diff_of_packs_names_rules_rows_and_who_is_affected(
     after = parse_packs(files)
     found = diff(_screen(work, fabric, packs, now), _screen(work, fabric, after, now), [(work.id, NodeId("zrh-1"))])
     assert found.changes == (
+        "rule location.contradicted is rewritten (location/location.cedar:8)",
         "rule location.outside is rewritten (location/location.cedar:1)",
         "adequacy/eea-ch is changed: from 2000-07-26 until 2026-11-01",
     )

@@ -39,11 +39,12 @@ def test_a_node_in_switzerland_is_allowed_on_a_decision(
     reason = screening.of(triage.id, NodeId("zrh-1")).reasons[0]
     assert [f"{f.subject} = {f.value}" for f in reason.facts] == [
         "adequacy/eea-ch = Decision 2000/518/EC",
-        "adequacy/eea-free-movement = GDPR Art. 1(3); EEA Joint Committee Decision 154/2018",
+        "adequacy/gdpr-territory = GDPR Art. 3, 44: within its own territory nothing is transferred",
         "node/zrh-1.site = zrh",
         "operator/polar.certificates = none",
         "operator/polar.control = SE",
         "operator/polar.grade = 1",
+        "operator/polar.support = none",
         "site/zrh.country = CH",
     ]
 
@@ -66,7 +67,7 @@ DUBLIN = (
     "gdpr.health-foreign-access [GDPR Art. 9, 32, 44, 48; EDPB Guidelines 05/2021]\n"
     "  nimbus, which runs dub-1 in Ireland (IE), answers to the law of US, from where access to clinic.triage's "
     "health data would be a transfer without adequacy: Nimbus <- Nimbus Inc. (US, 100 %)\n"
-    "  - adequacy/eea-free-movement = GDPR Art. 1(3); EEA Joint Committee Decision 154/2018 (grade 1)\n"
+    "  - adequacy/gdpr-territory = GDPR Art. 3, 44: within its own territory nothing is transferred (grade 1)\n"
     "  - operator/nimbus.certificates = none (grade 1)\n"
     "  - operator/nimbus.control = IE, US (grade 1)\n"
     "  - operator/nimbus.grade = 1 (grade 1)\n"

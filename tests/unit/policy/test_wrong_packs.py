@@ -182,13 +182,10 @@ def test_the_schema_of_placement_has_nothing_that_a_placement_changes() -> None:
     }
     assert attributes["Workload"] <= {
         "namespace", "regimes", "subjects", "seal", "control_exclude", "location_only", "grade",
-        "reuses_instances", "isolation",
+        "cada", "reuses_instances", "isolation",
     }  # fmt: skip
-    assert attributes["Node"] <= {"location", "operator", "tier", "grade", "attested"}
+    assert attributes["Node"] <= {"location", "operator", "tier", "grade", "attested", "measured"}
     assert re.search(r"action place.*context: \{\}", SCHEMA_TEXT)
-
-
-"""Of round trips to landmarks: a matter of the node's place, not of what runs there."""
 
 
 @pytest.mark.parametrize(

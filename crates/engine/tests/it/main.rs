@@ -20,6 +20,7 @@ mod p3;
 mod pki;
 mod reuse;
 mod serving;
+mod sight;
 mod smuggling;
 mod streams;
 mod takeover;

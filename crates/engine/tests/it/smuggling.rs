@@ -139,6 +139,12 @@ fn broken_chunks_never_end_as_a_whole_body() {
         let answer = exchange(&node, format!("{head}{body}").as_bytes());
         assert!(!answer.contains(" 200 "), "{what}: {answer:?}");
     }
+    // Each of them is counted: what is no chunk as malformed, what ends too early as broken.
+    eventually("every one is counted", || {
+        let cut_off = node.engine.stats().cut_off;
+        let of = |reason| cut_off.get(reason).copied().unwrap_or(0);
+        of("malformed") + of("broken") + of("header_too_large") == 7
+    });
     assert_eq!(node.get("/.hanse/healthz").status, 200);
     eventually("nothing is held", || {
         node.engine.stats().connections == 0 && node.stats("count").in_flight == 0

@@ -8,8 +8,10 @@ use std::net::TcpListener;
 
 use bytes::Bytes;
 use hanse_engine::Limits;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client::{get_with, open, receive, send};
 use crate::node::{Node, config, eventually, route};
@@ -251,6 +253,68 @@ fn a_websocket_passes_through_to_a_service_here_and_across_a_forward() {
     }
     assert_eq!(runner.stats("ws").requests, 2);
     assert!(runner.stats("ws").bytes_in > 200_000);
+}
+
+/// Ask for a WebSocket by an extended CONNECT (RFC 8441); the status, and the tunnel where there is one.
+async fn connect_h2(address: &str, path: &str, protocol: &'static str) -> (u16, Option<TokioIo<Upgraded>>) {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let get = http::Request::get(format!("http://{address}/.hanse/healthz")).body(Empty::<Bytes>::new());
+    // The server's settings, which allow it, have come with any answer.
+    assert_eq!(sender.send_request(get.unwrap()).await.unwrap().status(), 200);
+    let mut request = http::Request::connect(format!("http://{address}{path}"))
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    request
+        .extensions_mut()
+        .insert(hyper::ext::Protocol::from_static(protocol));
+    let mut answer = sender.send_request(request).await.unwrap();
+    let status = answer.status().as_u16();
+    if status != 200 {
+        return (status, None);
+    }
+    (
+        status,
+        Some(TokioIo::new(hyper::upgrade::on(&mut answer).await.unwrap())),
+    )
+}
+
+#[test]
+fn a_websocket_over_http2_passes_through_and_other_tunnels_are_refused() {
+    let upstream = websocket_upstream();
+    let (front, runner) = (Node::member("a"), Node::member("b"));
+    runner.engine.load_service("ws", &upstream, Limits::default()).unwrap();
+    runner.serve("hello", Limits::default());
+    runner
+        .engine
+        .set_routes(&[route("ws", &[]), route("hello", &[])])
+        .unwrap();
+    let away = [runner.replica(100)];
+    front
+        .engine
+        .set_routes(&[route("ws", &away), route("hello", &away)])
+        .unwrap();
+    for node in [&runner, &front] {
+        let address = &node.addresses.front;
+        block_on(async {
+            let (status, tunnel) = connect_h2(address, "/ws/chat?room=1", "websocket").await;
+            assert_eq!(status, 200, "{}", node.name);
+            let mut tunnel = tunnel.unwrap();
+            tunnel.write_all(b"ahoy").await.unwrap();
+            let mut back = [0; 4];
+            tunnel.read_exact(&mut back).await.unwrap();
+            assert_eq!(&back, b"ahoy");
+            // A function speaks no WebSocket, and a success would say that it does.
+            assert_eq!(connect_h2(address, "/hello", "websocket").await.0, 501);
+            assert_eq!(connect_h2(address, "/ws/chat?room=1", "connect-udp").await.0, 501);
+        });
+    }
 }
 
 #[test]

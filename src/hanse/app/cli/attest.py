@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hanse.app.cli.session import DEFAULT_STATE, ContextOption, Output, OutputOption, Session, StateOption
+from hanse.app.cli.session import Session, fabric_command, plain_command
 
 app = typer.Typer(help="Evidence of nodes' hardware, and what it is held against.", no_args_is_help=True)
 reference = typer.Typer(help="Reference values: what should be measured.", no_args_is_help=True)
@@ -19,23 +19,22 @@ NameArgument = Annotated[str, typer.Argument(help="Name: lower-case letters, dig
 
 
 @app.command()
+@fabric_command
 def show(
     *,
     node: Annotated[str | None, typer.Argument(help="Only this node.")] = None,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Show what is attested of each node: kind, worth, matched references, until when."""
     from hanse.app.render.attesting import attested
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         views = [one for one in client.attested() if node in (None, one.node)]
     session.answer(views, lambda: attested(views, with_claims=node is not None))
 
 
 @app.command()
+@plain_command
 def verify(
     *,
     evidence: Annotated[Path, typer.Argument(help="TDX or SGX quote, or SEV-SNP report (binary).", exists=True)],
@@ -45,13 +44,12 @@ def verify(
     crl: Annotated[list[Path] | None, typer.Option(help="Revocation list of AMD (DER).", exists=True)] = None,
     report_data: Annotated[str | None, typer.Option(help="What it must carry (hex); without it, it is shown.")] = None,
     at: Annotated[str | None, typer.Option(help="Moment to verify at (RFC 3339); default: now.")] = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Verify evidence from files, with no fabric and no network. Exits 1 if it is refused."""
     from hanse.app.attest_files import verify_files
     from hanse.app.render.attesting import verified
 
-    session = Session(output=output)
     found = verify_files(
         evidence, collateral=collateral, certificate=certificate, chain=chain, crls=crl or (), asked=report_data, at=at
     )
@@ -59,19 +57,18 @@ def verify(
 
 
 @reference.command("list")
-def list_references(
-    *, state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE
-) -> None:
+@fabric_command
+def list_references(*, session: Session) -> None:
     """List the reference values."""
     from hanse.app.render.attesting import references
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         views = client.references()
     session.answer(views, lambda: references(views))
 
 
 @reference.command("add")
+@fabric_command
 def add_reference(
     *,
     name: NameArgument,
@@ -79,12 +76,9 @@ def add_reference(
     claim: Annotated[list[str] | None, typer.Option(help="name=value; give it once per claim.")] = None,
     floor: Annotated[list[str] | None, typer.Option(help="level=least, for example snp=8; once per level.")] = None,
     from_node: Annotated[str | None, typer.Option(help="Take what this node shows now instead.")] = None,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Add a reference value, or replace the one of that name; every node is judged by it at once."""
-    session = Session(state=state, context=context, output=output)
     claims = dict(_pair(one) for one in claim or ())
     try:
         floors = {key: int(value) for key, value in (_pair(one) for one in floor or ())}
@@ -96,46 +90,40 @@ def add_reference(
 
 
 @reference.command("remove")
+@fabric_command
 def remove_reference(
     *,
     name: NameArgument,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Withdraw a reference value."""
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         client.remove_reference(name)
     session.answer({"name": name, "status": "removed"}, lambda: f"{name} is no reference any more")
 
 
 @anchor.command("list")
-def list_anchors(
-    *, state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE
-) -> None:
+@fabric_command
+def list_anchors(*, session: Session) -> None:
     """List the anchors, those built in included."""
     from hanse.app.render.attesting import anchors
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         views = client.anchors()
     session.answer(views, lambda: anchors(views))
 
 
 @anchor.command("add")
+@fabric_command
 def add_anchor(
     *,
     name: NameArgument,
     certificate: Annotated[Path, typer.Argument(help="The root as PEM.", exists=True, dir_okay=False)],
     kind: Annotated[str, typer.Option(help="tpm or snp: what it endorses.")] = "tpm",
     simulated: Annotated[bool, typer.Option("--simulated", help="What it endorses is software.")] = False,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Believe a maker's root from now on."""
-    session = Session(state=state, context=context, output=output)
     origin = "simulated" if simulated else "hardware"
     with session.client() as client:
         made = client.add_anchor(name, kind=kind, certificate_pem=certificate.read_text(), origin=origin)
@@ -143,15 +131,13 @@ def add_anchor(
 
 
 @anchor.command("remove")
+@fabric_command
 def remove_anchor(
     *,
     name: NameArgument,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Believe a maker's root no longer: evidence under it is refused from the next time on."""
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         client.remove_anchor(name)
     session.answer({"name": name, "status": "removed"}, lambda: f"{name} is no anchor any more")

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hanse.app.cli import cosigners
-from hanse.app.cli.session import (
-    DEFAULT_STATE,
-    ContextOption,
-    Output,
-    OutputOption,
-    Session,
-    StateOption,
-)
+from hanse.app.cli.session import Session, fabric_command, local_command, plain_command
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -30,19 +23,17 @@ RECEIPT_SUFFIX = ".receipt.json"
 
 
 @app.command()
+@fabric_command
 def log(
     *,
     after: Annotated[int, typer.Option(min=0, help="First entry.")] = 0,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="Entries at most.")] = 50,
     newest: Annotated[bool, typer.Option("--newest/--oldest", help="The last entries, or from --after on.")] = True,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """List entries of the ledger: decisions, orders, receipts, changes of facts and specs, what users did."""
     from hanse.app.render.ledger import entries as render
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         if newest and after == 0:
             after = max(0, (client.status().ledger_size or 0) - limit)
@@ -51,18 +42,16 @@ def log(
 
 
 @app.command()
+@fabric_command
 def show(
     *,
     index: Annotated[int, typer.Argument(min=0, help="Number of the entry.")],
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Show one entry of the ledger whole."""
     from hanse.app.client import ApiError
     from hanse.app.render.ledger import entry as render
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         found = client.ledger_entries(index, 1)
     if not found:
@@ -71,16 +60,14 @@ def show(
 
 
 @app.command()
+@fabric_command
 def export(
     *,
     name: Annotated[str, typer.Argument(help="An instance, or a workload: then every instance of it that runs.")],
     out: Annotated[Path, typer.Option("--out", "-O", help="File, or an existing directory.")] = Path(),
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Write receipts to files, and beside them the policy that says whose signatures count."""
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         receipts = {instance: client.receipt(instance) for instance in _instances(client, name)}
         policy = client.ledger_policy()
@@ -95,6 +82,7 @@ def export(
 
 
 @app.command()
+@plain_command
 def verify(
     *,
     file: Annotated[Path, typer.Argument(help="A receipt, or a proof of no gap.", exists=True, dir_okay=False)],
@@ -104,7 +92,7 @@ def verify(
             "--policy", help="Whose signatures count; default: ledger.policy beside the receipt.", dir_okay=False
         ),
     ] = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Verify a receipt or a proof of no gap offline, with no fabric. Exits 0 if it holds whole, 1 if not."""
     from hanse.app.cli.exits import Exit
@@ -120,7 +108,6 @@ def verify(
         verify_receipt,
     )
 
-    session = Session(output=output)
     trusted = policy or file.parent / POLICY_FILE
     if not trusted.is_file():
         raise typer.BadParameter(
@@ -145,6 +132,7 @@ def verify(
 
 
 @app.command("prove-absence-of-gap")
+@fabric_command
 def prove_absence_of_gap(
     *,
     since: Annotated[
@@ -154,15 +142,12 @@ def prove_absence_of_gap(
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-O", help="File of the proof.", dir_okay=False)] = Path("gap.json"),
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Prove that nothing is missing from the ledger since an older checkpoint; `verify` checks the file offline."""
     from hanse.app.checkpoints import checkpoint_in
 
     old = b"" if since is None else checkpoint_in(since.read_bytes())
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         proof, policy = client.ledger_gap_proof(old), client.ledger_policy()
     out.write_bytes(proof)
@@ -174,6 +159,7 @@ def prove_absence_of_gap(
 
 
 @app.command()
+@local_command
 def restore(
     *,
     source: Annotated[
@@ -185,21 +171,20 @@ def restore(
             "--forget-beyond", help="Accept the copy's checkpoint where the log's own is lost: later entries go."
         ),
     ] = False,
-    state: StateOption = DEFAULT_STATE,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Mend a stopped domain's damaged ledger from a copy. What is not proved by a signed checkpoint is not taken."""
     from hanse.app.restoring import restore_log
 
-    session = Session(state=state, output=output)
     with session.step("restoring the log"):
-        done = restore_log(state, source, may_forget=forget)
+        done = restore_log(session.state, source, may_forget=forget)
     lines = [f"{done.size} entries: all files hold", f"{len(done.mended)} files came from the copy", *done.mended[:20]]
     lines += [] if done.kept is None else [f"the damaged log lies in {done.kept}"]
     session.answer(done, lambda: _plain("\n".join(lines)))
 
 
 @app.command()
+@local_command
 def fsck(
     *,
     ledger: Annotated[
@@ -212,8 +197,7 @@ def fsck(
         Path | None,
         typer.Option("--policy", help="Whose signatures count; default: this domain's keys.", dir_okay=False),
     ] = None,
-    state: StateOption = DEFAULT_STATE,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Check every file of a log offline: checkpoint, tiles, entries. Exits 0 if all hold, 1 and names what does not."""
     from hanse.app.cli.exits import Exit
@@ -221,9 +205,8 @@ def fsck(
 
     if ledger is not None and policy is None:
         raise typer.BadParameter("a log from elsewhere needs --policy: the file that says whose signatures count")
-    session = Session(state=state, output=output)
     with session.step("checking the log"):
-        health = check_log(state, ledger, policy)
+        health = check_log(session.state, ledger, policy)
     said = {"entries": health.size, "healthy": not health.findings, "findings": health.findings}
     lines = [f"{one.path}: {one.message}" for one in health.findings]
     verdict = f"{health.size} entries: {'DAMAGED' if lines else 'all files hold'}"
@@ -232,17 +215,15 @@ def fsck(
 
 
 @app.command("state")
+@fabric_command
 def state_command(
     *,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Hold the fabric's store against the state anchored in the ledger. Exits 1 if it lost or changed anything."""
     from hanse.app.cli.exits import Exit
     from hanse.app.render.ledger import state_health as render
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         health = client.state_health()
     session.answer(health, lambda: render(health))

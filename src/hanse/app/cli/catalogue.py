@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hanse.app.cli.session import DEFAULT_STATE, Output, OutputOption, Session, StateOption
+from hanse.app.cli.session import Session, local_command
 
 if TYPE_CHECKING:
     from hanse.adapters.catalogue import CatalogueRegion, Provider
@@ -19,6 +19,7 @@ OWN_TABLE = "catalogue.yaml"
 
 
 @app.command(name="list")
+@local_command
 def list_regions(
     *,
     provider: Annotated[str | None, typer.Option(help="Only this provider.")] = None,
@@ -26,8 +27,7 @@ def list_regions(
     free_of: Annotated[
         str | None, typer.Option("--free-of", help="Only operators that the law of this country does not reach.")
     ] = None,
-    state: StateOption = DEFAULT_STATE,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """List regions, with the countries whose law reaches their operator."""
     from hanse.adapters.catalogue import operator_of
@@ -35,7 +35,7 @@ def list_regions(
     from hanse.policy import control_reach
 
     rows = []
-    for one in _catalogue(state).values():
+    for one in _catalogue(session.state).values():
         reach = [str(code) for code, _ in control_reach(operator_of(one), {})]
         if provider not in (None, one.id) or free_of in reach:
             continue
@@ -43,15 +43,15 @@ def list_regions(
     made = table("REGION", "CITY", "COUNTRY", "OPERATOR", "LAW OF", "GRID", "ASSURANCE", fold=("OPERATOR",))
     for row in rows:
         made.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for k, v in row.items() if k != "source"))
-    Session(output=output).answer(rows, lambda: made)
+    session.answer(rows, lambda: made)
 
 
 @app.command()
+@local_command
 def show(
     *,
     region: Annotated[str, typer.Argument(help="For example scaleway/fr-par.")],
-    state: StateOption = DEFAULT_STATE,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Show one region as manifests of its operator and its site, to edit and deploy."""
     from rich.text import Text
@@ -59,30 +59,29 @@ def show(
     from hanse.adapters.catalogue import manifests_of, operator_of
     from hanse.policy import control_reach
 
-    provider, found = _find(_catalogue(state), region)
+    provider, found = _find(_catalogue(session.state), region)
     reach = control_reach(operator_of(provider), {})
     view = {**_row(provider, found, [str(code) for code, _ in reach]), "paths": [path for _, path in reach],
             "note": provider.note, "manifests": manifests_of(provider, found)}  # fmt: skip
-    session = Session(output=output)
     session.answer(view, lambda: Text(manifests_of(provider, found)))
     if provider.note:
         session.note(f"note: {provider.note}")
 
 
 @app.command()
+@local_command
 def refresh(
     *,
     file: Annotated[Path, typer.Argument(help="A catalogue.", exists=True, dir_okay=False)],
-    state: StateOption = DEFAULT_STATE,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Check a catalogue and put it in place of the shipped one for this state directory."""
     from hanse.adapters.catalogue import parse_catalogue
 
     text = file.read_text(encoding="utf-8")
-    old, new = _catalogue(state), parse_catalogue(text)
-    state.mkdir(parents=True, exist_ok=True)
-    (state / OWN_TABLE).write_text(text, encoding="utf-8")
+    old, new = _catalogue(session.state), parse_catalogue(text)
+    session.state.mkdir(parents=True, exist_ok=True)
+    (session.state / OWN_TABLE).write_text(text, encoding="utf-8")
     before = {f"{p.id}/{r.id}": r for p in old.values() for r in p.regions}
     after = {f"{p.id}/{r.id}": r for p in new.values() for r in p.regions}
     said = {
@@ -90,7 +89,7 @@ def refresh(
         "removed": sorted(set(before) - set(after)),
         "changed": sorted(key for key, row in after.items() if key in before and before[key] != row),
     }  # fmt: skip
-    Session(output=output).answer(said, lambda: "\n".join(f"{name}: {_spell(value)}" for name, value in said.items()))
+    session.answer(said, lambda: "\n".join(f"{name}: {_spell(value)}" for name, value in said.items()))
 
 
 def _catalogue(state: Path) -> Mapping[str, Provider]:

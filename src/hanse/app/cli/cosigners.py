@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from hanse.app.cli.session import DEFAULT_STATE, ContextOption, Output, OutputOption, Session, StateOption
+from hanse.app.cli.session import Session, fabric_command
 
 
+@fabric_command
 def witnesses(
     *,
     use: Annotated[
@@ -21,21 +22,26 @@ def witnesses(
     ca: Annotated[
         Path | None, typer.Option("--ca", help="Authorities of the witnesses' servers.", exists=True, dir_okay=False)
     ] = None,
+    add: Annotated[
+        str | None,
+        typer.Option("--add", metavar="node://ID", help="Have a node cosign, too: its key is asked for and pinned."),
+    ] = None,
     settle: Annotated[
         str | None, typer.Option("--settle", metavar="URL", help="Drop the alarm of this address: you looked into it.")
     ] = None,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Show who cosigns this domain's ledger. Exits 1 if one of them saw another history of it."""
     from hanse.app.cli.exits import Exit
     from hanse.app.render.ledger import cosigning as render
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         if use is not None:
             client.use_witnesses(use.read_text(), "" if ca is None else ca.read_text())
+        if add is not None:
+            if not add.startswith("node://"):
+                raise typer.BadParameter("a node is node://ID; other domains are named in a policy file (--use)")
+            client.add_node_witness(add.removeprefix("node://"))
         if settle is not None and not client.settle_alarm(settle):
             raise typer.BadParameter(f"no alarm of {settle} stands")
         view = client.witnesses()
@@ -43,6 +49,7 @@ def witnesses(
     raise typer.Exit(Exit.FAILED if view.alarms else Exit.OK)
 
 
+@fabric_command
 def witness(
     *,
     log_policy: Annotated[
@@ -55,15 +62,12 @@ def witness(
         str | None,
         typer.Option("--forgive", metavar="ORIGIN", help="Drop the evidence of a split view: you looked into it."),
     ] = None,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Show the logs of other domains that this domain cosigns, and its keys as a witness. Exits 1 on a split view."""
     from hanse.app.cli.exits import Exit
     from hanse.app.render.ledger import witnessed as render
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         if log_policy is not None:
             client.witness_log(log_policy.read_text())
@@ -74,6 +78,7 @@ def witness(
     raise typer.Exit(Exit.FAILED if any(one.split_size is not None for one in logs) else Exit.OK)
 
 
+@fabric_command
 def mirrors(
     *,
     use: Annotated[
@@ -85,14 +90,11 @@ def mirrors(
     ca: Annotated[
         Path | None, typer.Option("--ca", help="Authorities of the mirrors' servers.", exists=True, dir_okay=False)
     ] = None,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Show where copies of this domain's ledger are kept, and how far each is."""
     from hanse.app.render.ledger import mirroring as render
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         if use is not None:
             client.use_mirrors(use.read_text(), "" if ca is None else ca.read_text())
@@ -100,6 +102,7 @@ def mirrors(
     session.answer(view, lambda: render(view))
 
 
+@fabric_command
 def mirror(
     *,
     log_policy: Annotated[
@@ -108,15 +111,12 @@ def mirror(
             "--log", help="Mirror this log from now on: the other domain's policy.", exists=True, dir_okay=False
         ),
     ] = None,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Show the logs of other domains that are kept here, and this domain's keys for it. Exits 1 on a split view."""
     from hanse.app.cli.exits import Exit
     from hanse.app.render.ledger import mirrored as render
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         if log_policy is not None:
             client.mirror_log(log_policy.read_text())

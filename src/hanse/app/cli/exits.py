@@ -30,7 +30,7 @@ MEANING: Mapping[Exit, str] = {
     Exit.INTERRUPTED: "interrupted (Ctrl-C)",
 }
 
-_REFUSED = frozenset({"spec.refused"})
+_REFUSED = frozenset({"spec.refused", "access.denied"})
 _NOT_FOUND = frozenset({"not_found", "ledger.not_found"})
 _UNAVAILABLE_ENDS = (".unavailable", ".unreachable", ".timeout")
 _NO_FABRIC = frozenset({"context.missing", "domain.missing"})

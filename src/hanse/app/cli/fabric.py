@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from hanse.app.cli.ca import DaysOption, RootOption, root_kept
 from hanse.app.cli.fronts import (
+    AccessOption,
     CertOption,
     ClientAuthOption,
     ClientCaOption,
@@ -16,13 +18,15 @@ from hanse.app.cli.fronts import (
     UpstreamOption,
     front_options,
 )
-from hanse.app.cli.session import (
-    DEFAULT_STATE,
-    ContextOption,
-    Output,
-    OutputOption,
-    Session,
-    StateOption,
+from hanse.app.cli.session import DEFAULT_STATE, Session, StateOption, fabric_command, local_command, plain_command
+from hanse.app.cli.sight import (
+    AccessLogOption,
+    AccessLogRatioOption,
+    AccountOption,
+    OtlpOption,
+    TellPathsOption,
+    TraceRatioOption,
+    sight_options,
 )
 
 FabricOption = Annotated[
@@ -33,23 +37,31 @@ FabricOption = Annotated[
 ]
 
 
+@local_command
 def init(
     *,
     domain: Annotated[
         str, typer.Option(help="Name of the domain: it becomes the SPIFFE trust domain.")
     ] = "hanse.local",
-    state: StateOption = DEFAULT_STATE,
-    output: OutputOption = Output.TABLE,
+    root: RootOption = None,
+    days: DaysOption = 90,
+    session: Session,
 ) -> None:
-    """Make a domain: its root key, its certificate authority, its ledger keys. Harmless where it exists already."""
+    """Make a domain: root, issuing authority, keys of substrate and ledger. Harmless where it exists already.
+
+    With --root the root key is made in a file under a passphrase, or in a PKCS#11 token, and is never on this disk in
+    clear; without, it lies in the state directory until `hanse ca export-root`.
+    """
     from hanse.adapters.clock import SystemClock
     from hanse.adapters.domain_files import init_domain
     from hanse.adapters.entropy import SystemEntropy
     from hanse.app.render.style import pairs
+    from hanse.core.time import DAY_US
 
-    session = Session(state=state, output=output)
-    made = init_domain(state, domain, SystemClock().wall(), SystemEntropy())
-    said = {"domain": made.name, "state": str(state), "folder": str(made.folder)}
+    now = SystemClock().wall()
+    with root_kept(root, may_make=True) as kept:
+        made = init_domain(session.state, domain, now, SystemEntropy(), kept=kept, issuing_us=days * DAY_US)
+    said = {"domain": made.name, "state": str(session.state), "folder": str(made.folder), "root_key": made.root_at}
     session.answer(said, lambda: pairs(*said.items()))
     session.note("keep a copy of that folder: it is the domain; start it with `hanse up`")
 
@@ -64,6 +76,7 @@ def up(
             help="Measured round trips between sites; missing pairs are modelled.", exists=True, dir_okay=False
         ),
     ] = None,
+    access: AccessOption = None,
     front_tls: Annotated[
         bool,
         typer.Option(
@@ -76,6 +89,12 @@ def up(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
+    otlp: OtlpOption = None,
+    trace_ratio: TraceRatioOption = 0.01,
+    access_log: AccessLogOption = None,
+    access_log_ratio: AccessLogRatioOption = 1.0,
+    tell_paths: TellPathsOption = False,
+    account_every: AccountOption = 300.0,
     tpm: Annotated[
         bool, typer.Option("--tpm", help="Give every node a software TPM (swtpm); all it attests is marked simulated.")
     ] = False,
@@ -97,6 +116,14 @@ def up(
         client_ca=client_ca,
         issuers=issuer,
         upstreams=allow_upstream,
+        sight=sight_options(
+            otlp=otlp,
+            trace_ratio=trace_ratio,
+            access_log=access_log,
+            access_log_ratio=access_log_ratio,
+            tell_paths=tell_paths,
+            account_every=account_every,
+        ),
     )
     raise typer.Exit(
         run_fabric(
@@ -104,6 +131,7 @@ def up(
             fabric or fabric_file(),
             controllers,
             latency,
+            access=access,
             front=front,
             has_tpms=tpm,
             attest_us=round(attest_every * 1e6),
@@ -126,13 +154,11 @@ def demo(
     raise typer.Exit(run_tour(state=state, keep=keep, pause=pause, only=tuple(step or ())))
 
 
-def status(
-    *, state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE
-) -> None:
+@fabric_command
+def status(*, session: Session) -> None:
     """The fabric at a glance: who leads, what is heard of, what runs, and a map."""
     from hanse.app.render.overview import overview
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         view = client.status()
         nodes = () if session.is_json else client.nodes()
@@ -140,7 +166,8 @@ def status(
     session.answer(view, lambda: overview(view, nodes, workloads))
 
 
-def version(*, output: OutputOption = Output.TABLE) -> None:
+@plain_command
+def version(*, session: Session) -> None:
     """Versions of hanse and of what it runs on."""
     import platform
     from importlib.metadata import version as version_of
@@ -148,4 +175,4 @@ def version(*, output: OutputOption = Output.TABLE) -> None:
     from hanse.app.render.style import pairs
 
     said = {"hanse": version_of("hanse"), "python": platform.python_version(), "system": platform.platform()}
-    Session(output=output).answer(said, lambda: pairs(*said.items()))
+    session.answer(said, lambda: pairs(*said.items()))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hanse.app.options import FrontOptions
+from hanse.app.options import FrontOptions, SightOptions
 from hanse.core.errors import HanseError
 
 CertOption = Annotated[
@@ -44,6 +44,12 @@ UpstreamOption = Annotated[
 ]
 
 
+AccessOption = Annotated[
+    Path | None,
+    typer.Option("--access", help="Providers, roles, rules and limits of users (YAML).", exists=True, dir_okay=False),
+]
+
+
 class BadFrontOption(HanseError):
     """Raised when options of the front contradict each other."""
 
@@ -59,6 +65,7 @@ def front_options(
     client_ca: Path | None,
     issuers: list[str] | None,
     upstreams: list[str] | None,
+    sight: SightOptions,
 ) -> FrontOptions:
     """Check the options against each other. Raises BadFrontOption."""
     certs, keys = certs or [], keys or []
@@ -80,6 +87,7 @@ def front_options(
         client_ca=None if client_ca is None else str(client_ca),
         issuers=dict(_issuer(text) for text in issuers or []),
         upstreams=tuple(upstreams or ()),
+        sight=sight,
     )
 
 

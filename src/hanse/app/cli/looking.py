@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hanse.app.cli.session import (
-    DEFAULT_STATE,
-    ContextOption,
-    Output,
-    OutputOption,
-    Session,
-    StateOption,
-)
+from hanse.app.cli.session import Session, fabric_command
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -50,20 +43,18 @@ class One(StrEnum):
 WatchOption = Annotated[bool, typer.Option("--watch", "-w", help="Go on, and show every change.")]
 
 
+@fabric_command
 def get(
     *,
     thing: Annotated[Thing, typer.Argument(help="What to list.")],
     workload: Annotated[str | None, typer.Option(help="Only instances of this workload.")] = None,
     watch: WatchOption = False,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """List what there is: workloads, nodes, instances, operators, sites, plans."""
     from hanse.app.cli.names import workload_name
     from hanse.app.render import tables
 
-    session = Session(state=state, context=context, output=output)
     only = None if workload is None else ".".join(workload_name(workload))
     with session.client() as client:
         ask = _askers(client, only)[thing]
@@ -75,19 +66,17 @@ def get(
         session.answer(views, lambda: render(views))
 
 
+@fabric_command
 def describe(
     *,
     kind: Annotated[One, typer.Argument(help="What it is.")],
     name: Annotated[str, typer.Argument(help="Its name, for example clinic.triage or fra-1.")],
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Everything about one workload, node, instance, operator or site."""
     from hanse.app.cli.names import workload_name
     from hanse.app.render import details
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         if kind is One.WORKLOAD:
             found = client.workload(*workload_name(name))
@@ -105,6 +94,7 @@ def describe(
         session.answer(view, lambda: render(view))
 
 
+@fabric_command
 def explain(
     *,
     workload: Annotated[str, typer.Argument(help="For example clinic.triage.")],
@@ -115,9 +105,7 @@ def explain(
     why_not: Annotated[
         str | None, typer.Option("--why-not", help="Every limit between the workload and this node, nearest first.")
     ] = None,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Why a workload is where it is, or nowhere: candidates, rules, citations, facts, scores, the nearest change.
 
@@ -127,7 +115,6 @@ def explain(
     from hanse.app.cli.names import workload_name
     from hanse.app.render import explanation, planning
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         if node is not None:
             verdict = client.verdict(*workload_name(workload), node)
@@ -142,23 +129,31 @@ def explain(
     session.answer(view, lambda: explanation.explain(view, nodes))
 
 
+@fabric_command
 def top(
     *,
     watch: WatchOption = False,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Traffic per workload and node: requests, errors, latency, CPU, memory."""
     from hanse.app.render import tables
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         if watch:
             _poll(session, client.top, tables.top)
         else:
             rows = client.top()
             session.answer(rows, lambda: tables.top(rows))
+
+
+@fabric_command
+def usage(*, session: Session) -> None:
+    """What workloads took on all nodes, as nodes sealed it for the ledger: requests, CPU, memory, egress."""
+    from hanse.app.render import tables
+
+    with session.client() as client:
+        rows = client.usage()
+    session.answer(rows, lambda: tables.usage(rows))
 
 
 def _askers(client: Client, workload: str | None) -> Mapping[Thing, Callable[[], Sequence[Any]]]:

@@ -20,6 +20,17 @@ def workload_name(text: str) -> tuple[str, str]:
     return namespace, name
 
 
+def part_name(text: str) -> tuple[str, str, str]:
+    """Read what a question of access is about: kind, namespace, name. ``workload/clinic.triage``, ``ledger``."""
+    kind, _, rest = text.partition("/")
+    if kind == "namespace":
+        return kind, rest, ""
+    if kind in ("workload", "policy", "secret", "receipt"):
+        namespace, _, name = rest.partition(".") if kind == "receipt" else rest.rpartition(".")
+        return kind, namespace, name
+    return kind, "", rest
+
+
 def target_name(text: str) -> tuple[str, str]:
     """Read what to delete: ``clinic.triage``, ``function/clinic.triage``, ``site/paris``, ``policy/clinic.house``."""
     kind, slash, identity = text.partition("/")

@@ -16,14 +16,15 @@ from hanse.app.cli.fronts import (
     UpstreamOption,
     front_options,
 )
-from hanse.app.cli.session import (
-    DEFAULT_STATE,
-    ContextOption,
-    Output,
-    OutputOption,
-    Session,
-    StateOption,
-    TimeoutOption,
+from hanse.app.cli.session import Session, TimeoutOption, fabric_command, local_command, plain_command
+from hanse.app.cli.sight import (
+    AccessLogOption,
+    AccessLogRatioOption,
+    AccountOption,
+    OtlpOption,
+    TellPathsOption,
+    TraceRatioOption,
+    sight_options,
 )
 
 if TYPE_CHECKING:
@@ -35,19 +36,17 @@ NodeArgument = Annotated[str, typer.Argument(help="Id of the node, for example f
 WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done.")]
 
 
+@fabric_command
 def drain(
     *,
     node: NodeArgument,
     wait: WaitOption = True,
     timeout: TimeoutOption = 120.0,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Empty a node on purpose: its work moves within the disruption budget, and nothing new comes."""
     from hanse.app.cli.waiting import until
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         client.drain(node)
         left: list[str] = []
@@ -68,34 +67,31 @@ def drain(
     session.answer({"node": node, "status": "drained" if wait else "draining"}, lambda: said)
 
 
+@fabric_command
 def undrain(
     *,
     node: NodeArgument,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Let a drained node take work again."""
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         client.drain(node, undo=True)
     session.answer({"node": node, "status": "ready"}, lambda: f"{node} takes work again")
 
 
 @app.command("list")
-def list_nodes(
-    *, state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE
-) -> None:
+@fabric_command
+def list_nodes(*, session: Session) -> None:
     """List the nodes, as `hanse get nodes`."""
     from hanse.app.render import tables
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         views = client.nodes()
     session.answer(views, lambda: tables.nodes(views))
 
 
 @app.command()
+@fabric_command
 def token(
     *,
     site: Annotated[str, typer.Option(help="Site where the node will stand.")],
@@ -109,29 +105,30 @@ def token(
         list[str] | None,
         typer.Option(help="Evidence that the node must bring: tpm, tdx, sgx or snp; one of those given."),
     ] = None,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    service: Annotated[str, typer.Option(help="Which of the operator's services it belongs to.")] = "",
+    session: Session,
 ) -> None:
     """Make a one-time join token: it admits one node, at this site, for this operator, within the hour."""
     from hanse.core.time import WallTime, rfc3339
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
-        made = client.token_for(site=site, operator=operator, tier=tier, grade=grade, node=node, require=require or ())
+        made = client.token_for(
+            site=site, operator=operator, tier=tier, grade=grade, node=node, require=require or (), service=service
+        )
     session.answer(made, lambda: made.token)
     session.note(f"valid until {rfc3339(WallTime(made.expires_us))}; shown this once, only its hash is kept")
 
 
 @app.command()
-def sandbox(*, output: OutputOption = Output.TABLE) -> None:
+@plain_command
+def sandbox(*, session: Session) -> None:
     """Try every known way out of a worker process on this machine: what `isolation: process` is worth here."""
     from hanse.adapters.sandbox import escape_attempts
     from hanse.app.render import tables
     from hanse.core.errors import RuntimeFailure
 
     attempts = escape_attempts()
-    Session(output=output).answer(attempts, lambda: tables.escape_attempts(attempts))
+    session.answer(attempts, lambda: tables.escape_attempts(attempts))
     if open_ways := [f"{one.attempt} ({one.wall})" for one in attempts if not one.is_refused]:
         raise RuntimeFailure(
             f"a worker process of this machine gets out: {', '.join(open_ways)}",
@@ -141,56 +138,56 @@ def sandbox(*, output: OutputOption = Output.TABLE) -> None:
 
 
 @app.command()
+@fabric_command
 def revoke(
     *,
     node: NodeArgument,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Withdraw a node's standing: its work moves, its signatures no longer count."""
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         client.revoke(node)
     session.answer({"node": node, "status": "revoked"}, lambda: f"{node} is revoked")
 
 
 @app.command()
-def cut(*, node: NodeArgument, state: StateOption = DEFAULT_STATE, output: OutputOption = Output.TABLE) -> None:
+@local_command
+def cut(*, node: NodeArgument, session: Session) -> None:
     """Cut a node of this machine's `hanse up` off from controller and substrate, to see what happens."""
     from hanse.app.up import set_cable
 
-    set_cable(state, node, is_linked=False)
-    Session(output=output).answer({"node": node, "uplink": "cut"}, lambda: f"the uplink of {node} is cut")
+    set_cable(session.state, node, is_linked=False)
+    session.answer({"node": node, "uplink": "cut"}, lambda: f"the uplink of {node} is cut")
 
 
 @app.command()
-def link(*, node: NodeArgument, state: StateOption = DEFAULT_STATE, output: OutputOption = Output.TABLE) -> None:
+@local_command
+def link(*, node: NodeArgument, session: Session) -> None:
     """Restore the uplink of a node that was cut off."""
     from hanse.app.up import set_cable
 
-    set_cable(state, node, is_linked=True)
-    Session(output=output).answer({"node": node, "uplink": "linked"}, lambda: f"the uplink of {node} is back")
+    set_cable(session.state, node, is_linked=True)
+    session.answer({"node": node, "uplink": "linked"}, lambda: f"the uplink of {node} is back")
 
 
 @app.command()
+@local_command
 def restart(
     *,
     node: NodeArgument,
     hot: Annotated[
         bool, typer.Option("--hot", help="Without a failed request: the next process takes over the sockets.")
     ] = False,
-    state: StateOption = DEFAULT_STATE,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Restart a node of the fabric that `hanse up` runs here; for one of its own see `hanse node run --take-over`."""
     import asyncio
 
     from hanse.app.steering import Order, steer
 
-    said = asyncio.run(steer(state, Order(restart=node, is_hot=hot)))
+    said = asyncio.run(steer(session.state, Order(restart=node, is_hot=hot)))
     answer = {"node": node, "hot": hot, "pid": said.pid}
-    Session(output=output).answer(answer, lambda: f"{node} runs as process {said.pid}")
+    session.answer(answer, lambda: f"{node} runs as process {said.pid}")
 
 
 ManifestOption = Annotated[
@@ -222,6 +219,28 @@ IssuersOption = Annotated[
     ),
 ]
 
+TeeOption = Annotated[
+    bool, typer.Option("--tee", help="Attest with the TDX or SEV-SNP guest that this runs in (configfs-tsm).")
+]
+EndorsementsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--tee-endorsements",
+        help="TDX collateral (JSON), or VCEK, ASK, ARK (PEM) where the host gives none; read at each attestation.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+WorkloadApiOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workload-api",
+        help="Socket on which programs of --allow-upstream fetch their SVIDs (SPIFFE Workload API); default: "
+        "workload.sock in the node's directory.",
+        dir_okay=False,
+    ),
+]
+
 
 @app.command()
 def join(
@@ -242,9 +261,18 @@ def join(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
+    otlp: OtlpOption = None,
+    trace_ratio: TraceRatioOption = 0.01,
+    access_log: AccessLogOption = None,
+    access_log_ratio: AccessLogRatioOption = 1.0,
+    tell_paths: TellPathsOption = False,
+    account_every: AccountOption = 300.0,
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
+    workload_api: WorkloadApiOption = None,
+    tee: TeeOption = False,
+    tee_endorsements: EndorsementsOption = None,
 ) -> None:
     """Join a domain with this machine and serve until Ctrl-C. Later starts need `hanse node run` and no token."""
     from hanse.app.cli.processes import JoinArguments, run_node_process
@@ -267,10 +295,21 @@ def join(
             client_ca=client_ca,
             issuers=issuer,
             upstreams=allow_upstream,
+            sight=sight_options(
+                otlp=otlp,
+                trace_ratio=trace_ratio,
+                access_log=access_log,
+                access_log_ratio=access_log_ratio,
+                tell_paths=tell_paths,
+                account_every=account_every,
+            ),
         ),
         joining=joining,
         resources=tuple(resource or ()),
         tpm=_tpm(tpm, tpm_issuers),
+        workload_api=workload_api,
+        is_tee=tee,
+        tee_endorsements=tee_endorsements,
     )
 
 
@@ -294,9 +333,18 @@ def run(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
+    otlp: OtlpOption = None,
+    trace_ratio: TraceRatioOption = 0.01,
+    access_log: AccessLogOption = None,
+    access_log_ratio: AccessLogRatioOption = 1.0,
+    tell_paths: TellPathsOption = False,
+    account_every: AccountOption = 300.0,
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
+    workload_api: WorkloadApiOption = None,
+    tee: TeeOption = False,
+    tee_endorsements: EndorsementsOption = None,
 ) -> None:
     """Start a node that has joined before; it needs nobody to serve its own work."""
     from hanse.app.cli.processes import run_node_process
@@ -318,11 +366,22 @@ def run(
             client_ca=client_ca,
             issuers=issuer,
             upstreams=allow_upstream,
+            sight=sight_options(
+                otlp=otlp,
+                trace_ratio=trace_ratio,
+                access_log=access_log,
+                access_log_ratio=access_log_ratio,
+                tell_paths=tell_paths,
+                account_every=account_every,
+            ),
         ),
         joining=None,
         takes_over=take_over,
         resources=tuple(resource or ()),
         tpm=_tpm(tpm, tpm_issuers),
+        workload_api=workload_api,
+        is_tee=tee,
+        tee_endorsements=tee_endorsements,
     )
 
 

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from hanse.app.cli.session import DEFAULT_STATE, ContextOption, Output, OutputOption, Session, StateOption
+from hanse.app.cli.session import Session, fabric_command
 
 carbon = typer.Typer(help="Carbon intensity: forecasts, and when to run.", no_args_is_help=True)
 AXES = ("cost", "carbon")
 
 
+@fabric_command
 def plan(
     *,
     files: Annotated[
@@ -32,9 +33,7 @@ def plan(
     svg: Annotated[
         Path | None, typer.Option("--svg", help="With --frontier: write the plot into this file.", dir_okay=False)
     ] = None,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """What would change and why, before and after in money, carbon and latency. Nothing is changed.
 
@@ -47,7 +46,6 @@ def plan(
         raise typer.BadParameter("give one of --file, --without and --frontier")
     if (prices or svg) and not frontier:
         raise typer.BadParameter("--prices and --svg go with --frontier")
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         if without:
             parts = [_part(text) for text in without]
@@ -71,32 +69,28 @@ def plan(
             session.answer(view, lambda: planning.preview(view))
 
 
-def capacity(
-    *, state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE
-) -> None:
+@fabric_command
+def capacity(*, session: Session) -> None:
     """What the fabric could still take: free resources, and how many more of each workload and what limits them."""
     from hanse.app.render import planning
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         found = client.capacity()
     session.answer(found, lambda: planning.capacity(found))
 
 
 @carbon.command()
+@fabric_command
 def refresh(
     *,
     file: Annotated[Path, typer.Argument(help="CSV: zone,datetime,g_per_kwh; one line per hour.", dir_okay=False)],
     source: Annotated[str, typer.Option(help="Who made the forecast.")] = "file",
     error: Annotated[float, typer.Option(min=0, max=100, help="Its mean relative error, percent.")] = 0.0,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Bring a forecast of carbon intensity in; it replaces the last one. Zones it leaves out keep their yearly mean."""
     from hanse.adapters.carbon_feed import read_carbon_feed
 
-    session = Session(state=state, context=context, output=output)
     zones = read_carbon_feed(file)
     with session.client() as client:
         count = client.refresh_carbon(zones, source=source, error_permille=round(error * 10))
@@ -104,13 +98,11 @@ def refresh(
 
 
 @carbon.command()
-def show(
-    *, state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE
-) -> None:
+@fabric_command
+def show(*, session: Session) -> None:
     """The intensity that each node's grid is judged by now."""
     from hanse.app.render.tables import grid
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         nodes = client.nodes()
     rows = {node.grid_zone: node.intensity_g_per_kwh for node in sorted(nodes, key=lambda one: one.grid_zone)}
@@ -118,22 +110,20 @@ def show(
 
 
 @carbon.command()
+@fabric_command
 def when(
     *,
     workload: Annotated[str, typer.Argument(help="Whose legal nodes to look at, for example clinic.report.")],
     duration: Annotated[str, typer.Option("--for", help="How long the work takes, like 6h.")],
     within: Annotated[str, typer.Option(help="It must have ended after this time.")] = "24h",
     interruptible: Annotated[bool, typer.Option("--interruptible", help="It may run in pieces.")] = False,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """When work that may wait would run cleanest, on each node that may take it, and what waiting saves."""
     from hanse.app.cli.names import workload_name
     from hanse.app.render import planning
     from hanse.core.units import duration_us
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         found = client.plan_shift(
             ".".join(workload_name(workload)), duration_us=duration_us(duration), within_us=duration_us(within),

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hanse.app.cli import proving
-from hanse.app.cli.session import DEFAULT_STATE, ContextOption, Output, OutputOption, Session, StateOption
+from hanse.app.cli.session import Session, fabric_command, plain_command
 
 app = typer.Typer(help="Rules and facts: test packs, and see what a change would do.", no_args_is_help=True)
 
@@ -20,12 +20,13 @@ app.command(name="prove")(proving.prove)
 
 
 @app.command()
+@plain_command
 def test(
     *,
     folder: Annotated[
         Path | None, typer.Argument(help="Packs, one pack, or a facts file; default: the packs shipped with hanse.")
     ] = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Run the cases of law that packs carry. Needs no fabric. Exits 1 if one comes out otherwise than written.
 
@@ -40,12 +41,11 @@ def test(
     from hanse.app.render.style import stack
     from hanse.control.supposing import laid_over
     from hanse.core.time import WallTime
-    from hanse.policy import check_packs, dead_ends, parse_packs, parse_properties
+    from hanse.policy import check_packs, check_roles, dead_ends, parse_packs, parse_properties
 
-    session = Session(output=output)
     files = read_packs() if folder is None else laid_over(read_packs(), read_pack_files(folder))
     parsed = parse_packs(files)
-    results = check_packs(parsed)
+    results = (*check_packs(parsed), *check_roles(parsed))
     now = WallTime(time.time_ns() // 1_000)
     ends = dead_ends(parsed, now)
     properties = prove_properties(parsed, parse_properties(parsed), now)
@@ -63,26 +63,23 @@ def test(
 
 
 @app.command()
-def packs(
-    *, state: StateOption = DEFAULT_STATE, context: ContextOption = None, output: OutputOption = Output.TABLE
-) -> None:
+@fabric_command
+def packs(*, session: Session) -> None:
     """List the packs in force: scope, what they do not cover, assurance, rules."""
     from hanse.app.render.policy import packs as render
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         views = client.policy_packs()
     session.answer(views, lambda: render(views))
 
 
 @app.command()
+@fabric_command
 def diff(
     *,
     old: Annotated[str, typer.Argument(help="Packs, one pack, a facts file, or `current`: what is in force.")],
     new: Annotated[Path, typer.Argument(help="Packs, one pack, or a facts file.")],
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Show which running workloads and nodes would change verdict. Applies nothing.
 
@@ -91,7 +88,6 @@ def diff(
     from hanse.adapters.pack_files import read_pack_files
     from hanse.app.render.policy import diff as render
 
-    session = Session(state=state, context=context, output=output)
     before: Mapping[str, str] | None = None if old == IN_FORCE else read_pack_files(Path(old))
     with session.client() as client:
         found = client.policy_diff(before, read_pack_files(new))
@@ -99,14 +95,13 @@ def diff(
 
 
 @app.command()
+@fabric_command
 def impact(
     *,
     fact: Annotated[
         list[str], typer.Option("--fact", help="For example operator/nimbus.parent=US; may be given several times.")
     ],
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Suppose facts: what would have to move, what would have no legal home. Applies nothing.
 
@@ -115,7 +110,6 @@ def impact(
     """
     from hanse.app.render.policy import diff as render
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         found = client.policy_impact(fact)
     session.answer(found, lambda: render(found))

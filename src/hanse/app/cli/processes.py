@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hanse.app.cli.fronts import AccessOption
 from hanse.app.cli.session import DEFAULT_STATE, StateOption
 from hanse.app.options import FrontOptions
 from hanse.core.errors import HanseError
@@ -53,6 +54,7 @@ def run_controller(
     host: Annotated[str, typer.Option(help="Address the API listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the API; 0 takes a free one.")] = 0,
     latency: Annotated[Path | None, typer.Option(help="Measured round trips between sites.")] = None,
+    access: AccessOption = None,
     optimise_every: Annotated[
         float, typer.Option(min=0, max=86_400, help="Seconds between two runs of the global solver; 0: never.")
     ] = 600.0,
@@ -71,6 +73,7 @@ def run_controller(
         node_substrate_urls=tuple(node_substrate or (substrate,)),
         optimise_every_us=round(optimise_every * 1e6),
         latency_table=None if latency is None else str(latency),
+        access=None if access is None else str(access),
     )
     _run(serve(options))
 
@@ -90,6 +93,9 @@ def run_node_process(
     takes_over: bool = False,
     resources: Sequence[str] = (),
     tpm: TpmArguments | None = None,
+    workload_api: Path | None = None,
+    is_tee: bool = False,
+    tee_endorsements: Path | None = None,
 ) -> None:
     """Run one node in the foreground, joining first if it must.
 
@@ -116,7 +122,11 @@ def run_node_process(
         front_tls=fronts.tls(),
         issuers=fronts.issuers,
         upstreams=fronts.upstreams,
+        sight=fronts.sight,
         tpm=None if tpm is None else _tpm_options(tpm),
+        workload_api="" if workload_api is None else str(workload_api),
+        is_tee=is_tee,
+        tee_endorsements=None if tee_endorsements is None else str(tee_endorsements),
     )
     join = None
     if joining is not None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hanse.app.cli.session import Output, OutputOption, Session
+from hanse.app.cli.session import Session, plain_command
 
 if TYPE_CHECKING:
     from hanse.policy import PackSet, Property
 
 
+@plain_command
 def prove(
     *,
     name: Annotated[
@@ -26,7 +27,7 @@ def prove(
         Path | None, typer.Option(help="Properties of your own, in Cedar, instead of those kept with the packs.")
     ] = None,
     listing: Annotated[bool, typer.Option("--list", help="List the properties and prove nothing.")] = False,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Prove what the rules deny for all requests that the schema allows, or show a workload and a node that break it.
 
@@ -41,7 +42,6 @@ def prove(
     from hanse.core.time import WallTime
     from hanse.policy import find_property, parse_packs
 
-    session = Session(output=output)
     parsed = parse_packs(read_packs() if packs is None else laid_over(read_packs(), read_pack_files(packs)))
     wanted = _properties(parsed, file)
     if name is not None:

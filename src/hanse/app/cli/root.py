@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from hanse.app.cli import (
     attest,
     audit,
+    ca,
     catalogue,
     credential,
     fabric,
@@ -22,7 +23,10 @@ from hanse.app.cli import (
     planning,
     policy,
     processes,
+    secret,
+    trust,
     twin,
+    users,
     working,
 )
 
@@ -34,6 +38,9 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (START, fabric.demo, "Take the tour of a real fabric."),
     (START, fabric.status, "The fabric at a glance, with a map."),
     (START, fabric.version, "Versions of hanse and of what it runs on."),
+    (START, users.login, "Sign in at the domain's OpenID provider."),
+    (START, users.logout, "Forget who signed in here."),
+    (START, users.whoami, "Who you are to the fabric, and your roles."),
     (WORK, working.build, "Turn sources into wasi:http components."),
     (WORK, working.deploy, "Build, upload and submit manifests."),
     (WORK, working.invoke, "Call a workload through any node."),
@@ -45,14 +52,20 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (LOOK, planning.plan, "What would change, an exit, money against carbon."),
     (LOOK, planning.capacity, "What the fabric could still take."),
     (LOOK, looking.top, "Traffic per workload and node."),
+    (LOOK, looking.usage, "What workloads took, as accounted for."),
     (PROVE, nodes.drain, "Empty a node on purpose."),
     (PROVE, nodes.undrain, "Let a drained node take work again."),
 )
 _SECTION_OF = {command.__name__: section for section, command, _ in _COMMANDS} | {
+    "ca": PROVE,
+    "trust": PROVE,
     "node": PROVE,
     "audit": PROVE,
     "attest": PROVE,
     "policy": PROVE,
+    "auth": PROVE,
+    "token": PROVE,
+    "secret": PROVE,
     "twin": PROVE,
     "catalogue": LOOK,
     "carbon": LOOK,
@@ -92,9 +105,14 @@ for _, _command, _short in _COMMANDS:
 app.add_typer(nodes.app, name="node")
 app.add_typer(audit.app, name="audit")
 app.add_typer(attest.app, name="attest")
+app.add_typer(secret.app, name="secret")
 app.add_typer(policy.app, name="policy")
+app.add_typer(users.auth, name="auth")
+app.add_typer(users.token, name="token")
 app.add_typer(twin.app, name="twin")
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(planning.carbon, name="carbon")
 app.add_typer(credential.app, name="credential")
+app.add_typer(ca.app, name="ca")
+app.add_typer(trust.app, name="trust")
 app.add_typer(processes.app, name="controller", hidden=True)

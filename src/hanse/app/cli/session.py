@@ -2,16 +2,20 @@
 
 stdout carries the answer and nothing else: tables, or with ``--output json`` exactly one JSON document (JSON lines
 where the answer is a stream). Progress, hints and errors go to stderr.
+
+A command says by its decorator how far it reaches (`fabric_command`, `local_command`, `plain_command`) and takes the
+ready `Session`: the options are written here once, so no command can spell them differently or leave one out.
 """
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,6 +45,12 @@ ContextOption = Annotated[
     Path | None,
     typer.Option("--context", envvar="HANSE_CONTEXT", help="Context file of a fabric elsewhere.", dir_okay=False),
 ]
+TokenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--token", envvar="HANSE_TOKEN", show_envvar=True, help="Token to show, in place of whoever signed in here."
+    ),
+]
 OutputOption = Annotated[
     Output, typer.Option("--output", "-o", envvar="HANSE_OUTPUT", help="Tables for people, JSON for scripts.")
 ]
@@ -53,6 +63,7 @@ class Session:
 
     state: Path = DEFAULT_STATE
     context: Path | None = None
+    token: str | None = field(default=None, repr=False)
     output: Output = Output.TABLE
 
     @cached_property
@@ -70,12 +81,31 @@ class Session:
         """Whether a script is listening."""
         return self.output is Output.JSON
 
-    def client(self) -> Client:
-        """A client of the fabric. Raises ContextError where there is none."""
-        from hanse.app.client import Client
-        from hanse.app.context import context_path, read_context
+    @property
+    def context_path(self) -> Path:
+        """The context file that is meant."""
+        from hanse.app.context import context_path
 
-        return Client(read_context(context_path(self.state, self.context)))
+        return context_path(self.state, self.context)
+
+    def client(self, *, is_anonymous: bool = False) -> Client:
+        """A client of the fabric, in the name of ``--token``, of whoever signed in, or of the context's own token.
+
+        Raises ContextError where there is no fabric, LoginError where a sign-in has ended.
+        """
+        from hanse.app.client import Client
+        from hanse.app.context import read_context
+
+        context = read_context(self.context_path)
+        return Client(replace(context, token="" if is_anonymous else self._bearer() or context.token))
+
+    def _bearer(self) -> str | None:
+        if self.token:
+            return self.token
+        from hanse.app.credentials import credentials_path, current_bearer
+
+        path = credentials_path(self.context_path)
+        return current_bearer(path, time.time_ns() // 1_000) if path.exists() else None
 
     def answer(self, view: Any, render: Callable[[], RenderableType]) -> None:
         """Print the one answer of this command: the view itself as JSON, or as `render` shows it."""
@@ -105,6 +135,42 @@ class Session:
         """Show that something takes time; the value changes what is shown meanwhile."""
         with progress_step(self.err, text) as say:
             yield say
+
+
+def fabric_command(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that asks the API its session: ``--state``, ``--context``, ``--token``, ``--output``."""
+    return _with_session(command, _STATE, _CONTEXT, _TOKEN, _OUTPUT)
+
+
+def local_command(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that works on files of this machine's fabric its session: ``--state``, ``--output``."""
+    return _with_session(command, _STATE, _OUTPUT)
+
+
+def plain_command(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that needs no fabric at all its session: ``--output``."""
+    return _with_session(command, _OUTPUT)
+
+
+_STATE = inspect.Parameter("state", inspect.Parameter.KEYWORD_ONLY, default=DEFAULT_STATE, annotation=StateOption)
+_CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ContextOption)
+_TOKEN = inspect.Parameter("token", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=TokenOption)
+_OUTPUT = inspect.Parameter("output", inspect.Parameter.KEYWORD_ONLY, default=Output.TABLE, annotation=OutputOption)
+
+
+def _with_session(command: Callable[..., None], *options: inspect.Parameter) -> Callable[..., None]:
+    """Put `options` in place of the parameter ``session``: typer reads the signature that is shown."""
+    names = [option.name for option in options]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        command(session=Session(**{name: given.pop(name) for name in names}), **given)
+
+    own = [one for one in inspect.signature(command, eval_str=True).parameters.values() if one.name != "session"]
+    shown = inspect.Signature([*own, *options], return_annotation=None)
+    run.__signature__ = shown  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in shown.parameters.values()}
+    return run
 
 
 @contextmanager

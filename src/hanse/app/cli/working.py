@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hanse.app.cli.session import (
-    DEFAULT_STATE,
-    ContextOption,
-    Output,
-    OutputOption,
-    Session,
-    StateOption,
-    TimeoutOption,
-)
+from hanse.app.cli.session import Session, TimeoutOption, fabric_command, plain_command
 
 if TYPE_CHECKING:
     from hanse.app.client import Client, LogRow
@@ -28,6 +20,7 @@ CacheOption = Annotated[Path | None, typer.Option("--cache", help="Where built c
 WorkloadArgument = Annotated[str, typer.Argument(help="For example clinic.triage.")]
 
 
+@plain_command
 def build(
     *,
     paths: Annotated[
@@ -37,7 +30,7 @@ def build(
         Path | None, typer.Option("--out", help="Copy the components into this directory.", file_okay=False)
     ] = None,
     cache: CacheOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Turn sources into wasi:http components, once per source; what was built before is found again."""
     import shutil
@@ -47,7 +40,6 @@ def build(
     from hanse.app.render.details import built_components
     from hanse.manifest import load
 
-    session = Session(output=output)
     is_manifest = [path.is_dir() or path.suffix in SUFFIXES for path in paths]
     manifests = [path for path, is_one in zip(paths, is_manifest, strict=True) if is_one]
     sources = [path for path, is_one in zip(paths, is_manifest, strict=True) if not is_one]
@@ -74,6 +66,7 @@ def build(
     session.answer(said, lambda: built_components(built))
 
 
+@fabric_command
 def deploy(
     *,
     paths: Annotated[list[Path], typer.Argument(help="Manifest files, directories of them, or - for stdin.")],
@@ -83,9 +76,7 @@ def deploy(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it runs.")] = True,
     timeout: TimeoutOption = 120.0,
     cache: CacheOption = None,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Build, upload and submit manifests: accepted as a whole or refused as a whole, with the reason."""
     from hanse.app.cli.exits import Exit
@@ -93,7 +84,6 @@ def deploy(
     from hanse.app.deploying import prepare, upload
     from hanse.app.render.submission import submission as render
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         with session.step("building") as say:
             prepared = prepare(paths, cache=cache, say=say)
@@ -111,6 +101,7 @@ def deploy(
                 session.note(f"{view.id} is {view.status} on {', '.join(view.nodes)}")
 
 
+@fabric_command
 def invoke(
     *,
     workload: WorkloadArgument,
@@ -122,9 +113,7 @@ def invoke(
     ] = None,
     header: Annotated[list[str] | None, typer.Option("--header", "-H", help="NAME: VALUE; may be given again.")] = None,
     timeout: TimeoutOption = 30.0,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Call a workload: its answer goes to stdout, who served it and how fast to stderr."""
     from hanse.app.cli.exits import Exit
@@ -132,7 +121,6 @@ def invoke(
     from hanse.app.invoking import call, front_url, pick_front
     from hanse.app.render.quantities import latency
 
-    session = Session(state=state, context=context, output=output)
     with session.client() as client:
         view = client.workload(*workload_name(workload)).summary
         through = pick_front(view, client.nodes(), node)
@@ -176,21 +164,19 @@ def invoke(
         raise typer.Exit(Exit.UNAVAILABLE if answer.status in (502, 503, 504) else Exit.FAILED)
 
 
+@fabric_command
 def logs(
     *,
     workload: WorkloadArgument,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
     tail: Annotated[int, typer.Option(min=1, max=10_000, help="Lines to begin with, at most.")] = 200,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Lines that a workload wrote, from every node that runs it, oldest first; and what its nodes noted about it."""
     import time
 
     from hanse.app.cli.names import workload_name
 
-    session = Session(state=state, context=context, output=output)
     name = workload_name(workload)
     with session.client() as client:
         rows, seen = _rows_after(client, name, {}, tail)
@@ -201,20 +187,18 @@ def logs(
             _print_rows(session, rows)
 
 
+@fabric_command
 def delete(
     *,
     names: Annotated[list[str], typer.Argument(help="clinic.triage, or operator/NAME, site/NAME, policy/NAME.")],
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until nothing of it runs.")] = True,
     timeout: TimeoutOption = 60.0,
-    state: StateOption = DEFAULT_STATE,
-    context: ContextOption = None,
-    output: OutputOption = Output.TABLE,
+    session: Session,
 ) -> None:
     """Delete workloads, operators, sites or policies. What other things still need is refused."""
     from hanse.app.cli.names import target_name
     from hanse.app.cli.waiting import until
 
-    session = Session(state=state, context=context, output=output)
     targets = [target_name(name) for name in names]
     with session.client() as client:
         for kind, identity in targets:

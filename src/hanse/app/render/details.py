@@ -16,6 +16,7 @@ from hanse.app.render.attesting import summary
 from hanse.app.render.explanation import explanation, refusal
 from hanse.app.render.style import WARN, heading, line, pairs, stack, table, word
 from hanse.control.views import InstanceView, NodeView, OperatorView, SiteView, WorkloadDetail, WorkloadView
+from hanse.core.fabric import Measured
 from hanse.core.time import WallTime, rfc3339
 
 if TYPE_CHECKING:
@@ -66,10 +67,19 @@ def node(view: NodeView, instances: Iterable[InstanceView]) -> Group:
         ("power", q.power(view.power_mw, is_modelled=view.is_power_modelled)),
         ("grid", grid),
         ("attested", summary(view.attested)),
+        ("measured", measured(view.measured)),
         ("joined with", view.joined_with or "no evidence"),
     )
     mine = [one for one in instances if one.node == view.id]
     return stack(head, Text(), heading("Instances"), tables.instances(mine) if mine else Text("  none"))
+
+
+def measured(of: Measured | None) -> str:
+    """Where landmarks found a node, and until when that counts."""
+    if of is None:
+        return "by no landmark"
+    said = of.contradiction or f"{of.label} of where it says"
+    return f"{said} (by {', '.join(of.landmarks)}, until {rfc3339(WallTime(of.until_us))})"
 
 
 def instance(view: InstanceView) -> Table:
@@ -94,10 +104,29 @@ def operator(view: OperatorView) -> Group:
         ("name", view.name),
         ("seat", view.seat),
         ("nodes", ", ".join(view.nodes) or q.NOTHING),
-        ("SEAL", ", ".join(f"{name} {level}" for name, level in sorted(view.seal.items())) or q.NOTHING),
+        ("SEAL", _levels(view.seal)),
+        ("CADA", f"level {view.cada} (a proposal)" if view.cada else q.NOTHING),
+        ("support from", ", ".join(view.support) or "not stated"),
+        ("verified", ", ".join(view.verified) or q.NOTHING),
     )
-    reach = [line(f"{country}: {path}", indent=2) for country, path in view.control]
-    return stack(head, Text(), heading("Law that reaches it"), *reach)
+    parts: list[RenderableType] = [head, Text(), heading("Law that reaches it")]
+    parts += [line(f"{country}: {path}", indent=2) for country, path in view.control]
+    if view.keys:
+        parts += [Text(), heading("Law that reaches its keys")]
+        parts += [line(f"{country}: {path}", indent=2) for country, path in view.keys]
+    parts += [Text(), heading("SecNumCloud 3.2 section 19.6")]
+    parts += [line(missed, indent=2) for missed in view.secnumcloud or ("passed, as far as its facts say",)]
+    if view.services:
+        parts += [
+            Text(),
+            heading("Services"),
+            *(line(f"{n}: {_levels(v)}", indent=2) for n, v in view.services.items()),
+        ]
+    return stack(*parts)
+
+
+def _levels(of: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {level}" for name, level in sorted(of.items())) or q.NOTHING
 
 
 def site(view: SiteView) -> Table:

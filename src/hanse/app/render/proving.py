@@ -60,8 +60,13 @@ def instance(of: Instance) -> tuple[str, ...]:
         of.only and f"only in {_list(of.only)}",
         _levels("demands SEAL", of.min_seal),
         of.min_grade and f"demands grade {of.min_grade}",
+        of.min_cada and f"demands CADA level {of.min_cada}",
     ]
-    where = [f"a node in {of.node_country or 'no country'}, facts of grade {of.node_grade}"]
+    where = [
+        f"a node in {of.node_country or 'no country'}, facts of grade {of.node_grade}",
+        of.node_attested and f"attested: {of.node_attested}",
+        of.node_measured and f"measured: {of.node_measured}",
+    ]
     who = [
         f"an operator seated in {of.operator_seat or 'no country'}",
         f"reached by the law of {_list(of.operator_reach)}",
@@ -69,6 +74,9 @@ def instance(of: Instance) -> tuple[str, ...]:
         of.operator_verified and f"verified {_list(of.operator_verified)}",
         f"facts of grade {of.operator_grade}",
         _levels("SEAL", of.operator_seal),
+        of.operator_keys and f"keys with holders in {_list(of.operator_keys)}",
+        of.operator_support and f"support from {_list(of.operator_support)}",
+        of.operator_cada and f"CADA level {of.operator_cada}",
     ]
     return f"workload: {_join(work)}", f"node: {_join(where)}", f"operator: {_join(who)}"
 

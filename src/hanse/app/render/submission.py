@@ -21,6 +21,7 @@ def submission(of: Submission) -> Group:
     parts: list[RenderableType] = [_changes(of.changes)]
     if of.moved:
         parts += [Text(), heading("Also moves"), _changes(of.moved)]
+    parts += [line(Text(f"{one.outcome.value}: {one.title} ({one.id}): {one.why}")) for one in of.proofs]
     parts += [line(Text(f"warning: {text}", style=WARN)) for text in of.warnings]
     for change in of.changes:
         if change.action == "refuse":

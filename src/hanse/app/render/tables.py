@@ -12,8 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from hanse.app.render import quantities as q
-from hanse.app.render.style import FAINT, table, word
-from hanse.control.views import InstanceView, NodeView, OperatorView, PlanView, SiteView, TopRow, WorkloadView
+from hanse.app.render.style import FAINT, WARN, table, word
+from hanse.control.views import (
+    InstanceView,
+    NodeView,
+    OperatorView,
+    PlanView,
+    SiteView,
+    TopRow,
+    UsageView,
+    WorkloadView,
+)
 from hanse.core.ports import WorkerProcess
 
 if TYPE_CHECKING:
@@ -23,7 +32,7 @@ if TYPE_CHECKING:
 def nodes(views: Iterable[NodeView]) -> Table:
     """Where each node stands, who runs it, whether it is heard of, and how full it is."""
     made = table(
-        "NODE", "CITY", "OPERATOR", "TIER", "REACH", "HEARD", "CPU", "MEMORY", "POWER", "GRID", "RUNS",
+        "NODE", "CITY", "OPERATOR", "TIER", "REACH", "HEARD", "CPU", "MEMORY", "POWER", "GRID", "MEASURED", "RUNS",
         right=("CPU", "MEMORY", "POWER", "HEARD"), fold=("RUNS",),
     )  # fmt: skip
     for view in views:
@@ -41,9 +50,16 @@ def nodes(views: Iterable[NodeView]) -> Table:
             q.memory(view.memory_bytes_used, view.memory_bytes),
             q.power(view.power_mw, is_modelled=view.is_power_modelled),
             grid,
+            _measured(view),
             ", ".join(view.workloads) or q.NOTHING,
         )
     return made
+
+
+def _measured(view: NodeView) -> Text:
+    if view.measured is None:
+        return Text(q.NOTHING)
+    return Text(view.measured.label, style=WARN if view.measured.contradiction else "")
 
 
 def workloads(views: Iterable[WorkloadView]) -> Table:
@@ -146,6 +162,26 @@ def grid(rows: Mapping[str, int | None]) -> Table:
     made = table("ZONE", "g CO2e/kWh", right=("g CO2e/kWh",))
     for zone, grams in rows.items():
         made.add_row(zone, q.NOTHING if grams is None else str(grams))
+    return made
+
+
+def usage(rows: Iterable[UsageView]) -> Table:
+    """What workloads took since the controller leads; destinations with most bytes first."""
+    made = table(
+        "WORKLOAD", "REQUESTS", "ERRORS", "CPU", "PEAK MEMORY", "COLD STARTS", "EGRESS",
+        right=("REQUESTS", "ERRORS", "CPU", "PEAK MEMORY", "COLD STARTS"),
+    )  # fmt: skip
+    for row in rows:
+        sent = sorted(row.egress_bytes.items(), key=lambda one: (-one[1], one[0]))
+        made.add_row(
+            row.workload,
+            f"{row.requests:,}",
+            f"{row.errors:,}",
+            q.latency(row.cpu_us),
+            q.size(row.peak_memory_bytes),
+            f"{row.cold_starts:,}",
+            ", ".join(f"{name} {q.size(count)}" for name, count in sent) or q.NOTHING,
+        )
     return made
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hanse.core.errors import RuntimeFailure
 from hanse.core.fabric import Power, Resources
 from hanse.core.ids import NodeId, WorkloadId
-from hanse.core.ports import Clock, InvokePolicy, LogLine, Reading, RouteEntry, WorkloadStats
+from hanse.core.ports import NO_SECRETS, Clock, InvokePolicy, LogLine, Reading, RouteEntry, WorkloadStats
 from hanse.core.time import US_PER_S
 from hanse.core.work import Workload
 from hanse.wire.canonical import digest_bytes
@@ -89,13 +89,17 @@ class MemoryRuntime:
         self._rng = rng
         self._watcher = watcher
         self._loaded: dict[WorkloadId, Workload] = {}
+        self.told: dict[WorkloadId, Mapping[str, str]] = {}
+        """The secrets that work runs with."""
         self._routes: tuple[RouteEntry, ...] = ()
         self._stats: dict[WorkloadId, WorkloadStats] = {}
         self._logs: dict[WorkloadId, deque[LogLine]] = {}
         self._lines = 0
         self.busy_us = 0
 
-    async def load(self, workload: Workload, component: bytes, invoke: InvokePolicy) -> None:
+    async def load(
+        self, workload: Workload, component: bytes, invoke: InvokePolicy, secrets: Mapping[str, str] = NO_SECRETS
+    ) -> None:
         """Take as long as the model says; its callers are anonymous, and let in.
 
         Raises RuntimeFailure if the bytes are not the workload's artifact.
@@ -106,6 +110,7 @@ class MemoryRuntime:
         self.busy_us += load_us
         await asyncio.sleep(load_us / US_PER_S)
         self._loaded[workload.id] = workload
+        self.told[workload.id] = secrets
         if self._watcher is not None:
             self._watcher.loaded(self.node, workload)
         self._stats.setdefault(workload.id, WorkloadStats())
@@ -113,6 +118,7 @@ class MemoryRuntime:
 
     async def unload(self, workload: WorkloadId) -> None:
         """Stop serving; absent is fine."""
+        self.told.pop(workload, None)
         if self._loaded.pop(workload, None) is not None:
             if self._watcher is not None:
                 self._watcher.unloaded(self.node, workload)

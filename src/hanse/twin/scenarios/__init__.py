@@ -2,6 +2,7 @@
 
 from hanse.twin.scenarios.base import Scenario
 from hanse.twin.scenarios.clock_step import CLOCK_STEP
+from hanse.twin.scenarios.false_place import FALSE_PLACE
 from hanse.twin.scenarios.island import ISLAND
 from hanse.twin.scenarios.late_report import LATE_REPORT
 from hanse.twin.scenarios.law_changes import DATE_PASSES, POLICY_NARROWS
@@ -24,6 +25,7 @@ SCENARIOS = {
         SUBSTRATE_OUTAGE,
         CLOCK_STEP,
         OPERATOR_TAKEOVER,
+        FALSE_PLACE,
         DATE_PASSES,
         POLICY_NARROWS,
         TAMPERED_STORE,
