@@ -160,7 +160,7 @@ fn faults_logs_and_counts_come_back_to_the_node() {
     });
     let stats = node.stats("loop");
     assert!(
-        stats.cpu_us > 100_000 && stats.instances_started == 1 && stats.interrupts > 0,
+        stats.cpu_us > 10_000 && stats.instances_started == 1 && stats.interrupts > 0,
         "{stats:?}"
     );
     assert!(node.stats("hog").peak_memory_bytes > 1 << 20);
