@@ -26,10 +26,13 @@ __all__ = [
     "Replica",
     "ReplicaStats",
     "Route",
+    "WorkerStats",
     "WorkloadStats",
     "analyse",
+    "escape_attempts",
     "inspect",
     "precompile",
+    "work",
 ]
 
 INVOKE_SCHEMA: str
@@ -56,6 +59,19 @@ def precompile(component: bytes, cache_dir: str | PathLike[str], *, max_bytes: i
     its own, this keeps that away from the one that serves.
 
     Raises EngineError: the codes of inspect, component.compile_failed, engine.setup, cache.io.
+    """
+
+def work() -> None:
+    """Be a worker process of an engine, which started this one; returns when that engine is done with it.
+
+    To be called on the only thread of a fresh interpreter. Raises EngineError: worker.start_failed.
+    """
+
+def escape_attempts(config: EngineConfig, *, landlock_alone: bool = False) -> list[tuple[str, bool, str]]:
+    """Have worker processes try every known way out: name, whether the kernel refused it, and how.
+
+    With `landlock_alone` seccomp is left out, and only what Landlock is asked about is tried.
+    Raises EngineError: isolation.unavailable, worker.start_failed.
     """
 
 @final
@@ -135,6 +151,7 @@ class Limits:
         reuse_concurrency: int = 1,
         reuse_idle_ms: int = 1000,
         trust_class: str = "",
+        isolation: str = "shared",
     ) -> Limits: ...
     @property
     def memory_bytes(self) -> int: ...
@@ -179,6 +196,9 @@ class Limits:
     @property
     def trust_class(self) -> str:
         """Workloads of one class share a wasmtime engine and its pool of memories, others never do."""
+    @property
+    def isolation(self) -> str:
+        """`shared`, or the trust class has a worker process of its own: `process`, `process-seccomp`."""
 
 @final
 class EgressRule:
@@ -297,6 +317,9 @@ class EngineConfig:
         seed: int = 0,
         front_tls: bool = False,
         inherited: tuple[int, int] | None = None,
+        worker_command: Sequence[str] = (),
+        max_workers: int = 64,
+        worker_memory_bytes: int = 8589934592,
         otlp_endpoint: str | None = None,
         trace_ratio_ppm: int = 0,
         trace_queue: int = 4096,
@@ -335,6 +358,14 @@ class EngineConfig:
     @property
     def seed(self) -> int:
         """Where the random choices of the router begin."""
+    @property
+    def worker_command(self) -> list[str]:
+        """Program and arguments that become a worker process by calling `work`; empty: no `isolation: process`."""
+    @property
+    def max_workers(self) -> int: ...
+    @property
+    def worker_memory_bytes(self) -> int:
+        """Memory that one worker process may make writable."""
     @property
     def front_tls(self) -> bool:
         """Whether the front speaks TLS; clients are then refused until it has a certificate."""
@@ -502,6 +533,34 @@ class ReplicaStats:
     def __hash__(self) -> int: ...
 
 @final
+class WorkerStats:
+    """One worker process: a tenant's guests, shut in."""
+
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def pid(self) -> int:
+        """Process id; 0 while it is being started anew."""
+    @property
+    def restarts(self) -> int: ...
+    @property
+    def last_end(self) -> str:
+        """How it ended the last time; empty before the first."""
+    @property
+    def landlock(self) -> int:
+        """Version of Landlock in force; 0 where seccomp stands alone."""
+    @property
+    def start_us(self) -> int: ...
+    @property
+    def rss_bytes(self) -> int: ...
+    @property
+    def cpu_us(self) -> int:
+        """Processor time by the kernel's account."""
+    @property
+    def workloads(self) -> list[str]: ...
+    def __hash__(self) -> int: ...
+
+@final
 class EngineStats:
     """Everything the engine counts."""
 
@@ -509,6 +568,9 @@ class EngineStats:
     def workloads(self) -> tuple[WorkloadStats, ...]: ...
     @property
     def replicas(self) -> tuple[ReplicaStats, ...]: ...
+    @property
+    def workers(self) -> tuple[WorkerStats, ...]:
+        """Worker processes, in the order of their tenants."""
     @property
     def connections(self) -> int: ...
     @property
@@ -635,7 +697,8 @@ class Engine:
         `access` is in force before the component is; without it everybody may invoke the workload.
 
         Raises EngineError: policy.invalid, the component codes of inspect, component.digest_mismatch and
-        component.compile_failed.
+        component.compile_failed; with an isolation of its own also isolation.unavailable, worker.start_failed and
+        worker.too_many.
         """
     def load_service(self, workload: str, upstream: str, limits: Limits) -> None:
         """Make a service that listens at `upstream` (``ip:port``) beside this node answer for `workload`.

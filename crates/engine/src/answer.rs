@@ -1,5 +1,7 @@
 //! The answers the engine gives itself: a fault with a code, as a small JSON body that says what to do.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
@@ -25,7 +27,7 @@ pub(crate) struct Fault {
     pub(crate) code: &'static str,
     pub(crate) status: StatusCode,
     pub(crate) message: String,
-    pub(crate) hint: &'static str,
+    pub(crate) hint: Cow<'static, str>,
     pub(crate) retry_after_s: Option<u32>,
 }
 
@@ -35,7 +37,7 @@ impl Fault {
             code,
             status,
             message: message.into(),
-            hint,
+            hint: Cow::Borrowed(hint),
             retry_after_s: None,
         }
     }

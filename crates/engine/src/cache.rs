@@ -18,6 +18,7 @@ use crate::component::{Digest, digest_hex};
 use crate::error::EngineError;
 use crate::stats::Registry;
 use crate::trust::{Trust, note_path};
+use crate::worker::in_memory;
 
 const PIECE_BYTES: usize = 256 << 10;
 
@@ -96,6 +97,18 @@ impl Cache {
         let component = self.read(engine, &self.path(digest), stats)?;
         stats.cache_hits.fetch_add(1, Ordering::Relaxed);
         Some(component)
+    }
+
+    /// Open the compiled form that `get` or `compile` has just returned, to be handed to another process.
+    ///
+    /// # Errors
+    /// The system's, where the code is neither on disk nor to be had in memory.
+    pub(crate) fn open_code(&self, digest: &str, component: &Component) -> std::io::Result<File> {
+        match File::open(self.path(digest)) {
+            Ok(file) => Ok(file),
+            // The disk was full.
+            Err(_) => in_memory(&component.serialize().map_err(std::io::Error::other)?),
+        }
     }
 
     fn path(&self, digest: &str) -> PathBuf {

@@ -40,6 +40,14 @@ pub struct EngineConfig {
     pub request_timeout_ms: u64,
     /// Lines kept per workload for its owner.
     pub log_lines: usize,
+    /// Program and arguments that become a worker process by calling [`crate::work`]; empty where tenants cannot have processes of
+    /// their own.
+    pub worker_command: Vec<String>,
+    /// Worker processes alive at once, one per tenant that asks for its own.
+    pub max_workers: usize,
+    /// Memory that one worker may make writable, in bytes. Each instance counts with what it grew to, and the process itself with
+    /// some tens of MiB; the limits of the workloads lie below.
+    pub worker_memory_bytes: u64,
     /// Where spans go; `None`: requests are not traced, and what clients say about traces is passed on untouched.
     pub traces: Option<Traces>,
     /// Where lines about requests at the front go; `None`: there are none.
@@ -76,6 +84,9 @@ impl EngineConfig {
             connect_timeout_ms: 1_000,
             request_timeout_ms: 30_000,
             log_lines: 1_000,
+            worker_command: Vec::new(),
+            max_workers: 64,
+            worker_memory_bytes: 8 << 30,
             traces: None,
             access_log: None,
             tell_paths: false,
@@ -162,6 +173,8 @@ pub struct Limits {
     pub reuse: Reuse,
     /// Trust class: workloads of one class share a wasmtime engine and its pool of memories, others never do.
     pub class: String,
+    /// Whether the class has a process of its own as well.
+    pub isolation: Isolation,
 }
 
 impl Default for Limits {
@@ -184,6 +197,7 @@ impl Default for Limits {
             log_bytes: 64 << 10,
             reuse: Reuse::default(),
             class: String::new(),
+            isolation: Isolation::Shared,
         }
     }
 }
@@ -192,6 +206,18 @@ impl Limits {
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
     }
+}
+
+/// What stands between a workload and those of other tenants, beside the walls of WebAssembly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// Nothing: guests of all tenants run in the node's process, each in its own instance.
+    #[default]
+    Shared,
+    /// A process for its trust class alone, behind Landlock and seccomp; refused where the kernel lacks either.
+    Process,
+    /// The same, but on a kernel without Landlock seccomp alone will do.
+    ProcessSeccomp,
 }
 
 /// How long an instance lives beyond its first request. Its memory is seen by every request it serves: whoever switches

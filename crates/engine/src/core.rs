@@ -18,6 +18,7 @@ use crate::router::Table;
 use crate::service::Services;
 use crate::sight::{Exporter, Sight};
 use crate::stats::{EngineStats, Registry};
+use crate::worker::Tenants;
 use crate::workload::Workloads;
 
 /// What the parts of a running engine share.
@@ -34,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) sight: Sight,
     /// Client connections that may still be opened.
     pub(crate) places: Arc<Semaphore>,
+    /// Those of them that run in processes of their own.
+    pub(crate) tenants: Tenants,
     pub(crate) peers: Peers,
     pub(crate) identity: watch::Sender<Option<Arc<Identity>>>,
     pub(crate) front_identity: watch::Sender<Option<Arc<FrontIdentity>>>,
@@ -72,6 +75,7 @@ impl Core {
             auth: Auth::default(),
             gates: Gates::default(),
             places: Arc::new(Semaphore::new(config.max_connections)),
+            tenants: Tenants::default(),
             peers: Peers::default(),
             identity: watch::Sender::new(None),
             front_identity: watch::Sender::new(None),
@@ -126,6 +130,8 @@ impl Core {
     }
 
     pub(crate) fn read_stats(&self) -> EngineStats {
-        self.stats.read(self.peers.stats(Instant::now()), self.sight.stats())
+        let mut stats = self.stats.read(self.peers.stats(Instant::now()), self.sight.stats());
+        stats.workers = self.tenants.stats();
+        stats
     }
 }

@@ -7,7 +7,6 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -29,6 +28,7 @@ use crate::host::Signs;
 use crate::logs::LogRing;
 use crate::sight::Span;
 use crate::stats::Counters;
+use crate::worker::outlet::{self, Outlet};
 use crate::workload::Workload;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,12 +36,21 @@ const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
 const BODY_CHUNK_BYTES: usize = 256 << 10;
 const MAX_RESPONSE_HEADER_BYTES: usize = 64 << 10;
 
-type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
+pub(crate) type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
+
+/// How a workload's requests leave the process.
+#[derive(Clone)]
+pub(crate) enum WayOut {
+    /// From here, over TLS where asked for.
+    Net(Arc<rustls::ClientConfig>),
+    /// This is a worker: its node decides and sends, for the version with this number.
+    Node(Outlet, u64),
+}
 
 /// The hook of one instance.
 pub(crate) struct Egress {
     policy: Arc<Policy>,
-    tls: Arc<rustls::ClientConfig>,
+    way_out: WayOut,
     open: Arc<Semaphore>,
     signs: Arc<Signs>,
     counters: Arc<Counters>,
@@ -53,7 +62,7 @@ impl Egress {
     pub(crate) fn new(workload: &Workload, signs: Arc<Signs>) -> Self {
         Self {
             policy: workload.egress.clone(),
-            tls: workload.egress_tls.clone(),
+            way_out: workload.way_out.clone(),
             open: Arc::new(Semaphore::new(workload.limits.egress_concurrency as usize)),
             signs,
             counters: workload.counters.clone(),
@@ -99,7 +108,7 @@ impl Egress {
 }
 
 fn refuse(signs: &Signs, logs: &LogRing, counters: &Counters, target: &Target, why: &str) {
-    signs.egress_denied.store(true, Ordering::Relaxed);
+    signs.deny_egress();
     // Counts calls; that the request failed for it, if it did, is counted as guest.egress_denied.
     counters.error("egress.denied");
     let text = format!("egress.denied: {}:{}: {why}", target.host, target.port);
@@ -113,10 +122,24 @@ impl WasiHttpHooks for Egress {
         options: Option<RequestOptions>,
         _sent: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
+        let tls = match &self.way_out {
+            WayOut::Net(tls) => tls.clone(),
+            WayOut::Node(outlet, version) => {
+                let permit = self.open.clone().try_acquire_owned();
+                let (outlet, version, signs) = (outlet.clone(), *version, self.signs.clone());
+                return Box::new(async move {
+                    let permit = permit.map_err(|_| Error::ConnectionLimitReached)?;
+                    let (response, done) = outlet
+                        .send(version, request, options.unwrap_or_default(), signs)
+                        .await?;
+                    Ok((response.map(|body| outlet::held(body, permit)), done))
+                });
+            }
+        };
         let mut request = request;
         let mut span = self.span(&mut request);
         let admitted = self.admit(request.uri());
-        let (tls, signs) = (self.tls.clone(), self.signs.clone());
+        let signs = self.signs.clone();
         let (counters, logs) = (self.counters.clone(), self.logs.clone());
         let sent = async move {
             let (target, rule, permit) = admitted?;

@@ -13,6 +13,7 @@ use crate::aside::LongLane;
 use crate::cache::Cache;
 use crate::config::EngineConfig;
 use crate::core::Core;
+use crate::egress::WayOut;
 use crate::error::EngineError;
 use crate::front_tls::{FrontIdentity, FrontTls};
 use crate::identity::{Identity, web_client};
@@ -33,11 +34,11 @@ pub struct Engine {
     core: Arc<Core>,
     classes: Classes,
     /// The runtime of workloads that name no class; kept, so that the first of them loads as fast as the next.
-    _unclassed: Arc<Runtime>,
+    unclassed: Arc<Runtime>,
     long_lane: LongLane,
     cache: Cache,
     instances: Arc<Instances>,
-    egress_tls: Arc<rustls::ClientConfig>,
+    way_out: WayOut,
     logs: Mutex<HashMap<String, Arc<LogRing>>>,
     /// Held while a table is made from the one before it.
     routing: Mutex<()>,
@@ -59,11 +60,11 @@ impl Engine {
         let cache = Cache::open(&config.cache_dir, unclassed.fingerprint())?;
         Ok(Self {
             classes,
-            _unclassed: unclassed,
+            unclassed,
             long_lane: LongLane::default(),
             cache,
             instances: Arc::new(Instances::new(config.max_instances)),
-            egress_tls: web_client()?,
+            way_out: WayOut::Net(web_client()?),
             logs: Mutex::default(),
             routing: Mutex::new(()),
             exporter: Mutex::new(exporter),

@@ -42,13 +42,14 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-enum Payload {
+/// A request body, kept for another attempt where it is small.
+pub(crate) enum Payload {
     Whole(Bytes, Option<HeaderMap>),
     Stream(Option<Body>),
 }
 
 impl Payload {
-    async fn of(body: Body) -> Result<Self, Fault> {
+    pub(crate) async fn of(body: Body) -> Result<Self, Fault> {
         if body.is_end_stream() {
             return Ok(Self::Whole(Bytes::new(), None));
         }
@@ -68,7 +69,7 @@ impl Payload {
     }
 
     /// The body for the next attempt; `None` when it is spent.
-    fn take(&mut self) -> Option<Body> {
+    pub(crate) fn take(&mut self) -> Option<Body> {
         match self {
             Self::Whole(bytes, None) if bytes.is_empty() => Some(empty()),
             Self::Whole(bytes, trailers) => Some(with_trailers(full(bytes.clone()), trailers.clone())),
@@ -84,13 +85,13 @@ impl Payload {
         }
     }
 
-    fn put_back(&mut self, body: Body) {
+    pub(crate) fn put_back(&mut self, body: Body) {
         if let Self::Stream(stream) = self {
             *stream = Some(body);
         }
     }
 
-    fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         !matches!(self, Self::Stream(None))
     }
 }
@@ -398,7 +399,7 @@ fn outcome(mut response: Response<Body>, is_idempotent: bool) -> Outcome {
     strip_hop_by_hop(response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
     let is_declined = match response.headers().get(ERROR).map(HeaderValue::as_bytes) {
-        Some(b"route.not_here" | b"engine.overloaded") => true,
+        Some(b"route.not_here" | b"engine.overloaded" | b"worker.down") => true,
         // It may have run in part.
         Some(b"guest.unloaded") => is_idempotent,
         _ => false,
@@ -463,7 +464,7 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-fn is_idempotent(request: &Request<Body>) -> bool {
+pub(crate) fn is_idempotent(request: &Request<Body>) -> bool {
     matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS

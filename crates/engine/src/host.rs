@@ -47,6 +47,11 @@ impl Signs {
         let _ = self.fault.set(fault);
     }
 
+    /// One of its calls went where the workload may not call.
+    pub(crate) fn deny_egress(&self) {
+        self.egress_denied.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn fault(&self) -> Option<&Fault> {
         self.fault.get()
     }

@@ -32,6 +32,7 @@ use crate::sight::{self, Kind, Span, Trace};
 use crate::stats::Alive;
 use crate::upgrade;
 use crate::warm::{Instance, Warm};
+use crate::worker::ask;
 use crate::workload::{Permit, Workload};
 
 /// A guest that stepped aside and has answered gets this long to end, so that its answer can be sent whole.
@@ -54,6 +55,11 @@ pub(crate) async fn run(
     if upgrade::is_asked(request.extensions()) && request.method() == Method::CONNECT {
         // Functions speak no WebSocket: the request goes on as if it had not asked (RFC 9110 section 7.8).
         *request.method_mut() = Method::GET;
+    }
+    if let Some(assignment) = &workload.worker {
+        let answered = ask::run(workload.clone(), assignment, request, deadline, permit).await;
+        // Whether its instance was a fresh one is known to the worker alone.
+        return sight::until_end(span, is_head, answered);
     }
     let signs = Arc::new(Signs::of(trace));
     let answered = answer(&workload, request, signs.clone(), deadline, permit).await;
@@ -297,6 +303,6 @@ pub(crate) fn settle(workload: &Workload, signs: &Signs, answer: Option<Answer>)
     Ok(response)
 }
 
-fn declared_len(headers: &HeaderMap) -> Option<u64> {
+pub(crate) fn declared_len(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -10,6 +10,8 @@
 //!                           -> mesh client ~~~ mutual TLS ~~~> mesh listener -> instance   (another one does)
 //! ```
 //!
+//! A tenant that asks for it has its guests in a worker process of its own (`worker`), with neither files nor network.
+//!
 //! Guests are hostile until shown otherwise: every limit that wasmtime leaves open is set in [`Limits`], there is no file
 //! system and no socket, and the only way out is the egress hook.
 
@@ -26,6 +28,7 @@ mod choice;
 mod component;
 mod config;
 mod core;
+mod crew;
 mod destination;
 mod egress;
 mod engine;
@@ -62,13 +65,13 @@ mod testing;
 mod trust;
 mod upgrade;
 mod warm;
-mod workers;
+mod worker;
 mod workload;
 
 pub use access::{Access, INVOKE_SCHEMA};
 pub use audit::DecisionCount;
 pub use component::{ComponentInfo, inspect};
-pub use config::{AccessLog, EgressRule, EngineConfig, Limits, Reuse, Traces};
+pub use config::{AccessLog, EgressRule, EngineConfig, Isolation, Limits, Reuse, Traces};
 pub use engine::{Engine, precompile};
 pub use error::EngineError;
 pub use front_tls::{ClientAuth, FrontCertificate, FrontTls};
@@ -78,4 +81,5 @@ pub use principal::{ClientCertificate, Principal, User};
 pub use router::{Replica, Route};
 pub use sight::SightStats;
 pub use sockets::Addresses;
-pub use stats::{Durations, EgressBytes, EngineStats, ReplicaStats, WorkloadStats};
+pub use stats::{Durations, EgressBytes, EngineStats, ReplicaStats, WorkerStats, WorkloadStats};
+pub use worker::{Attempt, try_to_escape, work};

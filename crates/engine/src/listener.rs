@@ -23,11 +23,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::core::{Core, Stopping};
+use crate::crew::Crew;
 use crate::front;
 use crate::front_tls::{FrontIdentity, valid_for};
 use crate::principal::Principal;
 use crate::stall::Impatient;
-use crate::workers::Crew;
 
 const MAX_HEADER_BYTES: usize = 64 << 10;
 const MAX_STREAMS: u32 = 256;

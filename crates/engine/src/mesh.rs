@@ -22,13 +22,13 @@ use tokio_rustls::server::TlsStream;
 use crate::answer::{DEADLINE_MS, Fault, NODE, WORKLOAD};
 use crate::body::{Body, incoming};
 use crate::core::Core;
+use crate::crew::Crew;
 use crate::front::{Here, here, strip_ours};
 use crate::identity::{Identity, svid};
 use crate::principal::{PRINCIPAL, Principal};
 use crate::scheme::{SCHEME, Scheme};
 use crate::stats::InFlight;
 use crate::upgrade;
-use crate::workers::Crew;
 
 const MAX_HEADER_BYTES: u32 = 128 << 10;
 const MAX_STREAMS: u32 = 4096;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::process;
 
-use crate::stats::{BOUNDS_US, EngineStats, WorkloadStats};
+use crate::stats::{BOUNDS_US, EngineStats, WorkerStats, WorkloadStats};
 
 type Read = fn(&WorkloadStats) -> u64;
 
@@ -151,6 +151,7 @@ fn write_all(out: &mut String, stats: &EngineStats) -> std::fmt::Result {
         stats,
         |w| (w.policy_us_p50, w.policy_us_p99),
     )?;
+    workers(out, stats)?;
     head(out, "errors_total", "counter", "Failed requests by code.")?;
     for workload in &stats.workloads {
         for (code, count) in &workload.errors {
@@ -285,6 +286,57 @@ fn write_all(out: &mut String, stats: &EngineStats) -> std::fmt::Result {
     ] {
         head(out, name, kind, help)?;
         writeln!(out, "hanse_{name} {value}")?;
+    }
+    Ok(())
+}
+
+/// A gauge or counter of a worker process: name, kind, help and where it is read.
+type OfWorker = (&'static str, &'static str, &'static str, fn(&WorkerStats) -> u64);
+
+const PER_WORKER: &[OfWorker] = &[
+    (
+        "worker_up",
+        "gauge",
+        "Whether the tenant has its worker process.",
+        |w| u64::from(w.pid != 0),
+    ),
+    (
+        "worker_restarts_total",
+        "counter",
+        "Times a worker process was started anew.",
+        |w| w.restarts,
+    ),
+    (
+        "worker_resident_bytes",
+        "gauge",
+        "Resident memory of a worker process.",
+        |w| w.rss_bytes,
+    ),
+    (
+        "worker_cpu_microseconds_total",
+        "counter",
+        "Processor time of a worker process, by the kernel's account.",
+        |w| w.cpu_us,
+    ),
+    (
+        "worker_landlock_version",
+        "gauge",
+        "Version of Landlock around a worker process; 0 without.",
+        |w| u64::from(w.landlock),
+    ),
+];
+
+fn workers(out: &mut String, stats: &EngineStats) -> std::fmt::Result {
+    for (name, kind, help, read) in PER_WORKER {
+        head(out, name, kind, help)?;
+        for worker in &stats.workers {
+            writeln!(
+                out,
+                "hanse_{name}{{tenant=\"{}\"}} {}",
+                escape(&worker.tenant),
+                read(worker)
+            )?;
+        }
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use wasmtime_wasi_http::{p2, p3};
 use crate::component::features;
 use crate::error::EngineError;
 use crate::host::GuestState;
+use crate::worker::code::Publisher;
 
 /// What a component of WASI 0.3 exports; one of a later 0.3 is found by it as well.
 const HANDLER_P3: &str = "wasi:http/handler@0.3.0";
@@ -62,6 +63,21 @@ impl Runtime {
         })
     }
 
+    /// The same for a process that may open no file: compiled code comes as memory, which is made executable here.
+    ///
+    /// # Errors
+    /// As [`Runtime::new`].
+    pub(crate) fn confined(slots: u32) -> Result<Self, EngineError> {
+        let mut config = config(slots);
+        config.with_custom_code_memory(Some(Arc::new(Publisher::new())));
+        let engine = wasmtime::Engine::new(&config).map_err(EngineError::setup)?;
+        Ok(Self {
+            engine,
+            p2: OnceLock::new(),
+            p3: OnceLock::new(),
+        })
+    }
+
     pub(crate) fn engine(&self) -> &wasmtime::Engine {
         &self.engine
     }
@@ -95,6 +111,14 @@ impl Runtime {
                 "build it for wasi:http/proxy of WASI 0.2 or wasi:http/service of WASI 0.3",
             )
         })
+    }
+}
+
+/// What was linked.
+pub(crate) fn component_of(pre: &ProxyPre<GuestState>) -> &Component {
+    match pre {
+        ProxyPre::P2(pre) => pre.instance_pre().component(),
+        ProxyPre::P3(pre) => pre.instance_pre().component(),
     }
 }
 
@@ -198,14 +222,14 @@ impl Classes {
 }
 
 /// Advances the epoch of every engine. A thread of its own, since guests may keep every thread of the async runtime busy.
-struct Ticker {
+pub(crate) struct Ticker {
     stop: Arc<AtomicBool>,
     engines: Arc<Mutex<Vec<EngineWeak>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Ticker {
-    fn start() -> std::io::Result<Self> {
+    pub(crate) fn start() -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let engines = Arc::new(Mutex::new(Vec::<EngineWeak>::new()));
         let (stopping, ticked) = (stop.clone(), engines.clone());
@@ -230,7 +254,7 @@ impl Ticker {
         })
     }
 
-    fn add(&self, engine: &wasmtime::Engine) {
+    pub(crate) fn add(&self, engine: &wasmtime::Engine) {
         let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
         engines.push(engine.weak());
     }

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use serde_json::{Map, Value, json};
+
 use crate::audit::{DecisionCount, Tally};
 use crate::sight::SightStats;
 
@@ -15,6 +17,8 @@ const SUB: usize = 1 << SUB_BITS;
 /// Values up to 2^32 microseconds (71 minutes) in steps of 1/16 of their power of two.
 const BUCKETS: usize = (32 - SUB_BITS as usize + 1) * SUB;
 
+/// Largest count that is taken from another process at once.
+const MOST_TOLD: u64 = 1 << 48;
 /// Bounds of the histogram that is told to Prometheus, in microseconds.
 pub(crate) const BOUNDS_US: [u64; 14] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000, 30_000_000,
@@ -71,6 +75,19 @@ impl Histogram {
             counts,
             total,
             sum_us: self.sum_us.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Take all records out: bucket and count of those that have any.
+    fn take(&self) -> Vec<(usize, u32)> {
+        let counts = self.buckets.iter().map(|bucket| bucket.swap(0, Ordering::Relaxed));
+        counts.enumerate().filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Put in records that another histogram had in the same bucket.
+    fn put(&self, bucket: usize, count: u32) {
+        if let Some(bucket) = self.buckets.get(bucket) {
+            bucket.fetch_add(count, Ordering::Relaxed);
         }
     }
 
@@ -200,6 +217,73 @@ impl Counters {
         };
         bytes.sent += sent;
         bytes.received += received;
+    }
+
+    /// Take out what guests were counted for, to be added to another process's counters; `None` when nothing was.
+    pub(crate) fn take(&self) -> Option<Value> {
+        let mut counts = Map::new();
+        for (name, counter) in self.of_guests() {
+            let count = counter.swap(0, Ordering::Relaxed);
+            if count > 0 {
+                counts.insert(name.to_owned(), count.into());
+            }
+        }
+        let memory = self.peak_memory_bytes.swap(0, Ordering::Relaxed);
+        if memory > 0 {
+            counts.insert("peak_memory_bytes".to_owned(), memory.into());
+        }
+        let instantiate = self.instantiate.take();
+        if !instantiate.is_empty() {
+            counts.insert("instantiate".to_owned(), json!(instantiate));
+        }
+        let errors = std::mem::take(&mut *self.errors.lock().unwrap_or_else(PoisonError::into_inner));
+        if !errors.is_empty() {
+            counts.insert("errors".to_owned(), json!(errors));
+        }
+        (!counts.is_empty()).then_some(Value::Object(counts))
+    }
+
+    /// Add what `take` gave in another process; `known` names the error codes that are believed.
+    pub(crate) fn add(&self, counts: &Map<String, Value>, known: impl Fn(&str) -> Option<&'static str>) {
+        // Bounded, so that no lie makes a sum begin anew.
+        let count = |name: &str| {
+            counts
+                .get(name)
+                .and_then(Value::as_u64)
+                .unwrap_or_default()
+                .min(MOST_TOLD)
+        };
+        for (name, counter) in self.of_guests() {
+            counter.fetch_add(count(name), Ordering::Relaxed);
+        }
+        self.peak_memory_bytes
+            .fetch_max(count("peak_memory_bytes"), Ordering::Relaxed);
+        let records = counts.get("instantiate").and_then(Value::as_array);
+        for record in records.into_iter().flatten() {
+            let part = |at: usize| record.get(at).and_then(Value::as_u64);
+            if let (Some(bucket), Some(count)) = (part(0), part(1)) {
+                let bucket = usize::try_from(bucket).unwrap_or(usize::MAX);
+                self.instantiate.put(bucket, u32::try_from(count).unwrap_or(u32::MAX));
+            }
+        }
+        let told = counts.get("errors").and_then(Value::as_object);
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        for (code, count) in told.into_iter().flatten() {
+            if let (Some(code), Some(count)) = (known(code), count.as_u64()) {
+                let sum = errors.entry(code).or_default();
+                *sum = sum.saturating_add(count);
+            }
+        }
+    }
+
+    /// What only the process that runs the guests can count, but for the peak of memory.
+    fn of_guests(&self) -> [(&'static str, &AtomicU64); 4] {
+        [
+            ("cpu_ns", &self.cpu_ns),
+            ("instances_started", &self.instances_started),
+            ("interrupts", &self.interrupts),
+            ("warm_starts", &self.warm_starts),
+        ]
     }
 
     fn read(&self, workload: &str) -> WorkloadStats {
@@ -333,6 +417,7 @@ impl Registry {
             mesh_refused: get(&self.mesh_refused),
             unrouted: get(&self.unrouted),
             trust_classes: 0,
+            workers: Vec::new(),
             sight,
             cut_off: self.cut_off.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
@@ -426,6 +511,29 @@ pub struct ReplicaStats {
     pub ejected: bool,
 }
 
+/// One worker process of this node.
+#[derive(Debug, Clone, Default)]
+pub struct WorkerStats {
+    /// Whose it is: namespace and classes of data.
+    pub tenant: String,
+    /// Process id; 0 while there is none.
+    pub pid: u32,
+    /// Times it was started anew after it had died.
+    pub restarts: u64,
+    /// How it ended the last time; empty before the first.
+    pub last_end: String,
+    /// Version of Landlock in force; 0 where the kernel has none, and seccomp stands alone.
+    pub landlock: u32,
+    /// Time from the start of the process to its first word, in microseconds.
+    pub start_us: u64,
+    /// Memory of the process that is resident, in bytes.
+    pub rss_bytes: u64,
+    /// Processor time of the process by the kernel's account, in microseconds.
+    pub cpu_us: u64,
+    /// Its workloads, sorted.
+    pub workloads: Vec<String>,
+}
+
 /// Everything the engine counts.
 #[derive(Debug, Clone)]
 pub struct EngineStats {
@@ -449,6 +557,8 @@ pub struct EngineStats {
     pub unrouted: u64,
     /// Trust classes in use, each with a wasmtime engine of its own.
     pub trust_classes: u64,
+    /// Worker processes, in the order of their tenants.
+    pub workers: Vec<WorkerStats>,
     /// Spans and access log.
     pub sight: SightStats,
     /// Connections of clients that were refused or cut off, by reason.

@@ -14,12 +14,14 @@ use crate::answer::Fault;
 use crate::aside::LongLane;
 use crate::config::Limits;
 use crate::destination::Policy;
+use crate::egress::WayOut;
 use crate::host::GuestState;
 use crate::logs::LogRing;
 use crate::runtime::Runtime;
 use crate::shared::Shared;
 use crate::stats::Counters;
 use crate::warm::Warm;
+use crate::worker::Assignment;
 
 /// How often who waits for an instance to end says so.
 const CALL_AGAIN: Duration = Duration::from_millis(20);
@@ -35,16 +37,18 @@ pub(crate) struct Workload {
     pub(crate) shared: Shared,
     pub(crate) limits: Limits,
     pub(crate) egress: Arc<Policy>,
-    pub(crate) egress_tls: Arc<rustls::ClientConfig>,
+    pub(crate) way_out: WayOut,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) logs: Arc<LogRing>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) admission: Admission,
+    /// Where its guests run, if not here.
+    pub(crate) worker: Option<Assignment>,
 }
 
 impl Workload {
     /// Whether an instance that is there already may take one more request.
-    fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         let reuse = &self.limits.reuse;
         reuse.count > 1 && (self.warm.has_room() || self.shared.has_room(reuse))
     }

@@ -29,6 +29,29 @@ pub(crate) fn precompile(py: Python<'_>, component: &[u8], cache_dir: PathBuf, m
         .map_err(|error| to_python(py, &error))
 }
 
+/// Be a worker process of an engine: returns when its node is done with it.
+#[pyfunction]
+pub(crate) fn work(py: Python<'_>) -> PyResult<()> {
+    py.detach(hanse_engine::work).map_err(|error| to_python(py, &error))
+}
+
+/// Have workers try every known way out, and tell which ones the kernel refused: `(name, is_refused, how)`.
+#[pyfunction]
+#[pyo3(signature = (config, *, landlock_alone=false))]
+pub(crate) fn escape_attempts(
+    py: Python<'_>,
+    config: &EngineConfig,
+    landlock_alone: bool,
+) -> PyResult<Vec<(String, bool, String)>> {
+    let config = hanse_engine::EngineConfig::from(config);
+    let attempts = py.detach(|| hanse_engine::try_to_escape(&config, landlock_alone));
+    let attempts = attempts.map_err(|error| to_python(py, &error))?;
+    Ok(attempts
+        .into_iter()
+        .map(|attempt| (attempt.name, attempt.is_refused, attempt.how))
+        .collect())
+}
+
 /// The data plane of one node.
 #[pyclass(frozen, module = "hanse._engine")]
 pub(crate) struct Engine(hanse_engine::Engine);

@@ -14,14 +14,15 @@ mod _engine {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use crate::engine::{Engine, inspect, precompile};
+    use crate::engine::{Engine, escape_attempts, inspect, precompile, work};
     #[pymodule_export]
     use crate::prover::{Analysis, analyse};
     #[pymodule_export]
     use crate::records::{Access, EgressRule, EngineConfig, JwtRule, Limits, Replica, Route};
     #[pymodule_export]
     use crate::reports::{
-        Addresses, ComponentInfo, DecisionCount, EgressBytes, EngineStats, LogLine, ReplicaStats, WorkloadStats,
+        Addresses, ComponentInfo, DecisionCount, EgressBytes, EngineStats, LogLine, ReplicaStats, WorkerStats,
+        WorkloadStats,
     };
 
     #[pymodule_init]

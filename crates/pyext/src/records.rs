@@ -1,5 +1,7 @@
 //! What Python tells the engine: configuration, limits, rules and routes, frozen once made.
 
+use hanse_engine::Isolation;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -24,6 +26,9 @@ pub(crate) struct EngineConfig {
     request_timeout_ms: u64,
     log_lines: usize,
     seed: u64,
+    worker_command: Vec<String>,
+    max_workers: usize,
+    worker_memory_bytes: u64,
     otlp_endpoint: Option<String>,
     trace_ratio_ppm: u32,
     trace_queue: usize,
@@ -37,7 +42,8 @@ impl EngineConfig {
     #[new]
     #[pyo3(signature = (*, node, trust_domain, front_bind, mesh_bind, cache_dir, max_instances=256, worker_threads=2,
         max_component_bytes=67_108_864, max_connections=4096, header_timeout_ms=10_000, write_timeout_ms=30_000, connect_timeout_ms=1_000,
-        request_timeout_ms=30_000, log_lines=1_000, seed=0, front_tls=false, inherited=None, otlp_endpoint=None, trace_ratio_ppm=0, trace_queue=4_096,
+        request_timeout_ms=30_000, log_lines=1_000, seed=0, front_tls=false, inherited=None,
+        worker_command=Vec::new(), max_workers=64, worker_memory_bytes=8_589_934_592, otlp_endpoint=None, trace_ratio_ppm=0, trace_queue=4_096,
         access_log=None, access_log_ratio_ppm=0, tell_paths=false))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
@@ -58,6 +64,9 @@ impl EngineConfig {
         seed: u64,
         front_tls: bool,
         inherited: Option<(i32, i32)>,
+        worker_command: Vec<String>,
+        max_workers: usize,
+        worker_memory_bytes: u64,
         otlp_endpoint: Option<String>,
         trace_ratio_ppm: u32,
         trace_queue: usize,
@@ -83,6 +92,9 @@ impl EngineConfig {
             request_timeout_ms,
             log_lines,
             seed,
+            worker_command,
+            max_workers,
+            worker_memory_bytes,
             otlp_endpoint,
             trace_ratio_ppm,
             trace_queue,
@@ -116,6 +128,9 @@ impl From<&EngineConfig> for hanse_engine::EngineConfig {
             connect_timeout_ms: config.connect_timeout_ms,
             request_timeout_ms: config.request_timeout_ms,
             log_lines: config.log_lines,
+            worker_command: config.worker_command.clone(),
+            max_workers: config.max_workers,
+            worker_memory_bytes: config.worker_memory_bytes,
             seed: config.seed,
             traces: config.otlp_endpoint.clone().map(|endpoint| hanse_engine::Traces {
                 endpoint,
@@ -154,6 +169,7 @@ pub(crate) struct Limits {
     reuse_concurrency: u32,
     reuse_idle_ms: u64,
     trust_class: String,
+    isolation: String,
 }
 
 #[pymethods]
@@ -163,7 +179,7 @@ impl Limits {
         response_body_bytes=67_108_864, concurrency=64, queue=1024, table_elements=100_000, tables=100,
         core_instances=200, hostcall_bytes=16_777_216, resources=10_000, random_bytes=1_048_576, header_bytes=131_072,
         egress_concurrency=16, log_bytes=65_536, reuse_count=1, reuse_concurrency=1, reuse_idle_ms=1_000,
-        trust_class=String::new()))]
+        trust_class=String::new(), isolation=String::from("shared")))]
     #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         memory_bytes: usize,
@@ -185,8 +201,10 @@ impl Limits {
         reuse_concurrency: u32,
         reuse_idle_ms: u64,
         trust_class: String,
-    ) -> Self {
-        Self {
+        isolation: String,
+    ) -> PyResult<Self> {
+        isolation_of(&isolation)?;
+        Ok(Self {
             memory_bytes,
             timeout_ms,
             request_body_bytes,
@@ -206,7 +224,8 @@ impl Limits {
             reuse_concurrency,
             reuse_idle_ms,
             trust_class,
-        }
+            isolation,
+        })
     }
 
     fn __repr__(&self) -> String {
@@ -238,6 +257,20 @@ impl From<&Limits> for hanse_engine::Limits {
                 idle_ms: limits.reuse_idle_ms,
             },
             class: limits.trust_class.clone(),
+            // Checked when it was made.
+            isolation: isolation_of(&limits.isolation).unwrap_or(Isolation::Process),
+        }
+    }
+}
+
+fn isolation_of(name: &str) -> PyResult<Isolation> {
+    match name {
+        "shared" => Ok(Isolation::Shared),
+        "process" => Ok(Isolation::Process),
+        "process-seccomp" => Ok(Isolation::ProcessSeccomp),
+        other => {
+            let message = format!("isolation is shared, process or process-seccomp, not {other}");
+            Err(PyValueError::new_err(message))
         }
     }
 }

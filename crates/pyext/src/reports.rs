@@ -265,12 +265,44 @@ impl From<hanse_engine::ReplicaStats> for ReplicaStats {
     }
 }
 
+/// One worker process of a node.
+#[pyclass(frozen, get_all, eq, hash, module = "hanse._engine")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct WorkerStats {
+    tenant: String,
+    pid: u32,
+    restarts: u64,
+    last_end: String,
+    landlock: u32,
+    start_us: u64,
+    rss_bytes: u64,
+    cpu_us: u64,
+    workloads: Vec<String>,
+}
+
+impl From<hanse_engine::WorkerStats> for WorkerStats {
+    fn from(stats: hanse_engine::WorkerStats) -> Self {
+        Self {
+            tenant: stats.tenant,
+            pid: stats.pid,
+            restarts: stats.restarts,
+            last_end: stats.last_end,
+            landlock: stats.landlock,
+            start_us: stats.start_us,
+            rss_bytes: stats.rss_bytes,
+            cpu_us: stats.cpu_us,
+            workloads: stats.workloads,
+        }
+    }
+}
+
 /// Everything the engine counts.
 #[pyclass(frozen, module = "hanse._engine")]
 #[derive(Debug)]
 pub(crate) struct EngineStats {
     workloads: Vec<Py<WorkloadStats>>,
     replicas: Vec<Py<ReplicaStats>>,
+    workers: Vec<Py<WorkerStats>>,
     #[pyo3(get)]
     connections: u64,
     #[pyo3(get)]
@@ -312,6 +344,11 @@ impl EngineStats {
     fn replicas<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, &self.replicas)
     }
+
+    #[getter]
+    fn workers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, &self.workers)
+    }
 }
 
 impl EngineStats {
@@ -326,6 +363,11 @@ impl EngineStats {
                 .replicas
                 .into_iter()
                 .map(|replica| Py::new(py, ReplicaStats::from(replica)))
+                .collect::<PyResult<_>>()?,
+            workers: stats
+                .workers
+                .into_iter()
+                .map(|worker| Py::new(py, WorkerStats::from(worker)))
                 .collect::<PyResult<_>>()?,
             connections: stats.connections,
             cache_hits: stats.cache_hits,
@@ -349,4 +391,11 @@ impl EngineStats {
     }
 }
 
-repr!(Addresses, LogLine, EgressBytes, WorkloadStats, ReplicaStats);
+repr!(
+    Addresses,
+    LogLine,
+    EgressBytes,
+    WorkloadStats,
+    ReplicaStats,
+    WorkerStats
+);

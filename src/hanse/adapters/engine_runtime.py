@@ -21,6 +21,7 @@ from hanse.core.ports import (
     InvokePolicy,
     LogLine,
     RouteEntry,
+    WorkerProcess,
     WorkloadStats,
 )
 from hanse.core.time import WallTime
@@ -103,6 +104,7 @@ class EngineRuntime:
             reuse_concurrency=workload.reuse.concurrency,
             reuse_idle_ms=workload.reuse.idle_us // 1_000,
             trust_class=trust_class(workload),
+            isolation=workload.isolation.value,
         )
         if workload.kind is Kind.SERVICE:
             self._load_service(workload, limits)
@@ -224,6 +226,7 @@ class EngineRuntime:
     async def stats(self) -> dict[WorkloadId, WorkloadStats]:
         """Counters per workload."""
         stats = self._engine.stats()
+        workers = {workload: worker for worker in stats.workers for workload in worker.workloads}
         return {
             WorkloadId(one.workload): WorkloadStats(
                 requests=one.requests,
@@ -235,6 +238,7 @@ class EngineRuntime:
                 retried=one.retried,
                 cpu_us=one.cpu_us,
                 peak_memory_bytes=one.peak_memory_bytes,
+                worker=_worker(workers.get(one.workload)),
                 instances=one.instances,
                 cold_starts=one.instances_started,
                 egress_bytes={name: bytes_.sent for name, bytes_ in sorted(one.egress.items())},
@@ -263,6 +267,35 @@ class EngineRuntime:
             LogLine(seq=line.seq, time_us=WallTime(line.time_us), stream=line.stream, text=line.text)
             for line in self._engine.logs(workload, after, limit)
         )
+
+
+WORKER_PROGRAM = """\
+import sys
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+loader = ExtensionFileLoader("hanse._engine", sys.argv[1])
+engine = module_from_spec(spec_from_loader("hanse._engine", loader))
+loader.exec_module(engine)
+engine.work()
+"""
+"""What a worker process runs: the engine's library and nothing else of this package, so that little stands in it."""
+
+
+def worker_command() -> tuple[str, ...]:
+    """Name the program that becomes a worker process: this interpreter, without site, paths or environment."""
+    return (sys.executable, "-S", "-I", "-c", WORKER_PROGRAM, _engine.__file__ or "")
+
+
+def _worker(stats: _engine.WorkerStats | None) -> WorkerProcess | None:
+    if stats is None:
+        return None
+    return WorkerProcess(
+        pid=stats.pid,
+        restarts=stats.restarts,
+        last_end=stats.last_end,
+        landlock=stats.landlock,
+        rss_bytes=stats.rss_bytes,
+    )
 
 
 def trust_class(workload: Workload) -> str:

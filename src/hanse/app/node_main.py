@@ -24,7 +24,7 @@ from hanse.adapters.clock import SystemClock
 from hanse.adapters.disk_blobs import DiskBlobs
 from hanse.adapters.disk_store import DiskStore
 from hanse.adapters.engine_jobs import EngineJobs
-from hanse.adapters.engine_runtime import EngineRuntime
+from hanse.adapters.engine_runtime import EngineRuntime, worker_command
 from hanse.adapters.entropy import SystemEntropy
 from hanse.adapters.front_files import FrontFiles, FrontKeeper
 from hanse.adapters.handover import SOCKET, Giver, Taker, take
@@ -230,6 +230,7 @@ async def _run_joined(member: _Member, predecessor: Taker | None) -> None:
             mesh_bind=options.mesh,
             inherited=None if predecessor is None else predecessor.sockets,
             cache_dir=compiled,
+            worker_command=worker_command(),
             otlp_endpoint=options.sight.otlp_endpoint,
             trace_ratio_ppm=options.sight.trace_ratio_ppm,
             access_log=options.sight.access_log,

@@ -269,6 +269,7 @@ def top_rows(node: NodeId, reply: StatsReply) -> tuple[TopRow, ...]:
             retried=stats.retried,
             cpu_us=stats.cpu_us,
             peak_memory_bytes=stats.peak_memory_bytes,
+            worker=stats.worker,
             instances=stats.instances,
             cold_starts=stats.cold_starts,
             egress_bytes=stats.egress_bytes,

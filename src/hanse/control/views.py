@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from hanse.core.fabric import Attested, Measured
 from hanse.core.plan import Candidate, Explanation, Unplaced
+from hanse.core.ports import WorkerProcess
 from hanse.core.verdict import Change, Reason
 from hanse.placement import Outlook
 from hanse.policy import Proof
@@ -325,6 +326,8 @@ class TopRow:
     retried: int
     cpu_us: int
     peak_memory_bytes: int
+    worker: WorkerProcess | None = None
+    """The tenant's own process there; None where it shares the node's."""
     instances: int = 0
     cold_starts: int = 0
     egress_bytes: Mapping[str, int] = field(default_factory=dict)

@@ -172,6 +172,20 @@ class Addresses:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerProcess:
+    """The process that runs a workload's guests, where its tenant has one of its own."""
+
+    pid: int
+    """0 while it is being started anew."""
+    restarts: int = 0
+    last_end: str = ""
+    """How it ended the last time, in words; empty before the first."""
+    landlock: int = 0
+    """Version of Landlock in force; 0 where seccomp stands alone."""
+    rss_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionCount:
     """Decisions of one kind about who may invoke a workload, since the runtime started. No personal data."""
 
@@ -209,6 +223,8 @@ class WorkloadStats:
     egress_bytes: Mapping[str, int] = field(default_factory=dict)
     """Jurisdiction of the destination -> body bytes sent there."""
     decisions: tuple[DecisionCount, ...] = ()
+    worker: WorkerProcess | None = None
+    """None: its guests run in the node's own process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,6 +161,17 @@ class Egress:
     allow_private: bool = False
 
 
+class Isolation(StrEnum):
+    """What stands between a workload and those of other tenants, beside the walls of WebAssembly."""
+
+    SHARED = "shared"
+    """Nothing: guests of all tenants run in the node's process."""
+    PROCESS = "process"
+    """A process for the tenant alone, behind Landlock and seccomp; no node whose kernel lacks either runs it."""
+    PROCESS_SECCOMP = "process-seccomp"
+    """The same, but where the kernel has no Landlock seccomp alone will do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reuse:
     """How long an instance lives beyond its first request; its memory is seen by every request it serves."""
@@ -283,6 +294,7 @@ class Workload:
     secrets: Mapping[str, SecretId] = field(default_factory=dict)
     """Environment variable -> secret whose value it carries; the value itself is never part of a spec."""
     reuse: Reuse = Reuse()
+    isolation: Isolation = Isolation.SHARED
     auth: JwtAuth | None = None
     """None: anybody may ask."""
     upstream: str = ""

@@ -41,6 +41,7 @@ from hanse.core.work import (
     DataSet,
     Disruption,
     Egress,
+    Isolation,
     Job,
     JwtAuth,
     Kind,
@@ -116,6 +117,7 @@ class FunctionDocument:
     auth: JwtAuth | None
     secrets: Mapping[str, SecretId] = field(default_factory=dict)
     reuse: Reuse = field(default_factory=Reuse)
+    isolation: Isolation = Isolation.SHARED
     kind: Kind = Kind.FUNCTION
     upstream: str = ""
     """Of a service, which has no source."""
@@ -158,6 +160,7 @@ class FunctionDocument:
             env=self.env,
             secrets=self.secrets,
             reuse=self.reuse,
+            isolation=self.isolation,
             auth=self.auth,
             upstream=self.upstream,
             generation=generation,
@@ -271,6 +274,7 @@ def function_of(model: FunctionManifest, where: Where) -> FunctionDocument:
         env=dict(sorted(spec.env.items())),
         secrets={name: _secret_id(model, secret) for name, secret in sorted(spec.secrets.items())},
         reuse=Reuse(count=spec.reuse.count, concurrency=spec.reuse.concurrency, idle_us=spec.reuse.idle),
+        isolation=Isolation(spec.isolation),
     )
 
 

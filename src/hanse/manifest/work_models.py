@@ -375,6 +375,11 @@ class FunctionSpec(WorkSpec):
         default_factory=ReuseModel,
         description="Whether instances serve several requests; only for data that the pack `instance-reuse` allows.",
     )
+    isolation: Literal["shared", "process", "process-seccomp"] = Field(
+        default="shared",
+        description="Whether the tenant (namespace and classes of data) has a worker process of its own on each "
+        "node, behind Landlock and seccomp; with `process-seccomp` a kernel without Landlock will do.",
+    )
     env: dict[EnvName, str] = Field(default_factory=dict, description="Environment of the guest; not for secrets.")
     secrets: dict[EnvName, SecretName] = Field(
         default_factory=dict,

@@ -32,7 +32,7 @@ from hanse.core.fabric import (
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, workload_id
 from hanse.core.verdict import Verdict
-from hanse.core.work import Data, Kind, Reuse, Route, Sovereignty, Workload
+from hanse.core.work import Data, Isolation, Kind, Reuse, Route, Sovereignty, Workload
 from hanse.policy.facts import at_midnight
 from hanse.policy.lines import load_yaml, rows
 from hanse.policy.order import screen_order
@@ -95,6 +95,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     min_seal: dict[str, int] = {}
     min_grade: int = 0
     reuse: int = 1
+    isolation: Isolation = Isolation.SHARED
     holders: tuple[CaseHolder, ...] = ()
     seal: dict[str, int] = {}
     certificates: tuple[str, ...] = ()
@@ -153,6 +154,7 @@ def workload_of(case: Case) -> Workload:
         id=workload_id(case.namespace, "work"), kind=Kind.FUNCTION, namespace=case.namespace, name="work",
         artifact=Digest("sha256:" + "0" * 64), artifact_bytes=1, route=Route(path="/case"), resources=Resources(),
         data=Data(classes=case.data, subjects=case.subjects), reuse=Reuse(count=case.reuse),
+        isolation=case.isolation,
         sovereignty=Sovereignty(
             packs=case.packs, seal=case.min_seal, grade=case.min_grade, location_only=case.only, cada=case.min_cada,
             control_exclude=tuple(CountryCode(c) for c in case.exclude),

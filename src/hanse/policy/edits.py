@@ -14,7 +14,7 @@ from enum import IntEnum
 from hanse.core.fabric import Attested, Grade, KeyHolder, Node, Operator, Parent, Site
 from hanse.core.ids import OperatorId
 from hanse.core.time import WallTime, to_datetime
-from hanse.core.work import Reuse, Sovereignty, Workload
+from hanse.core.work import Isolation, Reuse, Sovereignty, Workload
 from hanse.policy.control import MAJORITY_PERMILLE, has_control, secnumcloud
 from hanse.policy.entities import BEST_MEASURED, best_evidence, certificates_at, in_union
 from hanse.policy.explain import Question, uncovered, untrusted
@@ -132,6 +132,9 @@ def _demands(case: Case, paths: set[str], now: WallTime) -> Iterator[Edit]:
         what = "set reuse.count to 1: a fresh instance for each request"
         touches = frozenset({"principal.reuses_instances"})
         yield Edit(what=what, who=Who.OWNER, touches=touches, apply=_without_reuse)
+    if "principal.isolation" in paths and case.workload.isolation is not Isolation.PROCESS:
+        what = "set isolation to process: a worker process of its own, behind Landlock and seccomp"
+        yield Edit(what=what, who=Who.OWNER, touches=frozenset({"principal.isolation"}), apply=_in_process)
     reached = min(grade_at(case.node, now), case.operator.grade)
     if "principal.grade" in paths and reached < own.grade:
         what = f"lower sovereignty.grade from {own.grade} to {int(reached)}"
@@ -274,6 +277,10 @@ def _without_guardrail(pack: str) -> Callable[[Case], Case]:
 
 def _without_reuse(case: Case) -> Case:
     return replace(case, workload=replace(case.workload, reuse=Reuse()))
+
+
+def _in_process(case: Case) -> Case:
+    return replace(case, workload=replace(case.workload, isolation=Isolation.PROCESS))
 
 
 def _without_excluded(country: str) -> Callable[[Sovereignty], Sovereignty]:

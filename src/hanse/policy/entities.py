@@ -70,6 +70,7 @@ def subject_of(
         "grade": own.grade,
         "cada": own.cada,
         "reuses_instances": workload.reuse.count > 1,
+        "isolation": workload.isolation.value,
     }
     parents = [_ref("DataClass", name) for name in data_classes(workload, facts)]
     tags = _tags(workload, facts, reads)
@@ -156,7 +157,15 @@ def kind_of_work(work: Workload, reads: Reads) -> tuple[object, ...]:
     own = work.sovereignty
     demands = own.packs, own.control_exclude, own.location_only, own.grade, own.cada, *sorted(own.seal.items())
     identity = work.id if reads.names_type("Workload") else ""
-    return identity, work.namespace, work.data.classes, work.data.subjects, work.reuse.count > 1, *demands
+    return (
+        identity,
+        work.namespace,
+        work.data.classes,
+        work.data.subjects,
+        work.reuse.count > 1,
+        work.isolation,
+        *demands,
+    )
 
 
 def attested_at(node: Node, now: WallTime) -> Attested | None:

@@ -101,6 +101,8 @@ entity Workload in [DataClass] = {
   cada: Long,
   // Whether one instance serves several requests, so that memory carries over from one to the next.
   reuses_instances: Bool,
+  // "shared", "process" or "process-seccomp": whether its tenant has worker processes of its own.
+  isolation: String,
 } tags Set<Jurisdiction>;
 
 action place, move, replicate, deploy appliesTo { principal: [Workload], resource: [Node], context: {} };

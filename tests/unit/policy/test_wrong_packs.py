@@ -182,7 +182,7 @@ def test_the_schema_of_placement_has_nothing_that_a_placement_changes() -> None:
     }
     assert attributes["Workload"] <= {
         "namespace", "regimes", "subjects", "seal", "control_exclude", "location_only", "grade",
-        "cada", "reuses_instances",
+        "cada", "reuses_instances", "isolation",
     }  # fmt: skip
     assert attributes["Node"] <= {"location", "operator", "tier", "grade", "attested", "measured"}
     assert re.search(r"action place.*context: \{\}", SCHEMA_TEXT)

@@ -9,10 +9,10 @@ use tokio::time::{Instant, timeout};
 
 use crate::aside::long_lane;
 use crate::core::Stopping;
+use crate::crew::Workers;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::sockets::{Addresses, Sockets};
-use crate::workers::Workers;
 use crate::{listener, mesh};
 
 /// After the grace is over, tasks get this long to notice.
@@ -121,6 +121,7 @@ impl Engine {
                 let _ = timeout(LAST_MOMENT, tracer.flush()).await;
             }
         });
+        self.core.tenants.stop();
         // Nobody else holds them but calls that are about to end; dropped there they would block an async thread.
         if let Ok(workers) = Arc::try_unwrap(workers) {
             workers.end(LAST_MOMENT);

@@ -8,15 +8,16 @@ use wasmtime::component::Component;
 
 use crate::cache::Cache;
 use crate::component::{digest_hex, inspect};
-use crate::config::{EgressRule, Limits};
+use crate::config::{EgressRule, Isolation, Limits};
 use crate::destination::Policy;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, component_of};
 use crate::service::Service;
 use crate::shared::Shared;
 use crate::stats::Registry;
 use crate::warm::Warm;
+use crate::worker::{Assignment, Load};
 use crate::workload::{Admission, Loaded, Workload};
 
 impl Engine {
@@ -54,7 +55,11 @@ impl Engine {
         let running = self.core.workloads.loaded(workload);
         let policy = Policy::new(egress);
         let (runtime, pre) = match &running {
-            Some(running) if running.digest == digest && running.workload.limits.class == limits.class => {
+            Some(running)
+                if running.digest == digest
+                    && running.workload.limits.class == limits.class
+                    && running.workload.limits.isolation == limits.isolation =>
+            {
                 let now = &running.workload;
                 if now.limits == limits && *now.egress == policy && now.env == env {
                     return Ok(());
@@ -62,29 +67,44 @@ impl Engine {
                 (now.runtime.clone(), now.pre.clone())
             }
             _ => {
-                let runtime = self.classes.runtime(&limits.class)?;
+                let runtime = match limits.isolation {
+                    Isolation::Shared => self.classes.runtime(&limits.class)?,
+                    // Nothing is run on it here: it links, and finds what is wrong with an import.
+                    Isolation::Process | Isolation::ProcessSeccomp => self.unclassed.clone(),
+                };
                 let compiled = self.compiled(&runtime, component, digest)?;
                 let pre = Arc::new(runtime.link(&compiled)?);
                 (runtime, pre)
             }
         };
+        let worker = match limits.isolation {
+            Isolation::Shared => None,
+            Isolation::Process | Isolation::ProcessSeccomp => {
+                Some(self.assign(workload, digest, component_of(&pre), &limits, &env)?)
+            }
+        };
+        let loaded = Arc::new(Workload {
+            name: workload.to_owned(),
+            pre,
+            runtime,
+            long_lane: self.long_lane.clone(),
+            warm: Warm::default(),
+            shared: Shared::default(),
+            admission: Admission::new(&limits, self.instances.clone()),
+            limits,
+            egress: Arc::new(policy),
+            way_out: self.way_out.clone(),
+            env,
+            logs: self.log_ring(workload),
+            counters: self.core.stats.workload(workload),
+            worker,
+        });
+        if let Some(assignment) = &loaded.worker {
+            assignment.introduce(&loaded);
+        }
         let replaced = self.core.workloads.insert(Loaded {
             digest: digest.to_owned(),
-            workload: Arc::new(Workload {
-                name: workload.to_owned(),
-                pre,
-                runtime,
-                long_lane: self.long_lane.clone(),
-                warm: Warm::default(),
-                shared: Shared::default(),
-                admission: Admission::new(&limits, self.instances.clone()),
-                limits,
-                egress: Arc::new(policy),
-                egress_tls: self.egress_tls.clone(),
-                env,
-                logs: self.log_ring(workload),
-                counters: self.core.stats.workload(workload),
-            }),
+            workload: loaded,
         });
         self.core.services.set(workload, None);
         if let (Some(old), Ok(workers)) = (replaced, self.workers()) {
@@ -93,6 +113,30 @@ impl Engine {
                 .spawn(async move { old.admission.drain(old.limits.timeout()).await });
         }
         Ok(())
+    }
+
+    /// Have the worker of the workload's tenant load it.
+    fn assign(
+        &self,
+        workload: &str,
+        digest: &str,
+        component: &Component,
+        limits: &Limits,
+        env: &[(String, String)],
+    ) -> Result<Assignment, EngineError> {
+        let core = &self.core;
+        let handle = self.workers()?.first().handle().clone();
+        let tenant = core
+            .tenants
+            .find(&limits.class, limits.isolation, &core.config, &handle)?;
+        tenant.assign(Load {
+            workload,
+            code: self.cache.open_code(digest, component).map_err(EngineError::setup)?,
+            limits,
+            env,
+            logs: self.log_ring(workload),
+            counters: core.stats.workload(workload),
+        })
     }
 
     /// The compiled form; only of a component that was not compiled before are the bytes read.

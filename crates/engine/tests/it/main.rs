@@ -25,3 +25,4 @@ mod smuggling;
 mod streams;
 mod takeover;
 mod tokens;
+mod workers;

@@ -23,6 +23,7 @@ pub fn config(name: &str) -> EngineConfig {
     let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled");
     let mut config = EngineConfig::new(name, TRUST_DOMAIN, "127.0.0.1:0", "127.0.0.1:0", cache);
     config.max_instances = 32;
+    config.worker_command = vec![env!("CARGO_BIN_EXE_hanse-worker").to_owned()];
     config
 }
 

@@ -29,7 +29,7 @@ fn pair(guest: &str, limits: Limits) -> (Node, Node) {
 }
 
 /// Send a chunk, get it back, then the next.
-fn converse(address: &str) {
+pub fn converse(address: &str) {
     let stream = open(address);
     let mut answers = BufReader::new(stream.try_clone().unwrap());
     let mut requests = stream;

@@ -16,7 +16,7 @@ from hanse.app.cli.fronts import (
     UpstreamOption,
     front_options,
 )
-from hanse.app.cli.session import Session, TimeoutOption, fabric_command, local_command
+from hanse.app.cli.session import Session, TimeoutOption, fabric_command, local_command, plain_command
 from hanse.app.cli.sight import (
     AccessLogOption,
     AccessLogRatioOption,
@@ -117,6 +117,24 @@ def token(
         )
     session.answer(made, lambda: made.token)
     session.note(f"valid until {rfc3339(WallTime(made.expires_us))}; shown this once, only its hash is kept")
+
+
+@app.command()
+@plain_command
+def sandbox(*, session: Session) -> None:
+    """Try every known way out of a worker process on this machine: what `isolation: process` is worth here."""
+    from hanse.adapters.sandbox import escape_attempts
+    from hanse.app.render import tables
+    from hanse.core.errors import RuntimeFailure
+
+    attempts = escape_attempts()
+    session.answer(attempts, lambda: tables.escape_attempts(attempts))
+    if open_ways := [f"{one.attempt} ({one.wall})" for one in attempts if not one.is_refused]:
+        raise RuntimeFailure(
+            f"a worker process of this machine gets out: {', '.join(open_ways)}",
+            code="isolation.broken",
+            hint="Landlock needs Linux 5.13 (connections: 6.7) and `landlock` in /sys/kernel/security/lsm",
+        )
 
 
 @app.command()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +25,10 @@ from hanse.control.views import (
     UsageView,
     WorkloadView,
 )
+from hanse.core.ports import WorkerProcess
+
+if TYPE_CHECKING:
+    from hanse.adapters.sandbox import EscapeAttempt
 
 
 def nodes(views: Iterable[NodeView]) -> Table:
@@ -228,7 +233,7 @@ def top(rows: Iterable[TopRow]) -> Table:
     """
     made = table(
         "WORKLOAD", "NODE", "REQUESTS", "ERRORS", "NOW", "P50", "P99", "FORWARDED", "RETRIED", "CPU", "PEAK MEMORY",
-        "SPENT", "BUDGET",
+        "SPENT", "BUDGET", "PROCESS",
         right=("REQUESTS", "ERRORS", "NOW", "P50", "P99", "FORWARDED", "RETRIED", "CPU", "PEAK MEMORY", "SPENT"),
     )  # fmt: skip
     for row in sorted(rows, key=lambda one: (one.workload, one.node)):
@@ -248,5 +253,26 @@ def top(rows: Iterable[TopRow]) -> Table:
             q.size(row.peak_memory_bytes),
             q.euros(row.spent_microeur),
             word(row.budget) if row.budget != "free" else Text(q.NOTHING),
+            _process(row.worker),
         )
+    return made
+
+
+def _process(worker: WorkerProcess | None) -> Text:
+    """Whose process runs the guests: the node's, or the tenant's own with its id and how often it was started anew."""
+    if worker is None:
+        return Text("shared")
+    again = f", {worker.restarts} restarts" if worker.restarts else ""
+    if worker.pid == 0:
+        return Text(f"down{again}", style="red")
+    walls = "" if worker.landlock else ", no Landlock"
+    return Text(f"{worker.pid}{again}{walls}")
+
+
+def escape_attempts(attempts: Iterable[EscapeAttempt]) -> Table:
+    """What a worker process tried, and what the kernel said."""
+    made = table("ATTEMPT", "WALL", "REFUSED", "HOW", fold=("HOW",))
+    for one in attempts:
+        refused = Text("yes") if one.is_refused else Text("NO", style="red")
+        made.add_row(one.attempt, one.wall, refused, one.how)
     return made

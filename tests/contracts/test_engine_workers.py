@@ -1,0 +1,125 @@
+"""Proves: a tenant's worker process starts from this interpreter, is shut in, dies alone, and is told of honestly."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from hanse import _engine
+from hanse.adapters.engine_runtime import worker_command
+from hanse.adapters.sandbox import escape_attempts
+
+DEADLINE_S = 30.0
+
+
+class Node:
+    """An engine that can start workers."""
+
+    def __init__(self, cache: Path) -> None:
+        self.engine = _engine.Engine(
+            _engine.EngineConfig(
+                node="a",
+                trust_domain="hanse.test",
+                front_bind="127.0.0.1:0",
+                mesh_bind="127.0.0.1:0",
+                cache_dir=str(cache),
+                max_instances=16,
+                worker_command=worker_command(),
+            )
+        )
+        self.front = self.engine.start().front
+
+    def load(self, guests: Mapping[str, Path], *names: str, tenant: str) -> None:
+        limits = _engine.Limits(trust_class=tenant, isolation="process", timeout_ms=20_000)
+        for name in names:
+            self.engine.load(name, guests[name].read_bytes(), limits, [], {})
+
+    def route(self, *names: str) -> None:
+        self.engine.set_routes([_engine.Route(workload=n, path_prefix=f"/{n}", replicas=()) for n in names])
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(self.front, timeout=DEADLINE_S)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def worker(self, tenant: str) -> _engine.WorkerStats:
+        return next(worker for worker in self.engine.stats().workers if worker.tenant == tenant)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path / "compiled")
+    yield node
+    node.engine.stop(0)
+
+
+def eventually(what: str, is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + DEADLINE_S
+    while not is_so():
+        assert time.monotonic() < until, f"never: {what}"
+        time.sleep(0.005)
+
+
+def test_every_known_way_out_of_a_worker_is_refused() -> None:
+    attempts = escape_attempts()
+    assert {one.wall for one in attempts} == {"both", "landlock"}
+    assert {"connect", "exec", "open-file", "ptrace-node"} <= {one.attempt for one in attempts}
+    assert [one for one in attempts if not one.is_refused] == []
+
+
+def test_two_tenants_are_two_processes_and_one_that_is_killed_comes_back_alone(
+    node: Node, guests: Mapping[str, Path]
+) -> None:
+    node.load(guests, "hello", tenant="shop/public")
+    node.load(guests, "mirror", tenant="bank/health")
+    node.route("hello", "mirror")
+    assert node.get("/hello") == (200, b"hello\n")
+    assert node.get("/mirror")[0] == 200
+    shop, bank = node.worker("shop/public"), node.worker("bank/health")
+    assert len({shop.pid, bank.pid, os.getpid()}) == 3
+    assert shop.landlock > 0
+    os.kill(shop.pid, signal.SIGKILL)
+    assert node.get("/hello") == (200, b"hello\n"), "asked once more of the next process"
+    eventually("it is counted", lambda: node.worker("shop/public").restarts == 1)
+    again = node.worker("shop/public")
+    assert again.pid not in (0, shop.pid)
+    assert "SIGKILL" in again.last_end
+    assert node.worker("bank/health").pid == bank.pid
+    told = [line.text for line in node.engine.logs("hello") if line.stream == "fault"]
+    assert any(text.startswith("worker.lost") and "SIGKILL" in text for text in told)
+
+
+def test_no_worker_outlives_its_engine(node: Node, guests: Mapping[str, Path]) -> None:
+    node.load(guests, "hello", tenant="t")
+    pid = node.worker("t").pid
+    node.engine.stop(0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_worker_inherits_neither_environment_nor_descriptors(node: Node, guests: Mapping[str, Path]) -> None:
+    node.load(guests, "hello", tenant="t")
+    pid = node.worker("t").pid
+    status = Path(f"/proc/{pid}/status").read_text()
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert (fields["Seccomp"].strip(), fields["NoNewPrivs"].strip()) == ("2", "1")
+    if os.geteuid() == 0:
+        # Its /proc entries belong to root, since it cannot be dumped.
+        assert Path(f"/proc/{pid}/environ").read_bytes().replace(b"\0", b"") == b""
+        held = {str(entry.readlink()).split(":", 1)[0] for entry in Path(f"/proc/{pid}/fd").iterdir()}
+        assert held <= {"socket", "anon_inode", "/dev/null", f"/proc/{pid}/pagemap", "/memfd"}, held
+
+
+def test_isolation_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ValueError, match="isolation is shared, process or process-seccomp"):
+        _engine.Limits(isolation="jail")
