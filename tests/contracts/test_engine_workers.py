@@ -1,4 +1,8 @@
-"""Proves: a tenant's worker process starts from this interpreter, is shut in, dies alone, and is told of honestly."""
+"""Proves: a tenant's worker process starts from this interpreter, is shut in, dies alone, and is told of honestly.
+
+A kernel without Landlock is had by a worker whose first act is to have `landlock_create_ruleset` answered with ENOSYS,
+which is what such a kernel says.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,34 @@ import http.client
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from hanse import _engine
-from hanse.adapters.engine_runtime import worker_command
+from hanse.adapters.engine_runtime import WORKER_PROGRAM, worker_command
 from hanse.adapters.sandbox import escape_attempts
 
 DEADLINE_S = 30.0
+
+NO_LANDLOCK = """\
+import ctypes, struct
+def op(code, yes, no, value): return struct.pack("HBBI", code, yes, no, value)
+# The call's number; 444 is landlock_create_ruleset on every machine: ENOSYS; anything else passes.
+rules = op(0x20, 0, 0, 0) + op(0x15, 0, 1, 444) + op(0x06, 0, 0, 0x50026) + op(0x06, 0, 0, 0x7FFF0000)
+held = ctypes.create_string_buffer(rules, len(rules))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(rules) // 8, ctypes.addressof(held)), 16)
+libc = ctypes.CDLL(None)
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program, 0, 0): raise SystemExit("no filter")
+"""
+"""Put before a worker's program (prctl: PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP with SECCOMP_MODE_FILTER)."""
 
 
 class Node:
     """An engine that can start workers."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, command: Sequence[str] | None = None) -> None:
         self.engine = _engine.Engine(
             _engine.EngineConfig(
                 node="a",
@@ -30,13 +46,13 @@ class Node:
                 mesh_bind="127.0.0.1:0",
                 cache_dir=str(cache),
                 max_instances=16,
-                worker_command=worker_command(),
+                worker_command=worker_command() if command is None else command,
             )
         )
         self.front = self.engine.start().front
 
-    def load(self, guests: Mapping[str, Path], *names: str, tenant: str) -> None:
-        limits = _engine.Limits(trust_class=tenant, isolation="process", timeout_ms=20_000)
+    def load(self, guests: Mapping[str, Path], *names: str, tenant: str, isolation: str = "process") -> None:
+        limits = _engine.Limits(trust_class=tenant, isolation=isolation, timeout_ms=20_000)
         for name in names:
             self.engine.load(name, guests[name].read_bytes(), limits, [], {})
 
@@ -123,3 +139,36 @@ def test_a_worker_inherits_neither_environment_nor_descriptors(node: Node, guest
 def test_isolation_that_nobody_knows_is_refused() -> None:
     with pytest.raises(ValueError, match="isolation is shared, process or process-seccomp"):
         _engine.Limits(isolation="jail")
+
+
+@pytest.fixture
+def old_kernel(tmp_path: Path) -> Iterator[Node]:
+    """A node whose workers find no Landlock."""
+    command = [NO_LANDLOCK + part if part == WORKER_PROGRAM else part for part in worker_command()]
+    node = Node(tmp_path / "compiled", command)
+    yield node
+    node.engine.stop(0)
+
+
+def test_a_kernel_without_landlock_runs_nobody_who_asked_for_it(old_kernel: Node, guests: Mapping[str, Path]) -> None:
+    with pytest.raises(_engine.EngineError, match="no Landlock") as refused:
+        old_kernel.load(guests, "hello", tenant="t")
+    assert refused.value.code == "isolation.unavailable"
+    assert "isolation: process-seccomp" in refused.value.hint
+    assert not old_kernel.engine.stats().workers
+    old_kernel.route("hello")
+    assert old_kernel.get("/hello")[0] == 503, "nobody serves it in the node's own process instead"
+
+
+def test_who_accepts_seccomp_alone_is_served_there_and_it_is_told(old_kernel: Node, guests: Mapping[str, Path]) -> None:
+    old_kernel.load(guests, "hello", tenant="t", isolation="process-seccomp")
+    old_kernel.route("hello")
+    assert old_kernel.get("/hello") == (200, b"hello\n")
+    worker = old_kernel.worker("t")
+    assert worker.landlock == 0
+    assert "Seccomp:\t2" in Path(f"/proc/{worker.pid}/status").read_text()
+
+
+def test_where_there_is_landlock_the_weaker_form_has_it_too(node: Node, guests: Mapping[str, Path]) -> None:
+    node.load(guests, "hello", tenant="t", isolation="process-seccomp")
+    assert node.worker("t").landlock > 0
