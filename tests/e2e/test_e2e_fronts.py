@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fabric_kit import EAST, NODES, NORTH, WEST, Harness, Kit, function
 from spiffe import WorkloadApiClient
 from spiffe.errors import PySpiffeError
 
+from hanse.adapters.componentize import build
 from hanse.adapters.tls import client_context
 from hanse.app.options import FrontOptions
 from hanse.app.steering import steered
@@ -60,6 +62,9 @@ def upstream() -> Iterator[str]:
         "    if b'upgrade: websocket' in head.lower():\n"
         "        w.write(b'HTTP/1.1 101 x\\r\\nupgrade: websocket\\r\\nconnection: upgrade\\r\\n\\r\\n')\n"
         "        while data := await r.read(4096): w.write(data); await w.drain()\n"
+        "    elif b'GET /scheme' in head:\n"
+        "        said = b'; '.join(l for l in head.lower().split(b'\\r\\n') if b'-proto: ' in l or b'-scheme: ' in l)\n"
+        "        w.write(b'HTTP/1.1 200 OK\\r\\ncontent-length: %d\\r\\n\\r\\n' % len(said) + said); await w.drain()\n"
         "    else:\n"
         "        w.write(b'HTTP/1.1 200 OK\\r\\ncontent-length: 3\\r\\n\\r\\nold'); await w.drain()\n"
         "    w.close()\n"
@@ -162,6 +167,49 @@ def test_a_service_is_reached_through_every_front_and_its_websockets_too(harness
                 assert await reader.readexactly(len(message)) == message
             writer.close()
             await writer.wait_closed()
+
+    harness.run(scenario(harness.kit))
+
+
+def test_a_service_is_told_that_the_client_came_by_tls_whatever_the_client_says(
+    harness: Harness, upstream: str
+) -> None:
+    """Through each front: the one beside the program, and those that forward over the mesh."""
+
+    async def scenario(kit: Kit) -> None:
+        await kit.submit(SERVICE % ("scheme", upstream, "scheme"))
+        await kit.until_running("scheme", 1)
+        async with believing(kit) as client:
+            for node in NODES:
+                lies = {"x-forwarded-proto": "http", "hanse-scheme": "http"}
+                answer = await client.get(kit.url(node, "/scheme"), headers=lies)
+                assert answer.text == "x-forwarded-proto: https"
+
+    harness.run(scenario(harness.kit))
+
+
+TELLS = """\
+from hanse_guest import Request, Response
+
+
+def handle(request: Request) -> Response:
+    return Response.text(request.scheme)
+"""
+
+
+@pytest.mark.toolchain
+def test_a_guest_sees_that_the_client_came_by_tls(harness: Harness, tmp_path: Path) -> None:
+    async def scenario(kit: Kit) -> None:
+        source = tmp_path / "tells.py"
+        source.write_text(TELLS)
+        built = await asyncio.to_thread(build, source)
+        await replace(kit, guests={"tells": built.path}).submit(function("tells"), "tells", guest="tells")
+        # A Python guest is 18 MB of machine code to be made first.
+        await kit.until_running("tells", 1, within_s=90.0)
+        async with believing(kit) as client:
+            for node in NODES:
+                answer = await client.get(kit.url(node, "/tells"), headers={"hanse-scheme": "http"})
+                assert (answer.status_code, answer.text) == (200, "https")
 
     harness.run(scenario(harness.kit))
 

@@ -5,7 +5,7 @@
 //! for every other one of the process. It gets all that the others leave over.
 
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::thread::ThreadId;
@@ -18,9 +18,6 @@ use tokio::task::JoinHandle;
 use crate::error::EngineError;
 use crate::host::Signs;
 use crate::workload::Workload;
-
-/// Lowest priority the kernel knows for ordinary threads.
-const NICE: i32 = 19;
 
 /// Processor time after which a guest has computed for long.
 pub(crate) const LONG: Duration = Duration::from_millis(2);
@@ -61,6 +58,35 @@ fn thread_time() -> Duration {
     )
 }
 
+/// Whether a workload's guests tend to compute for long: those begin aside, so that not even their first stretch is in
+/// the way of others.
+#[derive(Default)]
+pub(crate) struct Habit(AtomicU8);
+
+impl Habit {
+    /// So many more long ones than short ones of late make a habit.
+    const FIRM: u8 = 4;
+    /// More are not counted, so that a changed workload is believed soon.
+    const MOST: u8 = 8;
+
+    fn is_long(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= Self::FIRM
+    }
+
+    fn note(&self, was_long: bool) {
+        let count = self.0.load(Ordering::Relaxed);
+        // Two at once may count as one; it is a tendency.
+        let next = if was_long {
+            (count + 1).min(Self::MOST)
+        } else {
+            count.saturating_sub(1)
+        };
+        if next != count {
+            self.0.store(next, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Where long work goes; set when the engine starts.
 pub(crate) type LongLane = Arc<OnceLock<Handle>>;
 
@@ -79,16 +105,20 @@ pub(crate) fn long_lane(threads: usize) -> Result<Runtime, EngineError> {
         .map_err(EngineError::setup)
 }
 
+/// Run only while no other thread wants the processor, and be preempted by one at once (sched(7), `SCHED_IDLE`).
 #[allow(unsafe_code)]
 fn lower_priority() {
-    // SAFETY: takes and returns integers; on Linux it is about the calling thread. Where it is refused the thread runs
-    // as the others do, which is no worse than before.
-    let _ = unsafe { libc::nice(NICE) };
+    // SAFETY: all zero is a valid value of this structure of integers.
+    let parameters: libc::sched_param = unsafe { std::mem::zeroed() };
+    // SAFETY: reads the structure, which is ours; 0 is the calling thread. Everybody may lower his own priority; where it
+    // is refused all the same the thread runs as the others do, which is no worse than before.
+    let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) };
 }
 
 /// Work of one instance, whose time is added to the workload's account.
 pub(crate) struct Aside {
     place: Place,
+    has_begun: bool,
     workload: Arc<Workload>,
     signs: Arc<Signs>,
     /// Given back when whoever waits for the work has seen its end: a version that is replaced is not over before.
@@ -111,6 +141,7 @@ impl Aside {
     ) -> Self {
         Self {
             place: Place::Here(Some(work)),
+            has_begun: false,
             workload,
             signs,
             _turn: turn,
@@ -126,11 +157,14 @@ impl Future for Aside {
             let Some(mut running) = work.take() else {
                 return Poll::Ready(());
             };
-            if timed(&self.workload, &mut running, context).is_ready() {
+            let begins_there =
+                !self.has_begun && self.workload.habit.is_long() && self.workload.long_lane.get().is_some();
+            self.has_begun = true;
+            if !begins_there && timed(&self.workload, &mut running, context).is_ready() {
                 return Poll::Ready(());
             }
             let lane = self.workload.long_lane.get();
-            let Some(lane) = lane.filter(|_| self.signs.is_long.load(Ordering::Relaxed)) else {
+            let Some(lane) = lane.filter(|_| begins_there || self.signs.is_long.load(Ordering::Relaxed)) else {
                 self.place = Place::Here(Some(running));
                 return Poll::Pending;
             };
@@ -151,6 +185,7 @@ impl Future for Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
+        self.workload.habit.note(self.signs.is_long.load(Ordering::Relaxed));
         if let Place::There(work) = &self.place {
             work.abort();
         }

@@ -142,6 +142,11 @@ impl GuestState {
         self.meter.counters.interrupts.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Memory of the instance, in bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.meter.memory_limit - self.meter.memory_left
+    }
+
     /// When the instance must end from now on.
     pub(crate) fn set_clock(&mut self, clock: Clock) {
         self.clock = clock;

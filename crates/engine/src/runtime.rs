@@ -44,8 +44,8 @@ const ROOMY_CLASSES: usize = 3;
 /// memories, tables and stacks with each other, and with no other class.
 pub(crate) struct Runtime {
     engine: wasmtime::Engine,
-    /// Each made when the first component needs it: most nodes run components of one version only.
-    p2: OnceLock<Linker<GuestState>>,
+    p2: Linker<GuestState>,
+    /// Made when the first component needs it: most nodes have none.
     p3: OnceLock<Linker<GuestState>>,
 }
 
@@ -55,12 +55,7 @@ impl Runtime {
     /// # Errors
     /// `engine.setup` when the address space cannot be reserved or a thread cannot be started.
     pub(crate) fn new(slots: u32) -> Result<Self, EngineError> {
-        let engine = wasmtime::Engine::new(&config(slots)).map_err(EngineError::setup)?;
-        Ok(Self {
-            engine,
-            p2: OnceLock::new(),
-            p3: OnceLock::new(),
-        })
+        Self::of(&config(slots))
     }
 
     /// The same for a process that may open no file: compiled code comes as memory, which is made executable here.
@@ -70,11 +65,15 @@ impl Runtime {
     pub(crate) fn confined(slots: u32) -> Result<Self, EngineError> {
         let mut config = config(slots);
         config.with_custom_code_memory(Some(Arc::new(Publisher::new())));
-        let engine = wasmtime::Engine::new(&config).map_err(EngineError::setup)?;
+        Self::of(&config)
+    }
+
+    fn of(config: &Config) -> Result<Self, EngineError> {
+        let engine = wasmtime::Engine::new(config).map_err(EngineError::setup)?;
         Ok(Self {
-            engine,
-            p2: OnceLock::new(),
+            p2: linker_p2(&engine).map_err(EngineError::setup)?,
             p3: OnceLock::new(),
+            engine,
         })
     }
 
@@ -89,6 +88,14 @@ impl Runtime {
         format!("{:016x}", hasher.finish())
     }
 
+    /// Of two that ask at once for the first time one's is kept.
+    fn linker_p3(&self) -> wasmtime::Result<&Linker<GuestState>> {
+        match self.p3.get() {
+            Some(made) => Ok(made),
+            None => linker_p3(&self.engine).map(|made| self.p3.get_or_init(|| made)),
+        }
+    }
+
     /// Resolve the imports of `component` once for all its instances, for the version of `wasi:http` it exports.
     ///
     /// # Errors
@@ -97,10 +104,10 @@ impl Runtime {
         let is_p3 = component.get_export_index(None, HANDLER_P3).is_some();
         let link = || {
             Ok(if is_p3 {
-                let pre = once(&self.p3, || linker_p3(&self.engine))?.instantiate_pre(component)?;
+                let pre = self.linker_p3()?.instantiate_pre(component)?;
                 ProxyPre::P3(p3::bindings::ServicePre::new(pre)?)
             } else {
-                let pre = once(&self.p2, || linker_p2(&self.engine))?.instantiate_pre(component)?;
+                let pre = self.p2.instantiate_pre(component)?;
                 ProxyPre::P2(p2::bindings::ProxyPre::new(pre)?)
             })
         };
@@ -149,14 +156,6 @@ fn config(slots: u32) -> Config {
         .wasm_features(WasmFeatures::all() & !features(), false)
         .wasm_features(features(), true);
     config
-}
-
-/// What is in `cell`, made now if it is empty. Of two that make it at once one is kept.
-fn once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> wasmtime::Result<T>) -> wasmtime::Result<&T> {
-    match cell.get() {
-        Some(made) => Ok(made),
-        None => make().map(|made| cell.get_or_init(|| made)),
-    }
 }
 
 /// For components of WASI 0.2: all of it, because languages link against it whether they use it or not; what is granted is

@@ -15,6 +15,9 @@ use crate::host::GuestState;
 use crate::stats::Alive;
 use crate::workload::Workload;
 
+/// Memory from which the end of an instance is work of its own.
+const LARGE_BYTES: usize = 4 << 20;
+
 /// One instance with everything that belongs to it.
 pub(crate) struct Instance {
     pub(crate) store: Store<GuestState>,
@@ -55,6 +58,7 @@ impl Warm {
     pub(crate) fn put(workload: &Arc<Workload>, instance: Instance) {
         let reuse = &workload.limits.reuse;
         if instance.served >= reuse.count || workload.admission.is_killed() {
+            end(instance);
             return;
         }
         let mut idle = workload.warm.lock();
@@ -81,6 +85,13 @@ impl Warm {
 
     fn lock(&self) -> MutexGuard<'_, Idle> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Giving megabytes back to the system takes a millisecond, for which the answer need not wait: it is sent first.
+fn end(instance: Instance) {
+    if instance.store.data().memory_bytes() > LARGE_BYTES {
+        tokio::spawn(async move { drop(instance) });
     }
 }
 

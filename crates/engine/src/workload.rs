@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use wasmtime_wasi_http::handler::ProxyPre;
 
 use crate::answer::Fault;
-use crate::aside::LongLane;
+use crate::aside::{Habit, LongLane};
 use crate::config::Limits;
 use crate::destination::Policy;
 use crate::egress::WayOut;
@@ -33,6 +33,7 @@ pub(crate) struct Workload {
     /// The wasmtime engine of its trust class.
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) long_lane: LongLane,
+    pub(crate) habit: Habit,
     pub(crate) warm: Warm,
     pub(crate) shared: Shared,
     pub(crate) limits: Limits,

@@ -43,12 +43,13 @@ def verdict(controller: Controller, workload: WorkloadId, node: NodeId, plan: Pl
 
 
 def with_changes(controller: Controller, view: ExplainView) -> ExplainView:
-    """Add what would allow more nodes, where the plan has not said so already. A deleted workload gets none."""
+    """Add the isolation, and what would allow more nodes, unless the plan has said so. A deleted workload gets none."""
     at = controller.pipeline.snapshot()
     workload = WorkloadId(view.workload)
-    if view.changes or workload not in at.workloads:
+    if workload not in at.workloads:
         return view
-    return replace(view, changes=_screening(controller, workload, at).changes(workload))
+    view = replace(view, isolation=at.workloads[workload].isolation.value)
+    return view if view.changes else replace(view, changes=_screening(controller, workload, at).changes(workload))
 
 
 def stated_days(state: FabricState) -> Mapping[str, str]:

@@ -101,6 +101,7 @@ def instances(controller: Controller, workload: WorkloadId | None = None) -> tup
                 order_generation=order.generation,
                 order_expires_us=order.expires_us,
                 plan=order.plan,
+                isolation=order.workload.isolation.value,
             )
         )
     return tuple(views)
@@ -321,6 +322,7 @@ def _workload(controller: Controller, at: Snapshot, workload: Workload, plan: Pl
         latency_us=latency,
         spending=spending(controller, at, workload),
         job=job,
+        isolation=workload.isolation.value,
     )
 
 

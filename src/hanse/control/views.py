@@ -67,6 +67,8 @@ class InstanceView:
     order_generation: int
     order_expires_us: int
     plan: str
+    isolation: str = "shared"
+    """``shared``, ``process`` or ``process-seccomp``, as ordered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +136,8 @@ class WorkloadView:
     spending: Outlook | None = None
     """What it cost this calendar month and where that leads; None before anything was accounted."""
     job: JobView | None = None
+    isolation: str = "shared"
+    """``shared``, ``process`` or ``process-seccomp``, as asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +165,8 @@ class ExplainView:
     explanation: Explanation | None
     unplaced: Unplaced | None
     changes: tuple[Change, ...]
+    isolation: str = "shared"
+    """Whose process runs its guests, wherever it is placed: ``shared``, ``process`` or ``process-seccomp``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

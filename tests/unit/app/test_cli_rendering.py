@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,14 +11,16 @@ from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 from view_samples import ACCEPTED, EXPLAIN, EXPLANATION, NODES, REFUSED, STATUS, instance, node, workload
 
-from hanse.app.render import ledger, tables
+from hanse.app.render import details, ledger, tables
 from hanse.app.render import quantities as q
 from hanse.app.render.explanation import explain
 from hanse.app.render.fabric_map import HEIGHT, WIDTH, fabric_map
 from hanse.app.render.failure import failure
 from hanse.app.render.overview import overview
 from hanse.app.render.submission import submission
+from hanse.control.views import TopRow
 from hanse.core.errors import HanseError
+from hanse.core.ports import WorkerProcess
 
 
 def text_of(renderable: RenderableType, width: int = 120) -> str:
@@ -103,6 +106,43 @@ def test_tables_keep_every_column_at_120() -> None:
         tables.instances((instance("clinic.triage.0.2", "fra-1", reason="a long reason " * 20),)),
     ):
         assert "…" not in text_of(made)
+
+
+def test_who_has_a_process_of_its_own_is_shown_where_anybody_has() -> None:
+    apart = {"isolation": "process-seccomp"}
+    one = instance("clinic.triage.0.2", "fra-1", **apart)
+    for shown in (
+        text_of(tables.workloads((workload(), workload(**apart)))),
+        text_of(tables.instances((one, instance("clinic.triage.1.2", "sto-1")))),
+    ):
+        head, *rows = shown.splitlines()
+        assert "ISOLATION" in head
+        assert sum("process-seccomp" in row for row in rows) == 1
+        assert sum("shared" in row for row in rows) == 1
+        assert "…" not in shown
+    assert "ISOLATION" not in text_of(tables.workloads((workload(),)))
+    assert "ISOLATION" not in text_of(tables.instances((instance("clinic.triage.0.2", "fra-1"),)))
+    assert "isolation      process-seccomp" in text_of(details.instance(one))
+    (head, *_) = text_of(explain(replace(EXPLAIN, isolation="process"), NODES)).splitlines()
+    assert head == "clinic.triage   plan p2   isolation process"
+
+
+def test_top_says_whose_process_it_is_and_which_wall_is_missing() -> None:
+    def row(name: str, worker: WorkerProcess | None) -> TopRow:
+        return TopRow(
+            workload=name, node="fra-1", requests=1, errors=0, in_flight=0, latency_us_p50=1, latency_us_p99=1,
+            forwarded=0, retried=0, cpu_us=1, peak_memory_bytes=1, worker=worker,
+        )  # fmt: skip
+
+    rows = (
+        row("a.shared", None),
+        row("b.apart", WorkerProcess(pid=71, landlock=6, restarts=2)),
+        row("c.weaker", WorkerProcess(pid=72)),
+        row("d.down", WorkerProcess(pid=0, restarts=1)),
+    )
+    said = text_of(tables.top(rows), width=200).splitlines()[1:]
+    ends = ("shared", "71, 2 restarts", "72, no Landlock", "down, 1 restarts")
+    assert [line.endswith(end) for line, end in zip(said, ends, strict=True)] == [True] * 4, said
 
 
 def test_nothing_is_said_in_colour_alone() -> None:

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wasmtime::component::Component;
 
+use crate::aside::Habit;
 use crate::cache::Cache;
 use crate::component::{digest_hex, inspect};
 use crate::config::{EgressRule, Isolation, Limits};
@@ -88,6 +89,7 @@ impl Engine {
             pre,
             runtime,
             long_lane: self.long_lane.clone(),
+            habit: Habit::default(),
             warm: Warm::default(),
             shared: Shared::default(),
             admission: Admission::new(&limits, self.instances.clone()),

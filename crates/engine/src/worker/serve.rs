@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 use wasmtime::component::Component;
 
 use crate::answer::{DEADLINE_MS, Fault};
-use crate::aside::long_lane;
+use crate::aside::{Habit, long_lane};
 use crate::body::{Body, incoming};
 use crate::destination::Policy;
 use crate::egress::WayOut;
@@ -73,7 +73,7 @@ pub fn work() -> Result<(), EngineError> {
         Ok(None) => return Ok(()),
         Err(cause) => return Err(failed(cause.to_string())),
     };
-    let did = match setup["do"].as_str() {
+    let did = match setup.get("do").and_then(Value::as_str) {
         Some("attempt") => try_out(&setup, &control),
         _ => serve(&setup, files, &control),
     };
@@ -252,6 +252,7 @@ impl Worker {
                 pre,
                 runtime: self.runtime.clone(),
                 long_lane,
+                habit: Habit::default(),
                 warm: Warm::default(),
                 shared: Shared::default(),
                 admission: Admission::new(&limits, self.instances.clone()),

@@ -60,7 +60,8 @@ def _in_the_plan(candidate: Candidate | None) -> RenderableType | None:
 
 def explain(view: ExplainView, nodes: Sequence[NodeView]) -> Group:
     """The whole answer to `hanse explain`."""
-    head = Text.assemble((view.workload, "bold"), (f"   plan {view.plan or 'none yet'}", FAINT))
+    apart = "" if view.isolation == "shared" else f"   isolation {view.isolation}"
+    head = Text.assemble((view.workload, "bold"), (f"   plan {view.plan or 'none yet'}", FAINT), apart)
     because = Text(f"because of: {view.trigger}", style=FAINT) if view.trigger else None
     if view.explanation is None and view.unplaced is None:
         return stack(head, Text("no plan speaks of it yet"))

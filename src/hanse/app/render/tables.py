@@ -67,9 +67,11 @@ def _measured(view: NodeView) -> Text:
 
 
 def workloads(views: Iterable[WorkloadView]) -> Table:
-    """What is to run, how it fares, where, and what it costs per month."""
+    """What is to run, how it fares, where, what it costs per month; who has processes of its own, if anybody has."""
+    views = tuple(views)
+    isolation = _isolation_column(view.isolation for view in views)
     made = table(
-        "WORKLOAD", "STATUS", "REPLICAS", "NODES", "ROUTE", "COST/MONTH", "CO2e/MONTH", "LATENCY",
+        "WORKLOAD", "STATUS", "REPLICAS", "NODES", "ROUTE", "COST/MONTH", "CO2e/MONTH", "LATENCY", *isolation,
         right=("REPLICAS", "COST/MONTH", "CO2e/MONTH", "LATENCY"), fold=("NODES",),
     )  # fmt: skip
     for view in views:
@@ -82,8 +84,14 @@ def workloads(views: Iterable[WorkloadView]) -> Table:
             q.euros(view.money_microeur_month),
             q.carbon(view.carbon_ug_month),
             q.latency(view.latency_us),
+            *([view.isolation] if isolation else []),
         )
     return made
+
+
+def _isolation_column(of: Iterable[str]) -> tuple[str, ...]:
+    """A column only where somebody asked for a process of its own."""
+    return ("ISOLATION",) if any(one != "shared" for one in of) else ()
 
 
 def jobs(views: Iterable[JobView]) -> Table:
@@ -125,7 +133,11 @@ def namespaces(views: Iterable[NamespaceView]) -> Table:
 
 def instances(views: Iterable[InstanceView]) -> Table:
     """Each placed replica: what was ordered and what its node reports."""
-    made = table("INSTANCE", "NODE", "WANTED", "PHASE", "SINCE", "ORDER", "WHY", right=("ORDER",), fold=("WHY",))
+    views = tuple(views)
+    isolation = _isolation_column(view.isolation for view in views)
+    made = table(
+        "INSTANCE", "NODE", "WANTED", "PHASE", "SINCE", "ORDER", *isolation, "WHY", right=("ORDER",), fold=("WHY",)
+    )
     for view in views:
         why = view.reason or view.order_reason
         made.add_row(
@@ -135,6 +147,7 @@ def instances(views: Iterable[InstanceView]) -> Table:
             word(view.phase),
             q.moment(view.since_us),
             str(view.order_generation),
+            *([view.isolation] if isolation else []),
             f"{view.code}: {why}" if view.code else why,
         )
     return made
