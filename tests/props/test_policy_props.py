@@ -40,7 +40,7 @@ from hanse.policy.edits import Case, edits_for
 from hanse.policy.entities import object_of, subject_of
 from hanse.policy.evaluate import Cedar
 from hanse.policy.explain import Question
-from hanse.policy.facts import Adequacy, Assurance, Membership, facts_at
+from hanse.policy.facts import Adequacy, Assurance, Membership, facts_at, with_decisions
 from hanse.policy.schema import SEAL_OBJECTIVES
 
 FILES = read_packs()
@@ -405,6 +405,8 @@ def test_rows_in_force_are_exactly_those_begun_not_ended_and_verified(
     found = facts_at(facts, WallTime(NOW + when * 86_400_000_000))
     by_hand = [one for one in rows if _runs(one, today)]
     assert list(found.in_force) == by_hand
+    laid = replace(facts, adequacy=PACKS.facts.adequacy)
+    assert with_decisions(facts_at(laid, found.now), (row,)) == found, "laid over at once or resolved anew"
     assert found.members["Drawn"] == (("IN",) if _runs(joined, today) else ())
     drawn = {at for at in found.covered if any(one.id == "drawn" for one in found.covered[at].values())}
     assert not drawn or _runs(row, today)

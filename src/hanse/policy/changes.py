@@ -10,7 +10,7 @@ enough were found that nothing later could be reported.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from hanse.core.errors import invariant
 from hanse.core.fabric import Fabric
@@ -22,7 +22,7 @@ from hanse.policy.edits import TARGETS, Case, Edit, Who, edits_for
 from hanse.policy.entities import Entity, Object, Subject, object_under, operator_entity, subject_of
 from hanse.policy.evaluate import Answer, Cedar
 from hanse.policy.explain import Question
-from hanse.policy.facts import Adequacy, FactsNow, facts_at
+from hanse.policy.facts import Adequacy, FactsNow, with_decisions
 from hanse.policy.packs import PackSet
 from hanse.policy.partial import Case as Spelt
 from hanse.policy.partial import Place, RuleByRule, Run, Work
@@ -137,8 +137,7 @@ class _World:
 
     def _facts(self, decisions: tuple[Adequacy, ...]) -> FactsNow:
         if decisions not in self._with:
-            rows = (*self.facts.facts.adequacy, *decisions)
-            self._with[decisions] = facts_at(replace(self.facts.facts, adequacy=rows), self.facts.now)
+            self._with[decisions] = with_decisions(self.facts, decisions)
         return self._with[decisions]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -191,12 +191,34 @@ def facts_at(facts: Facts, now: WallTime) -> FactsNow:
     return FactsNow(
         facts=facts, now=now, next_us=ahead[0] if ahead else None, blocs=blocs, members=ordered,
         in_force=in_force, regimes=regimes, covered=covered,
-        law=digest_of([ordered, facts.countries, facts.classes]),
-        digest=digest_of([
-            ordered, facts.countries, regimes, facts.classes,
-            [(exporter, scope, list(known)) for (exporter, scope), known in covered.items()],
-        ]),
+        law=digest_of([ordered, facts.countries, facts.classes]), digest=_digest(facts, ordered, regimes, covered),
     )  # fmt: skip
+
+
+def with_decisions(at: FactsNow, rows_: tuple[Adequacy, ...]) -> FactsNow:
+    """The facts with further decisions after all others: what `facts_at` makes of them all, without resolving anew."""
+    facts = replace(at.facts, adequacy=(*at.facts.adequacy, *rows_))
+    added = tuple(row for row in rows_ if holds(row, at.now))
+    covered = dict(at.covered)
+    for key, more in _covered(added, at.members).items():
+        covered[key] = dict(sorted({**more, **covered.get(key, {})}.items()))
+    covered = dict(sorted(covered.items()))
+    ahead = (*(one for one in boundaries(rows_) if one > at.now), *([] if at.next_us is None else [at.next_us]))
+    return replace(
+        at, facts=facts, in_force=(*at.in_force, *added), covered=covered, next_us=min(ahead, default=None),
+        digest=_digest(facts, at.members, at.regimes, covered),
+    )  # fmt: skip
+
+
+def _digest(
+    facts: Facts,
+    members: Mapping[str, tuple[str, ...]],
+    regimes: tuple[Regime, ...],
+    covered: Mapping[tuple[str, str], Mapping[str, Adequacy]],
+) -> Digest:
+    """Of all that holds at one moment."""
+    spelt = [(exporter, scope, list(known)) for (exporter, scope), known in covered.items()]
+    return digest_of([members, facts.countries, regimes, facts.classes, spelt])
 
 
 def holds(row: Membership | Adequacy, now: WallTime) -> bool:
