@@ -5,7 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -138,7 +138,7 @@ fn open(path: &Path) -> std::io::Result<File> {
 }
 
 /// Write what comes until nobody can hand in any more.
-fn write(path: &PathBuf, first: File, waiting: &Receiver<String>, counts: &Counts) {
+fn write(path: &Path, first: File, waiting: &Receiver<String>, counts: &Counts) {
     let mut file = Some(first);
     while let Ok(line) = waiting.recv() {
         let (mut text, mut lines) = (line, 1);

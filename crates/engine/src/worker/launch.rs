@@ -57,7 +57,7 @@ pub(crate) fn serve(config: &EngineConfig) -> Result<Launched, EngineError> {
         .and_then(|()| hear(&control));
     let landlock = hello.and_then(|hello| match hello.get("landlock").and_then(Value::as_u64) {
         Some(version) => Ok(u32::try_from(version).unwrap_or(u32::MAX)),
-        None => Err(io::Error::other(format!("it says {}", hello["error"]))),
+        None => Err(io::Error::other(format!("it says {}", complaint(&hello)))),
     });
     drop((theirs_a, theirs_b));
     match landlock {
@@ -79,6 +79,11 @@ pub(crate) fn serve(config: &EngineConfig) -> Result<Launched, EngineError> {
     }
 }
 
+/// What a worker says went wrong.
+fn complaint(said: &Value) -> &Value {
+    said.get("error").unwrap_or(&Value::Null)
+}
+
 /// Start a worker that shuts itself in, tries one way out, and tells how it went.
 ///
 /// # Errors
@@ -96,12 +101,15 @@ pub(crate) fn attempt(config: &EngineConfig, name: &str, layers: Layers) -> Resu
     let (is_refused, how) = match said {
         Ok(said) if said.get("error").is_some() => {
             let status = put_down(&mut child);
-            return Err(failed(format!("{}; it {}", said["error"], told(status))));
+            return Err(failed(format!("{}; it {}", complaint(&said), told(status))));
         }
         Ok(said) => {
             // It has said what there is to say; how it ends is of no interest.
             let _ = put_down(&mut child);
-            let number = said["errno"].as_i64().and_then(|number| i32::try_from(number).ok());
+            let number = said
+                .get("errno")
+                .and_then(Value::as_i64)
+                .and_then(|number| i32::try_from(number).ok());
             match number {
                 Some(0) => (false, "it succeeded".to_owned()),
                 // Any other error comes from a kernel that was willing and did not like the arguments.

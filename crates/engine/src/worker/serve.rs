@@ -73,7 +73,7 @@ pub fn work() -> Result<(), EngineError> {
         Ok(None) => return Ok(()),
         Err(cause) => return Err(failed(cause.to_string())),
     };
-    let did = match setup["do"].as_str() {
+    let did = match setup.get("do").and_then(Value::as_str) {
         Some("attempt") => try_out(&setup, &control),
         _ => serve(&setup, files, &control),
     };
