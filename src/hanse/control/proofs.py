@@ -13,7 +13,8 @@ from hanse.core.errors import HanseError
 from hanse.core.layer import Policy
 from hanse.core.snapshot import Snapshot
 from hanse.core.time import WallTime
-from hanse.policy import PackSet, Proof, Property, check_fabric, in_force, properties_kept
+from hanse.manifest.documents import PolicyDocument
+from hanse.policy import PackSet, PolicyError, Proof, Property, check_fabric, in_force, properties_kept, property_file
 
 PROPERTIES_MAX = 50
 """In all policies together: each may cost some seconds whenever one of them changes."""
@@ -26,6 +27,14 @@ class PropertyBroken(HanseError):
     """Raised when a change would leave a property that policies keep without ground."""
 
     code = "policy.property_broken"
+
+
+def in_manifest(error: PolicyError, documents: Sequence[PolicyDocument]) -> PolicyError:
+    """The error with the manifest's file and line, where it is about a property of one of these documents."""
+    for document in documents:
+        if error.context.get("file") == property_file(document.policy):
+            return error.within(document.where.file, document.line_before_properties)
+    return error
 
 
 def try_only(packs: PackSet, properties: Sequence[Property], now: WallTime, otherwise: Otherwise) -> tuple[Proof, ...]:

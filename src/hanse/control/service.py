@@ -17,7 +17,7 @@ from hanse.control import inspect
 from hanse.control.controller import Controller
 from hanse.control.datasets import missing_sets
 from hanse.control.pipeline import Decision, decide
-from hanse.control.proofs import Prove, proofs_of, try_only
+from hanse.control.proofs import Prove, in_manifest, proofs_of, try_only
 from hanse.control.state import FabricState
 from hanse.control.views import Submission, TopRow, WorkloadChange
 from hanse.core.errors import BlobError, BusError, HanseError
@@ -33,6 +33,7 @@ from hanse.core.work import DataSet, Kind, Namespace, Workload
 from hanse.manifest import FunctionDocument, Manifests, PolicyDocument, load
 from hanse.placement import Outlook
 from hanse.policy import (
+    PolicyError,
     Proof,
     check_access,
     check_policy,
@@ -135,7 +136,7 @@ class FabricService:
         _refuse_unknown_sites(proposal, before)
         _refuse_unknown_data(proposal, datasets)
         after = pipeline.with_data(_with(before, proposal, self._controller.state), datasets)
-        proofs = await self._proofs(proposal.policies, after) if documents.policies else ()
+        proofs = await self._proofs_of_submitted(documents.policies, proposal.policies, after)
         parent = await self._controller.pipeline.current_plan()
         decision = self._preview(after, parent)
         submission = replace(_submission(proposal, parent, decision, is_dry_run=is_dry_run), proofs=proofs)
@@ -328,6 +329,15 @@ class FabricService:
         for document in documents:
             packs = self._controller.pipeline.packs
             check_policy(document.policy, document.where.file, document.line_before_rules, packs, at.at_us)
+
+    async def _proofs_of_submitted(
+        self, documents: Sequence[PolicyDocument], policies: tuple[Policy, ...], at: Snapshot
+    ) -> tuple[Proof, ...]:
+        """Raises as `_proofs`, with the manifest's file and line where one of these documents is at fault."""
+        try:
+            return await self._proofs(policies, at) if documents else ()
+        except PolicyError as error:
+            raise in_manifest(error, documents) from None
 
     async def _proofs(self, policies: tuple[Policy, ...], at: Snapshot) -> tuple[Proof, ...]:
         """Prove again what policies keep, as if these stood. Raises PropertyBroken, PolicyError."""

@@ -181,6 +181,8 @@ class PolicyDocument:
     policy: Policy
     line_before_rules: int
     """Added to a line of the rules it gives the line in the file."""
+    line_before_properties: int
+    """The same of its properties."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

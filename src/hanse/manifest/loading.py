@@ -183,11 +183,11 @@ class _Reading:
         if not policy.packs and not policy.rules.strip():
             self._refuse(document, ("spec",), "a policy that says nothing", "name `packs`, write `rules`, or both")
             return
-        mark = document.mark_of_value(("spec", "rules"))
-        # A block begins on the line after its `|`; anything else where it stands.
-        before = mark.line if "\n" in policy.rules else mark.line - 1
-        where = _where(document, ("metadata", "name"))
-        self._policies.append(PolicyDocument(where=where, policy=policy, line_before_rules=before))
+        self._policies.append(PolicyDocument(
+            where=_where(document, ("metadata", "name")), policy=policy,
+            line_before_rules=_line_before(document, "rules", policy.rules),
+            line_before_properties=_line_before(document, "properties", policy.properties),
+        ))  # fmt: skip
 
     def _claim_name(self, document: Document) -> None:
         key = _key(document)
@@ -237,6 +237,12 @@ def _key(document: Document) -> _Key | None:
         namespace if is_work or kind in ("Policy", "Dataset", "Secret") else "",
         name,
     )
+
+
+def _line_before(document: Document, field: str, text: str) -> int:
+    """A block begins on the line after its `|`; anything else where it stands."""
+    mark = document.mark_of_value(("spec", field))
+    return mark.line if "\n" in text else mark.line - 1
 
 
 def _where(document: Document, path: Path) -> Where:

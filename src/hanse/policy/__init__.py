@@ -26,6 +26,7 @@ from hanse.policy.properties import (
     parse_properties,
     parse_property_file,
     properties_kept,
+    property_file,
 )
 from hanse.policy.prove import Outcome, Proof, check_classes, check_fabric, prove, rules_that_can_err
 from hanse.policy.read import ReadVerdict, check_secret, may_read
@@ -89,6 +90,7 @@ __all__ = [
     "parse_property_file",
     "parse_supposition",
     "properties_kept",
+    "property_file",
     "prove",
     "rules_that_can_err",
     "screen",

@@ -18,6 +18,12 @@ class PolicyError(HanseError):
         """Build the error for one place in one file."""
         return cls(f"{file}:{line}: {message}", hint=remedy, context={"file": file, "line": line})
 
+    def within(self, file: str, before: int) -> PolicyError:
+        """The same error in the file that holds the text at fault, whose first line follows line `before`."""
+        inner = int(self.context["line"])
+        message = self.message.removeprefix(f"{self.context['file']}:{inner}: ")
+        return PolicyError.at(file, before + inner, message, self.hint)
+
 
 class FactError(HanseError):
     """Raised when a supposed fact (`operator/X.parent=US`) cannot be read or is about nothing known."""

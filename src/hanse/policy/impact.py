@@ -10,11 +10,11 @@ import datetime
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
-from hanse.core.fabric import Fabric, Grade, Operator, Parent
+from hanse.core.fabric import Fabric, Grade, KeyHolder, Measured, Node, Offer, Operator, Parent
 from hanse.core.ids import CountryCode, NodeId, OperatorId, SiteId, WorkloadId
 from hanse.core.time import WallTime
 from hanse.core.work import Workload
@@ -27,10 +27,16 @@ from hanse.policy.schema import SEAL_OBJECTIVES
 from hanse.policy.screen import VerdictCache, screen
 from hanse.wire.canonical import digest_of
 
+T = TypeVar("T")
 FIELDS: Final = (
     "operator/ID.parent=COUNTRY|none", "operator/ID.seat=COUNTRY", "operator/ID.grade=0..4",
-    "operator/ID.seal.OBJECTIVE=0..4", "operator/ID.certificate=NAME[@DATE]", "operator/ID.certificate=-NAME",
-    "node/ID.grade=0..4", "site/ID.country=COUNTRY", "adequacy/ROW.until=DATE", "adequacy/ROW.from=DATE", "date=DATE",
+    "operator/ID.seal.OBJECTIVE=0..4", "operator/ID.cada=0..4", "operator/ID.certificate=NAME[@DATE]",
+    "operator/ID.certificate=-NAME", "operator/ID.verified=NAME[@DATE]", "operator/ID.verified=-NAME",
+    "operator/ID.keys=COUNTRY|none", "operator/ID.support=COUNTRY[,COUNTRY]|none",
+    "operator/ID/SERVICE.seal.OBJECTIVE=0..4", "operator/ID/SERVICE.cada=0..4",
+    "operator/ID/SERVICE.certificate=NAME[@DATE]", "operator/ID/SERVICE.certificate=-NAME",
+    "node/ID.grade=0..4", "node/ID.measured=KILOMETRES|contradicted|none", "site/ID.country=COUNTRY",
+    "adequacy/ROW.until=DATE", "adequacy/ROW.from=DATE", "date=DATE",
 )  # fmt: skip
 """What may be supposed."""
 
@@ -64,10 +70,16 @@ def parse_supposition(text: str) -> Supposition:
         raise FactError(f"{text!r} is no fact", hint=f"one of {', '.join(FIELDS)}")
     kind, id_, field, value = shape.groups()
     match kind, field:
+        case "operator", _ if "/" in id_:
+            owner, _, service = id_.partition("/")
+            change = _on_service(service, _service_change(text, field, value))
+            return Supposition(text=text, apply=_on_operator(OperatorId(owner), change))
         case "operator", _:
             return Supposition(text=text, apply=_on_operator(OperatorId(id_), _operator_change(text, field, value)))
         case "node", "grade":
-            return Supposition(text=text, apply=_node_grade(NodeId(id_), Grade(_level(value))))
+            return Supposition(text=text, apply=_on_node(NodeId(id_), _grade_change(value)))
+        case "node", "measured":
+            return Supposition(text=text, apply=_on_node(NodeId(id_), _measured_change(value)))
         case "site", "country":
             return Supposition(text=text, apply=_site_country(SiteId(id_), CountryCode(value)))
         case "adequacy", "until" | "from":
@@ -106,10 +118,8 @@ def impact(
 
 def _operator_change(text: str, field: str, value: str) -> Callable[[Operator, Facts], Operator]:
     match field.split("."):
-        case ["parent"] if value == "none":
-            return lambda operator, _: replace(operator, parents=())
         case ["parent"]:
-            return lambda operator, facts: replace(operator, parents=(_holder(_known(facts, value)),))
+            return lambda operator, facts: replace(operator, parents=_one(_holder, facts, value))
         case ["seat"]:
             return lambda operator, facts: replace(operator, seat=_known(facts, value))
         case ["grade"]:
@@ -118,16 +128,52 @@ def _operator_change(text: str, field: str, value: str) -> Callable[[Operator, F
         case ["seal", objective] if objective in SEAL_OBJECTIVES:
             level = _level(value)
             return lambda operator, _: replace(operator, seal={**operator.seal, objective: level})
-        case ["certificate"] if value.startswith("-"):
-            return lambda operator, _: _without_certificate(operator, value.removeprefix("-"))
+        case ["cada"]:
+            cada = _level(value)
+            return lambda operator, _: replace(operator, cada=cada)
         case ["certificate"]:
-            return lambda operator, _: replace(operator, certificates=(*operator.certificates, value))
+            return lambda operator, _: replace(operator, certificates=_with_or_without(operator.certificates, value))
+        case ["verified"]:
+            return lambda operator, _: replace(operator, verified=_with_or_without(operator.verified, value))
+        case ["keys"]:
+            return lambda operator, facts: replace(operator, key_holders=_one(_key_holder, facts, value))
+        case ["support"]:
+            countries = () if value == "none" else tuple(country.strip() for country in value.split(","))
+            return lambda operator, facts: replace(operator, support=tuple(_known(facts, c) for c in countries))
         case _:
             raise FactError(f"{text!r}: an operator has no field {field}", hint=f"one of {', '.join(FIELDS)}")
 
 
+def _service_change(text: str, field: str, value: str) -> Callable[[Offer], Offer]:
+    match field.split("."):
+        case ["seal", objective] if objective in SEAL_OBJECTIVES:
+            level = _level(value)
+            return lambda offer: replace(offer, seal={**offer.seal, objective: level})
+        case ["cada"]:
+            cada = _level(value)
+            return lambda offer: replace(offer, cada=cada)
+        case ["certificate"]:
+            return lambda offer: replace(offer, certificates=_with_or_without(offer.certificates, value))
+        case _:
+            raise FactError(f"{text!r}: a service has no field {field}", hint=f"one of {', '.join(FIELDS)}")
+
+
+def _on_service(name: str, change: Callable[[Offer], Offer]) -> Callable[[Operator, Facts], Operator]:
+    def apply(operator: Operator, _: Facts) -> Operator:
+        if name not in {offer.name for offer in operator.offers}:
+            known = ", ".join(offer.name for offer in operator.offers) or "none: it names no services"
+            raise FactError(f"operator {operator.id} has no service {name!r}", hint=f"one of {known}")
+        return replace(operator, offers=tuple(change(o) if o.name == name else o for o in operator.offers))
+
+    return apply
+
+
 def _holder(country: CountryCode) -> Parent:
     return Parent(name=f"a holder in {country}", country=country)
+
+
+def _key_holder(country: CountryCode) -> KeyHolder:
+    return KeyHolder(name=f"a holder of keys in {country}", country=country)
 
 
 def _on_operator(id_: OperatorId, change: Callable[[Operator, Facts], Operator]) -> Callable[[World], World]:
@@ -141,17 +187,43 @@ def _on_operator(id_: OperatorId, change: Callable[[Operator, Facts], Operator])
     return apply
 
 
-def _without_certificate(operator: Operator, name: str) -> Operator:
-    kept = tuple(c for c in operator.certificates if split_certificate(c)[0] != name)
-    return replace(operator, certificates=kept)
+def _one(make: Callable[[CountryCode], T], facts: Facts, value: str) -> tuple[T, ...]:
+    """The one holder in a country, or nobody."""
+    return () if value == "none" else (make(_known(facts, value)),)
 
 
-def _node_grade(id_: NodeId, grade: Grade) -> Callable[[World], World]:
+def _with_or_without(certificates: tuple[str, ...], value: str) -> tuple[str, ...]:
+    """One more, or all but those that ``-NAME`` names, whenever they end."""
+    if not value.startswith("-"):
+        return (*certificates, value)
+    return tuple(c for c in certificates if split_certificate(c)[0] != value.removeprefix("-"))
+
+
+def _grade_change(value: str) -> Callable[[Node], Node]:
+    grade = Grade(_level(value))
+    return lambda node: replace(node, grade=grade)
+
+
+def _measured_change(value: str) -> Callable[[Node], Node]:
+    """What landmarks would show, without an end: where a node is by physics, and not what it says."""
+    if value == "none":
+        return lambda node: replace(node, measured=None)
+    is_contradicted = value == "contradicted"
+    if not is_contradicted and not (value.isascii() and value.isdigit() and len(value) <= 5):
+        raise FactError(f"{value!r} is no radius", hint="whole kilometres, `contradicted` or `none`")
+    found = Measured(
+        landmarks=("supposed",), radius_m=0 if is_contradicted else int(value) * 1_000,
+        contradiction="it is supposed to be elsewhere" if is_contradicted else "", since_us=0, until_us=2**62,
+    )  # fmt: skip
+    return lambda node: replace(node, measured=found)
+
+
+def _on_node(id_: NodeId, change: Callable[[Node], Node]) -> Callable[[World], World]:
     def apply(world: World) -> World:
         nodes = world.fabric.nodes
         if id_ not in nodes:
             raise FactError(f"there is no node {id_}", hint="see `hanse get nodes`")
-        return replace(world, fabric=replace(world.fabric, nodes={**nodes, id_: replace(nodes[id_], grade=grade)}))
+        return replace(world, fabric=replace(world.fabric, nodes={**nodes, id_: change(nodes[id_])}))
 
     return apply
 

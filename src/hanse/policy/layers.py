@@ -57,7 +57,7 @@ def check_policy(policy: Policy, file: str, line: int, packs: PackSet, now: Wall
     try:
         rules = _rules_of(policy, file)
     except PolicyError as error:
-        raise _moved(error, file, line) from None
+        raise error.within(file, line) from None
     laid, bound = in_force(packs, [policy], ())
     for end in dead_ends(laid, now, tuple(pack.rpartition(":")[2] for pack in bound)):
         at = next((rule.line + line for rule in rules if rule.id in end.rules), line)
@@ -96,10 +96,3 @@ def _rules_of(policy: Policy, file: str) -> tuple[Rule, ...]:
         seen.add(rule.id)
     before = f"{policy.namespace}." if policy.namespace else ""
     return tuple(replace(rule, id=f"{before}{rule.id}") for rule in rules)
-
-
-def _moved(error: PolicyError, file: str, line: int) -> PolicyError:
-    """The same error at its line in the manifest and not in the rules alone."""
-    within = int(error.context["line"])
-    message = error.message.removeprefix(f"{file}:{within}: ")
-    return PolicyError.at(file, line + within, message, error.hint)

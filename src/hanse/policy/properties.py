@@ -66,13 +66,18 @@ def properties_kept(packs: PackSet, policies: Sequence[Policy], guardrails: tupl
     found = []
     for policy in sorted(policies, key=lambda one: one.id):
         bound = {pack for where, _, pack in (g.rpartition(":") for g in guardrails) if where in {"", policy.namespace}}
-        for one in parse_property_file(f"policy/{policy.id} properties", policy.properties, packs):
+        for one in parse_property_file(property_file(policy), policy.properties, packs):
             if not one.id.startswith(f"{policy.name}."):
                 remedy = f"begin it with `{policy.name}.`"
                 raise PolicyError.at(one.rule.file, one.rule.line, f"@id {one.id!r} of policy {policy.id!r}", remedy)
             in_force = {*one.packs, *bound}
             found.append(replace(one, packs=tuple(name for name in packs.packs if name in in_force)))
     return tuple(found)
+
+
+def property_file(policy: Policy) -> str:
+    """What stands for a file in errors about the properties of a submitted policy, whose manifest is not at hand."""
+    return f"policy/{policy.id} properties"
 
 
 def parse_property_file(file: str, text: str, packs: PackSet) -> tuple[Property, ...]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
-import json
 from dataclasses import replace
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from credential_kit import SUBJECT, credential, did_key
 from room_kit import OPERATOR, PACKS, START, Room, entries, run, state_of
 
 from hanse.control.certifying import Certifying
@@ -25,32 +23,10 @@ from hanse.policy import parse_packs, screen
 from hanse.policy.facts import at_midnight
 from hanse.twin.domain import make_domain
 
-KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-SUBJECT = "did:web:hansa.example"
-ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-
-
-def b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def did_key() -> str:
-    number, text = int.from_bytes(b"\xed\x01" + KEY.public_key().public_bytes_raw()), ""
-    while number:
-        number, digit = divmod(number, 58)
-        text = ALPHABET[digit] + text
-    return f"did:key:z{text}"
-
 
 def jwt(*, days: int = 30, certification: str = "bsi-c5") -> str:
     ends = to_datetime(WallTime(START + days * DAY_US)) + datetime.timedelta(hours=3)
-    claims = {
-        "@context": ["https://www.w3.org/ns/credentials/v2"], "type": ["VerifiableCredential"], "issuer": did_key(),
-        "validFrom": "2026-04-01T00:00:00Z", "validUntil": ends.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "credentialSubject": {"id": SUBJECT, "certification": certification},
-    }  # fmt: skip
-    text = ".".join(b64(json.dumps(one).encode()) for one in ({"typ": "vc+jwt", "alg": "EdDSA"}, claims))
-    return f"{text}.{b64(KEY.sign(text.encode()))}"
+    return credential(ends, certification=certification)
 
 
 TRUSTED = (TrustedIssuer(did=did_key(), certifies=("bsi-c5",)),)

@@ -6,10 +6,11 @@ import pytest
 from room_kit import OPERATOR, PACKS, SITE, START, node, workload
 
 from hanse.app.proving import prove_submitted
-from hanse.control.proofs import PropertyBroken, proofs_of, try_only
+from hanse.control.proofs import PropertyBroken, in_manifest, proofs_of, try_only
 from hanse.core.fabric import Fabric
 from hanse.core.layer import Policy
 from hanse.core.snapshot import Snapshot
+from hanse.manifest import load
 from hanse.policy import Outcome, PolicyError, parse_packs
 
 RULES = parse_packs(PACKS)
@@ -69,6 +70,23 @@ def test_classes_that_are_not_there_say_nothing_to_a_trial_and_everything_to_a_p
     assert proof_or_trial is None or proof_or_trial.outcome is Outcome.CHECKED
 
 
+MANIFEST = """apiVersion: hanse.dev/v1
+kind: Policy
+metadata: {name: house, namespace: clinic}
+spec:
+  about: nothing at the core
+  packs: [gdpr]
+  properties: |
+    // what it is for
+    @id("house.p.core")
+    @title("t")
+    @cite("c")
+    @message("m")
+    forbid (principal is Workload, action == Action::"place", resource is Node)
+    when { resource.tier == "core" };
+"""
+
+
 @pytest.mark.parametrize(
     ("properties", "why"),
     [
@@ -80,3 +98,17 @@ def test_what_is_no_property_is_refused(properties: str, why: str) -> None:
     with pytest.raises(PolicyError) as refused:
         proofs_of([house(CORE, properties)], RULES, (), AT, try_only)
     assert why in f"{refused.value.message} {refused.value.hint}"
+
+
+@pytest.mark.parametrize(("wrong", "why"), [("resource.tier", "resource.tire"), ('@title("t")', "")])
+def test_the_line_of_a_wrong_property_is_that_of_the_manifest(wrong: str, why: str) -> None:
+    text = MANIFEST.replace(wrong, why)
+    documents = load([("house.yaml", text)]).policies
+    with pytest.raises(PolicyError) as refused:
+        proofs_of([document.policy for document in documents], RULES, (), AT, try_only)
+    moved = in_manifest(refused.value, documents)
+    line = text.splitlines().index('    @id("house.p.core")') + 1
+    assert moved.context == {"file": "house.yaml", "line": line}
+    assert moved.message.startswith(f"house.yaml:{line}: ")
+    assert "policy/" not in moved.message
+    assert in_manifest(refused.value, []) is refused.value

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from hanse.adapters.package_data import read_packs
-from hanse.core.fabric import Fabric
-from hanse.core.ids import CountryCode, NodeId
+from hanse.core.fabric import Fabric, Offer
+from hanse.core.ids import CountryCode, NodeId, OperatorId
 from hanse.core.time import WallTime
 from hanse.core.work import Data, Workload
 from hanse.policy import (
@@ -94,8 +94,51 @@ def test_each_kind_of_fact(
 
 
 @pytest.mark.parametrize(
+    ("demands", "facts", "turned"),
+    [
+        ({"control_exclude": (CountryCode("US"),)}, ["operator/hafen.keys=US"], ("fra-1", "par-1")),
+        ({"control_exclude": (CountryCode("US"),)}, ["operator/hafen.support=DE,US"], ("fra-1", "par-1")),
+        ({"control_exclude": (CountryCode("US"),)},
+         ["operator/hafen.keys=US", "operator/hafen.support=US", "operator/hafen.keys=none",
+          "operator/hafen.support=none"], ()),
+        ({"cada": 1}, ["operator/hafen.cada=1"], ("fra-1", "par-1")),
+        ({"packs": ("c5",)}, ["operator/hafen.certificate=bsi-c5"], ()),
+        ({"packs": ("c5",)}, ["operator/hafen.verified=bsi-c5@2027-01-01"], ("fra-1", "par-1")),
+        ({"packs": ("c5",)}, ["operator/hafen.verified=bsi-c5@2026-11-21"], ()),
+        ({"packs": ("c5",)}, ["operator/hafen.verified=bsi-c5", "operator/hafen.verified=-bsi-c5"], ()),
+        ({"packs": ("measured",)}, ["node/sto-1.measured=400"], ("sto-1",)),
+        ({"packs": ("measured",)}, ["node/sto-1.measured=600"], ()),
+        ({"packs": ("measured",)}, ["node/sto-1.measured=400", "node/sto-1.measured=none"], ()),
+        ({"packs": ("measured",)}, ["node/sto-1.measured=400", "node/sto-1.measured=contradicted"], ()),
+    ],
+)  # fmt: skip
+def test_keys_staff_levels_credentials_and_measured_places_may_be_supposed(
+    fabric: Fabric, packs: PackSet, now: WallTime, make: SimpleNamespace,
+    demands: dict[str, object], facts: list[str], turned: tuple[str, ...],
+) -> None:  # fmt: skip
+    found = _suppose(fabric, packs, now, make.workload(**demands), "par-1", *facts)
+    assert tuple(sorted(node for turn in found.turns for node in turn.nodes)) == turned
+
+
+def test_a_service_is_supposed_apart_from_its_operator(
+    fabric: Fabric, packs: PackSet, now: WallTime, make: SimpleNamespace
+) -> None:
+    hafen = replace(fabric.operators[OperatorId("hafen")], offers=(Offer(name="vault"),))
+    served = replace(fabric.nodes[NodeId("fra-1")], service="vault")
+    apart = replace(fabric, operators={**fabric.operators, hafen.id: hafen}, nodes={**fabric.nodes, served.id: served})
+    asks = make.workload(seal={"legal": 4}, cada=1)
+    facts = ["operator/hafen/vault.seal.legal=4", "operator/hafen/vault.cada=1"]
+    for wanted, turned in ((facts, ("fra-1",)), (facts[:1], ()), (facts[1:], ())):
+        found = _suppose(apart, packs, now, asks, "par-1", *wanted)
+        assert tuple(node for turn in found.turns for node in turn.nodes) == turned
+    with pytest.raises(FactError, match="no service 'vaul'"):
+        _suppose(apart, packs, now, asks, "par-1", "operator/hafen/vaul.cada=1")
+
+
+@pytest.mark.parametrize(
     "fact",
     ["hafen.parent=US", "operator/hafen.colour=red", "operator/hafen.seal.taste=2", "operator/hafen.grade=9",
+     "operator/hafen.cada=5", "operator/hafen/vault.seat=DE", "node/sto-1.measured=far", "node/sto-1.measured=-3",
      "adequacy/eea-ch.until=soon", "node/sto-1.country=US", "date=tomorrow", ""],
 )  # fmt: skip
 def test_what_is_no_fact_is_refused_with_what_would_be(fact: str) -> None:
@@ -107,7 +150,8 @@ def test_what_is_no_fact_is_refused_with_what_would_be(fact: str) -> None:
 
 @pytest.mark.parametrize(
     "fact",
-    ["operator/nobody.parent=US", "operator/hafen.parent=XX", "operator/hafen.seat=Atlantis", "node/no-1.grade=1",
+    ["operator/hafen.keys=XX", "operator/hafen.support=DE,XX", "operator/hafen/vault.cada=4",
+     "operator/nobody.parent=US", "operator/hafen.parent=XX", "operator/hafen.seat=Atlantis", "node/no-1.grade=1",
      "site/nowhere.country=DE", "site/fra.country=XX", "adequacy/none.until=2027-01-01"],
 )  # fmt: skip
 def test_a_fact_about_nothing_known_is_refused(
