@@ -22,6 +22,7 @@ from typing import Any, cast
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from benches import attestation
+from benches.report import header
 from hanse.adapters.clock import SystemClock
 from hanse.adapters.entropy import SystemEntropy
 from hanse.adapters.keys import KeySigner
@@ -64,7 +65,7 @@ def main() -> None:
     print(json.dumps(asyncio.run(_measure(options.svids, options.nodes))))
 
 
-async def _measure(svids: int, nodes: int) -> dict[str, int | float | str | None]:
+async def _measure(svids: int, nodes: int) -> dict[str, Any]:
     entropy, clock = SystemEntropy(), SystemClock()
     root_key, ca_key = (key_from_secret(entropy.secret(SECRET_BYTES)) for _ in range(2))
     root = make_root(root_key, DOMAIN, clock.wall(), serial_from_secret(entropy.secret(16)))
@@ -83,7 +84,7 @@ async def _measure(svids: int, nodes: int) -> dict[str, int | float | str | None
     issued_us = [_issue(authority, request, entropy, clock) for _ in range(svids)]
     storm_s, failures = await _storm(authority, nodes, entropy, clock)
     return {
-        "bench": "identity",
+        **header("identity"),
         "svids_per_s": round(1e6 * svids / sum(issued_us)),
         "issue_us_p50": round(statistics.median(issued_us)),
         "issue_us_p99": sorted(issued_us)[svids * 99 // 100],

@@ -1,7 +1,7 @@
 """Measure the ledger: durable appends, reopening, fsck, proofs and receipts. Prints one JSON line.
 
-`python -m benches.ledger --json [--entries N] [--batch N] [--disk DIR]`. Without `--disk` the store is a dict, so the
-figures are the ledger's own cost; with it they include the disk store and its fsyncs.
+`python -m benches.ledger --json [--entries N] [--batch N] [--disk DIR | --memory]`. The store is on disk with all its
+fsyncs, in a temporary directory if no other is given; with `--memory` a dict, which shows the ledger's own cost.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import statistics
+import tempfile
 import time
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from benches.ledger_records import (
     sealed_order,
     story,
 )
+from benches.report import header
 from hanse.control.ledger_writer import LedgerWriter
 from hanse.core.ports import Store
 from hanse.ledger import Verified, load_policy, path_of, verify_receipt
@@ -38,9 +40,14 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON line (the default)")
     parser.add_argument("--entries", type=int, default=100_000)
     parser.add_argument("--batch", type=int, default=1_000)
-    parser.add_argument("--disk", type=Path, help="an empty directory for a store on disk")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--disk", type=Path, help="an empty directory for the store")
+    where.add_argument("--memory", action="store_true", help="no disk: the ledger's own cost")
     options = parser.parse_args()
-    print(json.dumps(asyncio.run(_measure(options.entries, options.batch, options.disk))))
+    with tempfile.TemporaryDirectory(prefix="hanse-bench-") as temporary:
+        directory = None if options.memory else options.disk or Path(temporary)
+        measured = asyncio.run(_measure(options.entries, options.batch, directory))
+    print(json.dumps({**header("ledger"), **measured}))
 
 
 async def _measure(count: int, batch: int, directory: Path | None) -> dict[str, int | float | str]:
@@ -81,7 +88,6 @@ async def _measure(count: int, batch: int, directory: Path | None) -> dict[str, 
         if not isinstance(verdict, Verified):
             raise SystemExit(f"the receipt does not verify: {verdict[0]}")
     return {
-        "bench": "ledger",
         "store": "memory" if directory is None else "disk",
         "entries": count,
         "entry_bytes": ENTRY_BYTES,

@@ -28,6 +28,7 @@ from hanse.twin.ports.attestor import MemoryAttestor
 from hanse.twin.ports.blobs import BlobServer, MemoryBlobs
 from hanse.twin.ports.bus import MemoryBus, Switch
 from hanse.twin.ports.clock import VirtualClock
+from hanse.twin.ports.dialer import MemoryDialer
 from hanse.twin.ports.entropy import SeededEntropy
 from hanse.twin.ports.link import Conditions, Link
 from hanse.twin.ports.runtime import EngineModel, MemoryJobs, MemoryRuntime, Mesh, ModelMeter
@@ -241,6 +242,7 @@ class Room:
             meter=ModelMeter(runtime, self.clock),
             signer=NODE_SIGNER,
             attestor=MemoryAttestor(),
+            dialer=MemoryDialer(self.mesh, lambda _: 1_000),
         )
 
     def control_ports(self, ledger: KvServer | None = None) -> ControlPorts:

@@ -264,6 +264,7 @@ def build_api(
         if identity not in controller.state.workloads(with_deleted=True):
             raise NotFound(f"no workload {identity}", hint="see `hanse get workloads`")
         view = inspect.explain(identity, await controller.pipeline.current_plan())
+        view = explaining.with_round_trips(controller, view)
         return await asyncio.to_thread(explaining.with_changes, controller, view)
 
     @app.get("/api/v1/workloads/{namespace}/{name}/verdicts/{node}", dependencies=[guard("read", "workload")])

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hanse import __version__, _engine
 from hanse.adapters.attestor import NoEvidence
 from hanse.adapters.clock import SystemClock
+from hanse.adapters.dialer import TcpDialer
 from hanse.adapters.disk_blobs import DiskBlobs
 from hanse.adapters.disk_store import DiskStore
 from hanse.adapters.engine_jobs import EngineJobs
@@ -295,6 +296,7 @@ def _connected(member: _Member, front: _Front) -> tuple[NatsLink, NodeAgent]:
         meter=ProcessMeter(),
         signer=keys.signer,
         attestor=member.attestor,
+        dialer=TcpDialer(),
     )
     agent = build_node(
         ports,

@@ -32,7 +32,8 @@ class ControlConfig:
     gazetteer: Mapping[str, Place] = field(default_factory=dict)
     """Named origins of demand."""
     rtt_us: Mapping[tuple[SiteId, SiteId], int] = field(default_factory=dict)
-    """Measured round trips between sites; missing pairs are modelled."""
+    """Round trips between sites as the operator gives them. They come before what nodes measure; pairs that are in
+    neither are modelled."""
     placement: PlacementSettings = field(default_factory=PlacementSettings)
     rollout: RolloutLimits = field(default_factory=RolloutLimits)
     seed: int = 0
@@ -75,6 +76,11 @@ class ControlConfig:
     """10 s..1 d. How often landmarks measure the other nodes: machines do not move, but claims are made at any time."""
     survey_life_us: int = HOUR_US // 2
     """1 min..1 d. How long a measured place counts; three surveys, so that two may fail."""
+    dial_every_us: int = 5 * 60 * US_PER_S
+    """0 (never) or 10 s..1 d. How often sites measure one another: lines change by the day, and three of five samples
+    must agree before a plan hears of it."""
+    dial_life_us: int = HOUR_US // 2
+    """1 min..1 d. How long a measured round trip counts; six measurements, so that some may fail."""
     anchor_us: int = 5 * 60 * US_PER_S
     """10 s..1 d. How often the leader compares the store with its last anchor and anchors it anew: what is lost
     silently is found within this time."""

@@ -14,6 +14,7 @@ from hanse.control.accounts import Accounts
 from hanse.control.attesting import Attesting
 from hanse.control.config import ControlConfig
 from hanse.control.cosigning import Cosigning
+from hanse.control.distances import Distances, measure_forever
 from hanse.control.enrolment import Enrolment
 from hanse.control.improving import Think, think_at_once
 from hanse.control.journal import Journal
@@ -68,6 +69,7 @@ class Controller:
         )
         self.attesting = Attesting(ports, config, self.state)
         self.surveying = Surveying(ports, config, self.state)
+        self.distances = Distances(ports, config, self.state, self.liveness)
         self.enrolment = Enrolment(ports, config, self.state, authority, self.attesting)
         self.lease = LeaseKeeper(
             ports.store, ports.clock, ports.signer, me=config.id, api=config.api_url, term_us=config.lease_term_us
@@ -104,6 +106,7 @@ class Controller:
                 tasks.create_task(self._answer_asks(), name="asks")
                 tasks.create_task(self._lead_forever(), name="lead")
                 tasks.create_task(self._survey_forever(), name="survey")
+                tasks.create_task(self._measure_forever(), name="distances")
                 if self.config.optimise_every_us:
                     tasks.create_task(self._improve_forever(), name="improve")
         finally:
@@ -221,6 +224,10 @@ class Controller:
     async def _survey_forever(self) -> None:
         await self._caught_up.wait()
         await survey_forever(self.surveying, self.config, is_leader=self.lease.is_leader)
+
+    async def _measure_forever(self) -> None:
+        await self._caught_up.wait()
+        await measure_forever(self.distances, self.config, is_leader=self.lease.is_leader)
 
     async def _improve_forever(self) -> None:
         """Have the global solver look at the fabric at intervals, while this controller leads."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from hanse.control.controller import Controller
 from hanse.control.service import NotFound
 from hanse.control.state import FabricState
-from hanse.control.views import ExplainView, VerdictView
+from hanse.control.views import ExplainView, RoundTripView, VerdictView
 from hanse.core.ids import NodeId, WorkloadId
 from hanse.core.plan import Plan
 from hanse.core.snapshot import Snapshot
@@ -50,6 +50,23 @@ def with_changes(controller: Controller, view: ExplainView) -> ExplainView:
         return view
     view = replace(view, isolation=at.workloads[workload].isolation.value)
     return view if view.changes else replace(view, changes=_screening(controller, workload, at).changes(workload))
+
+
+def with_round_trips(controller: Controller, view: ExplainView) -> ExplainView:
+    """Add how far its demand is from the sites that serve it, and whether that is measured or modelled."""
+    at = controller.pipeline.snapshot()
+    workload = at.workloads.get(WorkloadId(view.workload))
+    if workload is None or view.explanation is None:
+        return view
+    chosen = [at.fabric.nodes.get(one.node) for one in view.explanation.candidates if one.is_chosen]
+    sites = sorted({node.site for node in chosen if node is not None})
+    known = [(origin, site, at.round_trip_us(origin, site)) for origin in workload.slo.origins for site in sites]
+    trips = tuple(
+        RoundTripView(origin=origin, site=site, rtt_us=rtt_us, is_measured=at.is_measured(origin, site))
+        for origin, site, rtt_us in known
+        if rtt_us is not None
+    )
+    return replace(view, round_trips=trips)
 
 
 def stated_days(state: FabricState) -> Mapping[str, str]:

@@ -224,7 +224,8 @@ def operators(controller: Controller) -> tuple[OperatorView, ...]:
 
 def sites(controller: Controller) -> tuple[SiteView, ...]:
     """Every site."""
-    fabric = controller.state.fabric()
+    at = controller.pipeline.snapshot()
+    fabric, measured = at.fabric, at.rtt_us
     return tuple(
         SiteView(
             id=site.id,
@@ -234,6 +235,13 @@ def sites(controller: Controller) -> tuple[SiteView, ...]:
             longitude_deg=site.place.longitude_deg,
             grid_zone=site.grid_zone,
             nodes=tuple(n.id for n in fabric.nodes.values() if n.site == site.id),
+            measured_us={
+                other: at.round_trip_us(site.id, other) or 0
+                for other in sorted(
+                    {*(a for a, b in measured if b == site.id), *(b for a, b in measured if a == site.id)}
+                )
+                if other in fabric.sites
+            },
         )
         for site in fabric.sites.values()
     )

@@ -28,7 +28,7 @@ from hanse.core.snapshot import Phase, Reach, Running, Snapshot
 from hanse.core.time import DAY_US, MonoTime, WallTime, to_datetime
 from hanse.core.work import DataSet, Namespace, Workload
 from hanse.identity.join import JoinToken
-from hanse.placement import Book, Spent, mean_of, timed
+from hanse.placement import Book, Spent, mean_of, measured_trips, timed
 from hanse.policy import RoundTrip, locate
 from hanse.wire import envelope
 from hanse.wire.account_messages import CarbonFeed, HistoryRecord, SpendRecord
@@ -49,6 +49,7 @@ from hanse.wire.subjects import (
     APPRAISAL,
     ATTESTED,
     CREDENTIALS,
+    DISTANCES,
     FEDERATION,
     FEEDS,
     HISTORY,
@@ -68,7 +69,7 @@ from hanse.wire.subjects import (
     TOKENS,
     TRUST,
 )
-from hanse.wire.survey_messages import Survey
+from hanse.wire.survey_messages import SiteTrips, Survey
 from hanse.wire.trust_messages import Attestation, CredentialRecord, FederatedBundle, Revocations
 
 _M = TypeVar("_M", bound=msgspec.Struct)
@@ -78,11 +79,12 @@ SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     TRUST: Revocations, ACTIONS: ActionRecord, APPRAISAL: AppraisalRecord, ATTESTED: Attestation,
     TOKENS: JoinToken, SPENDING: SpendRecord, FEEDS: CarbonFeed, MEASURED: Survey, CREDENTIALS: CredentialRecord,
     SECRETS: SecretValue, RELEASES: ReleaseRecord, FEDERATION: FederatedBundle, JOBS: JobRecord, HISTORY: HistoryRecord,
+    DISTANCES: SiteTrips,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
 WATCHED = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, APPRAISAL, ATTESTED, TOKENS, SPENDING,
-    FEEDS, MEASURED, CREDENTIALS, SECRETS, RELEASES, FEDERATION, JOBS, HISTORY,
+    FEEDS, MEASURED, CREDENTIALS, SECRETS, RELEASES, FEDERATION, JOBS, HISTORY, DISTANCES,
 )  # fmt: skip
 
 
@@ -296,6 +298,10 @@ class FabricState:
         """What each landmark measured last."""
         return {NodeId(key): record for key, record in self.messages(MEASURED, Survey).items()}
 
+    def distances(self) -> dict[SiteId, SiteTrips]:
+        """Round trips between sites, as measured, by the site that measured."""
+        return {SiteId(key): record for key, record in self.messages(DISTANCES, SiteTrips).items()}
+
     def landmarks(self) -> tuple[NodeId, ...]:
         """Nodes at sites whose place the domain vouches for, in id order."""
         sites = self.sites()
@@ -406,7 +412,7 @@ def snapshot(
         workloads=state.workloads(),
         running=_running(state),
         intensity_g_per_kwh=_intensity(feed, config.intensity_g_per_kwh, now),
-        rtt_us=config.rtt_us,
+        rtt_us=measured_trips(state.distances().values(), fabric.sites, config.rtt_us, now=now),
         gazetteer=config.gazetteer,
         policies=state.policies(),
         observed_down_ppm=observed_ppm(state.history(), fabric, config.placement),

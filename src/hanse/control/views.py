@@ -155,6 +155,17 @@ class WorkloadDetail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoundTripView:
+    """How far a site is from an origin of demand."""
+
+    origin: str
+    site: str
+    rtt_us: int
+    is_measured: bool
+    """Measured between the two sites, or given by the operator; else modelled from the distance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainView:
     """Why the replicas of a workload are where they are, from the committed plan, and what would allow more nodes."""
 
@@ -167,6 +178,8 @@ class ExplainView:
     changes: tuple[Change, ...]
     isolation: str = "shared"
     """Whose process runs its guests, wherever it is placed: ``shared``, ``process`` or ``process-seccomp``."""
+    round_trips: tuple[RoundTripView, ...] = ()
+    """From each origin of its demand to each site that serves it, as known now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +235,8 @@ class SiteView:
     longitude_deg: float
     grid_zone: str
     nodes: tuple[str, ...]
+    measured_us: Mapping[str, int] = field(default_factory=dict)
+    """Measured (or given) round trips to other sites, in microseconds; the others are modelled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -402,6 +402,14 @@ class ControlPorts:
     """Cosign those whose entries are kept here: keys of their own, for the two say different things about one text."""
 
 
+class Dialer(Protocol):
+    """Times the way to another node's mesh address."""
+
+    async def connect_us(self, address: str, timeout_us: int) -> int | None:
+        """One round trip to ``host:port`` in microseconds; None if nobody answers in time."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePorts:
     """What a node agent needs of the world."""
@@ -422,3 +430,4 @@ class NodePorts:
     meter: Meter
     signer: Signer
     attestor: Attestor
+    dialer: Dialer

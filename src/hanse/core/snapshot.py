@@ -95,12 +95,20 @@ class Snapshot:
         target = self.fabric.sites[site]
         source = self._origin_site(origin)
         if source is not None:
-            measured = self.rtt_us.get((source, site), self.rtt_us.get((site, source)))
+            measured = self._measured_us(source, site)
             if measured is not None:
                 return measured
             return modelled_rtt_us(self.fabric.sites[source].place, target.place)
         place = self.gazetteer.get(origin)
         return None if place is None else modelled_rtt_us(place, target.place)
+
+    def is_measured(self, origin: str, site: SiteId) -> bool:
+        """Tell whether the round trip from a named origin to a site was measured (or given), and is not modelled."""
+        source = self._origin_site(origin)
+        return source is not None and self._measured_us(source, site) is not None
+
+    def _measured_us(self, source: SiteId, site: SiteId) -> int | None:
+        return self.rtt_us.get((source, site), self.rtt_us.get((site, source)))
 
     def _origin_site(self, origin: str) -> SiteId | None:
         if SiteId(origin) in self.fabric.sites:

@@ -461,13 +461,14 @@ class NodeAgent:
         await self._outbox.deliver(PRESENCE, self._me, sealed)
 
     async def _answer_tells(self, tasks: asyncio.TaskGroup) -> None:
-        surveying: asyncio.Task[None] | None = None
+        measuring: dict[str, asyncio.Task[None]] = {}
         async for message in self._ports.bus.subscribe(tell(self._me, "*")):
-            if not message.subject.endswith(".survey"):
+            what = message.subject.rpartition(".")[2]
+            if what not in ("survey", "dial"):
                 await self._answer_tell(message)
-            elif surveying is None or surveying.done():
+            elif what not in measuring or measuring[what].done():
                 # It waits for others; whoever asks this node meanwhile does not. One at a time, the rest ask again.
-                surveying = tasks.create_task(self._answer_tell(message), name="survey")
+                measuring[what] = tasks.create_task(self._answer_tell(message), name=what)
 
     async def _answer_tell(self, message: BusMessage) -> None:
         reply = await answer(

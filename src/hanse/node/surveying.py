@@ -1,6 +1,7 @@
 """A landmark's question: how long does a signed answer take? `targets, bus, clock -> best round trips`.
 
-A node at a site that the domain vouches for asks it for the controller. The time that counts is from before the
+`survey` asks over the substrate; `dial` measures the way that requests take from node to node. A node at a site that
+the domain vouches for asks the first for the controller. The time that counts is from before the
 question leaves until the answer is here; checking comes after. The least of a few counts: whatever waits in between
 only makes a node seem farther.
 """
@@ -11,10 +12,10 @@ import asyncio
 from collections.abc import Sequence
 
 from hanse.core.errors import BusError, HanseError
-from hanse.core.ports import Bus, Clock, Entropy
+from hanse.core.ports import Bus, Clock, Dialer, Entropy
 from hanse.wire import canonical, envelope
 from hanse.wire.subjects import tell
-from hanse.wire.survey_messages import Answered, Ping, Pong, SurveyTarget
+from hanse.wire.survey_messages import Answered, Dialled, DialTarget, Ping, Pong, SurveyTarget
 
 TRIES = 4
 """Questions per node; more would only help where the line is loaded."""
@@ -33,6 +34,27 @@ async def survey(targets: Sequence[SurveyTarget], bus: Bus, clock: Clock, entrop
         trips = await asyncio.gather(*(_best(target, bus, clock, entropy) for target in some))
         found += [Answered(one.node, trip) for one, trip in zip(some, trips, strict=True) if trip is not None]
     return tuple(found)
+
+
+async def dial(targets: Sequence[DialTarget], dialer: Dialer) -> tuple[Dialled, ...]:
+    """Measure the way to each of these sites, in their order; one that does not answer is left out."""
+    found: list[Dialled] = []
+    for first in range(0, len(targets), AT_ONCE):
+        some = targets[first : first + AT_ONCE]
+        trips = await asyncio.gather(*(_nearest(target, dialer) for target in some))
+        found += [Dialled(one.site, trip) for one, trip in zip(some, trips, strict=True) if trip is not None]
+    return tuple(found)
+
+
+async def _nearest(target: DialTarget, dialer: Dialer) -> int | None:
+    """The least of a few; None after the first that is not answered."""
+    best: int | None = None
+    for _ in range(TRIES):
+        took = await dialer.connect_us(target.address, DEADLINE_US)
+        if took is None:
+            return best
+        best = took if best is None else min(best, took)
+    return best
 
 
 async def _best(target: SurveyTarget, bus: Bus, clock: Clock, entropy: Entropy) -> int | None:

@@ -10,12 +10,12 @@ import structlog
 from hanse.core.errors import HanseError
 from hanse.core.ids import NodeId
 from hanse.core.ports import BusMessage, NodePorts
-from hanse.node.surveying import survey
+from hanse.node.surveying import dial, survey
 from hanse.node.witness import NodeWitness
 from hanse.wire import canonical, envelope
 from hanse.wire.messages import LogsReply, LogsRequest, StatsReply, StatsRequest
 from hanse.wire.secret_messages import SecretsChanged
-from hanse.wire.survey_messages import Ping, Pong, SurveyReply, SurveyRequest
+from hanse.wire.survey_messages import DialReply, DialRequest, Ping, Pong, SurveyReply, SurveyRequest
 from hanse.wire.witness_messages import WitnessAnswer, WitnessKey, WitnessKeyRequest, WitnessRequest
 
 log = structlog.get_logger("node")
@@ -59,6 +59,9 @@ async def answer(
                 wanted = envelope.open_sealed(message.data, SurveyRequest, trusted).message
                 found = await survey(wanted.targets, ports.bus, ports.clock, ports.entropy)
                 return envelope.seal(SurveyReply(node=me, answered=found), ports.signer)
+            case "dial":
+                sites = envelope.open_sealed(message.data, DialRequest, trusted).message.targets
+                return envelope.seal(DialReply(node=me, dialled=await dial(sites, ports.dialer)), ports.signer)
             case "secrets":
                 envelope.open_sealed(message.data, SecretsChanged, trusted)
                 on_secrets()

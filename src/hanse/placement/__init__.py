@@ -9,6 +9,7 @@ All pure: no clock, no network, no random source of their own.
 from hanse.placement.auditor import Finding, audit
 from hanse.placement.changes import Changes, changes, is_same
 from hanse.placement.compare import PlanDifference, WorkloadDifference, difference
+from hanse.placement.distances import measured_trips, settle
 from hanse.placement.frontier import FrontierPoint, frontier
 from hanse.placement.headroom import Capacity, Free, Headroom, capacity, headroom
 from hanse.placement.jobs import Heard, advance, forecast_digest, is_due, next_turn_us, timed
@@ -65,6 +66,7 @@ __all__ = [
     "is_due",
     "is_same",
     "mean_of",
+    "measured_trips",
     "next_turn_us",
     "optimise",
     "outlook",
@@ -75,6 +77,7 @@ __all__ = [
     "replan",
     "restrained",
     "restrained_together",
+    "settle",
     "shift",
     "timed",
     "why_not",

@@ -303,8 +303,11 @@ def _latency_message(placing: Placing, row: int, world: World) -> str:
     target = format_duration(placing.workload.slo.latency_p99_us or 0)
     if trips[nearest] == UNKNOWN_RTT_US:
         return f"no origin of {', '.join(trips)} can be located, so {target} cannot be shown"
+    node = world.table.ids[row]
+    is_measured = world.snapshot.is_measured(nearest, world.snapshot.fabric.nodes[node].site)
     return (
-        f"node {world.table.ids[row]} is {format_duration(trips[nearest])} from {nearest}, its nearest origin; with "
+        f"node {node} is {format_duration(trips[nearest])} from {nearest}, its nearest origin"
+        f"{', as measured' if is_measured else ''}; with "
         f"{format_duration(world.settings.service_time_us)} of service that is beyond {target}"
     )
 

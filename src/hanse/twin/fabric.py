@@ -15,7 +15,7 @@ from hanse.control import ControlConfig, Controller, build_control
 from hanse.control.service import FabricService
 from hanse.core.errors import HanseError
 from hanse.core.fabric import Node
-from hanse.core.geo import Place
+from hanse.core.geo import Place, modelled_rtt_us
 from hanse.core.ids import ControllerId, NodeId, SiteId, WorkloadId
 from hanse.core.ports import Addresses, ControlPorts, NodePorts
 from hanse.core.snapshot import Series
@@ -29,6 +29,7 @@ from hanse.node.svid import BUCKET, KEY, StoredSvid
 from hanse.twin.domain import NodeKeys, TwinDomain, make_domain, make_node_keys
 from hanse.twin.faults import Fault
 from hanse.twin.ports.attestor import MemoryAttestor
+from hanse.twin.ports.dialer import MemoryDialer
 from hanse.twin.ports.runtime import EngineModel, MemoryJobs, MemoryRuntime, ModelMeter, Watcher
 from hanse.twin.world import Checker, MachinePorts, World
 from hanse.wire import canonical, envelope
@@ -59,6 +60,8 @@ class Settings:
     engine: EngineModel = field(default_factory=EngineModel)
     delay_us: Mapping[str, int] = field(default_factory=dict)
     """One way to the substrate, by node; chance decides for those that are not named."""
+    dial_every_us: int = 300 * US_PER_S
+    """How often sites measure one another; the default of the app."""
     owner_policy: Mapping[NodeId, str] = field(default_factory=dict)
     """Cedar rules of single nodes' owners."""
 
@@ -97,6 +100,8 @@ class TwinFabric:
         self.runners: dict[NodeId, MemoryJobs] = {}
         """What ran jobs, per node; kept over restarts, so that a scenario may look at it."""
         self._job_failures: dict[WorkloadId, int] = {}
+        self.detour_us: dict[tuple[NodeId, NodeId], int] = {}
+        """What a way from node to node takes beyond the great circle, by both in id order; scenarios change it."""
         self.watchers: list[Watcher] = []
         self._services: dict[str, FabricService] = {}
         self._control_ports: dict[str, ControlPorts] = {}
@@ -144,6 +149,7 @@ class TwinFabric:
             guardrails=self.settings.guardrails,
             intensity_g_per_kwh=self.settings.intensity_g_per_kwh,
             gazetteer=self.settings.gazetteer,
+            dial_every_us=self.settings.dial_every_us,
         )
 
     # --- what users do ---
@@ -249,6 +255,7 @@ class TwinFabric:
             meter=ModelMeter(runtime, machine.clock),
             signer=place.keys.signer,
             attestor=MemoryAttestor(),
+            dialer=MemoryDialer(machine.mesh, lambda other: self._direct_us(node, other)),
         )
         agent = build_node(ports, self._node_config(place.node, place.joined, addresses))
         self.agents[node], self.runtimes[node] = agent, runtime
@@ -257,6 +264,12 @@ class TwinFabric:
         finally:
             if self.agents.get(node) is agent:
                 del self.agents[node], self.runtimes[node]
+
+    def _direct_us(self, a: NodeId, b: NodeId) -> int:
+        """The round trip between two nodes that speak without the substrate."""
+        sites = {site.id: site.place for site in self.manifests.sites}
+        places = [sites[self._places[one].node.site] for one in (a, b)]
+        return modelled_rtt_us(*places) + self.detour_us.get((min(a, b), max(a, b)), 0)
 
     def _node_config(self, node: Node, joined: JoinResponse, addresses: Addresses) -> NodeConfig:
         return NodeConfig(

@@ -68,20 +68,21 @@ def site_text(site: Site) -> str:
 
 
 def function_text(
-    name: str, *, replicas: int, max_unavailable: int = 1, version: int = 1, is_fenced: bool = False
+    name: str, *, replicas: int, max_unavailable: int = 1, version: int = 1, is_fenced: bool = False, latency: str = ""
 ) -> str:
-    """One function; `is_fenced` keeps it in the EEA and out of the reach of US law."""
+    """One function; `is_fenced` keeps it in the EEA and out of the reach of US law; `latency` is its target."""
     rules = "\n  data: {classes: [public]}"
     if is_fenced:
         rules = (
             "\n  data: {classes: [health], subjects: [EEA]}"
             "\n  sovereignty: {packs: [gdpr], location: {only: [EEA]}, control: {exclude: [US]}}"
         )
+    slo = f"\n  slo: {{latency: {{{latency}}}}}" if latency else ""
     return _documents(
         [
             f"kind: Function\nmetadata: {{name: {name}, namespace: twin}}\nspec:\n  source: ./{name}.py\n"
             f"  route: {{path: /{name}}}\n  resources: {{memory: 64Mi, cpu: 50m}}\n  replicas: {replicas}\n"
-            f"  disruption: {{maxUnavailable: {max_unavailable}}}\n  env: {{VERSION: '{version}'}}{rules}"
+            f"  disruption: {{maxUnavailable: {max_unavailable}}}\n  env: {{VERSION: '{version}'}}{rules}{slo}"
         ]
     )
 

@@ -34,6 +34,8 @@ class Work:
     replicas: int
     is_fenced: bool = False
     max_unavailable: int = 1
+    latency: str = ""
+    """Its target as in a manifest, for example ``p99: 30ms, from: [Paris]``."""
 
     @property
     def id(self) -> WorkloadId:
@@ -82,6 +84,7 @@ class Stage:
             max_unavailable=work.max_unavailable,
             version=version,
             is_fenced=work.is_fenced,
+            latency=work.latency,
         )
         await self.fabric.deploy(text, {work.id: component_of(work.name, version)})
 

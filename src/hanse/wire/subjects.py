@@ -35,6 +35,8 @@ ATTESTED = "attested"
 """What evidence showed: key node id, sealed `Attestation` (by the controller)."""
 MEASURED = "measured"
 """What landmarks measured: key is the node at the landmark, sealed `Survey` (by the controller)."""
+DISTANCES = "distances"
+"""What sites measured of one another: key is the site that measures, sealed `SiteTrips` (by the controller)."""
 REVOCATIONS = "revocations"
 """The one key of `TRUST`."""
 
@@ -81,7 +83,7 @@ API_TOKENS = "api-tokens"
 BUCKETS = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS,
     APPRAISAL, ATTESTED, SPENDING, FEEDS, MEASURED, CREDENTIALS, BASIS, SECRETS, RELEASES, FEDERATION, API_TOKENS,
-    JOBS, HISTORY,
+    JOBS, HISTORY, DISTANCES,
 )  # fmt: skip
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""

@@ -18,7 +18,7 @@ from hanse.app.render.fabric_map import HEIGHT, WIDTH, fabric_map
 from hanse.app.render.failure import failure
 from hanse.app.render.overview import overview
 from hanse.app.render.submission import submission
-from hanse.control.views import TopRow
+from hanse.control.views import RoundTripView, SiteView, TopRow
 from hanse.core.errors import HanseError
 from hanse.core.ports import WorkerProcess
 
@@ -49,6 +49,12 @@ Ruled out
       rule control.excluded-operator (spec: sovereignty.control.exclude)
       read operator/nimbus.control = IE, US; grade 2, certified; until 2027-01-01"""
 
+ROUND_TRIPS = """\
+
+Round trips
+  Paris to frankfurt: 41.0ms, measured
+  Paris to stockholm: 15.9ms, modelled"""
+
 REFUSAL = """\
 DOCUMENT                ACTION  NODES  COST/MONTH  CO2e/MONTH  LATENCY
 Function clinic.triage  refuse  -      -           -           -
@@ -76,6 +82,25 @@ error: a.yaml:3:5: spec.sead: unknown field
 
 def test_an_explanation_reads_from_top_to_bottom() -> None:
     assert text_of(explain(EXPLAIN, NODES)) == EXPLAINED
+
+
+def test_an_explanation_says_which_round_trips_were_measured() -> None:
+    trips = (
+        RoundTripView(origin="Paris", site="frankfurt", rtt_us=41_000, is_measured=True),
+        RoundTripView(origin="Paris", site="stockholm", rtt_us=15_900, is_measured=False),
+    )
+    assert text_of(explain(replace(EXPLAIN, round_trips=trips), NODES)) == f"{EXPLAINED}\n{ROUND_TRIPS}"
+
+
+def test_sites_show_what_was_measured_once_anything_was() -> None:
+    plain = SiteView(
+        id="frankfurt", city="Frankfurt", country="DE", latitude_deg=50.11, longitude_deg=8.68, grid_zone="DE",
+        nodes=("fra-1",),
+    )  # fmt: skip
+    assert "MEASURED" not in text_of(tables.sites([plain]))
+    lines = text_of(tables.sites([replace(plain, measured_us={"paris": 41_000})])).splitlines()
+    assert lines[0].endswith("MEASURED TO")
+    assert lines[1].endswith("fra-1  paris 41.0ms")
 
 
 def test_a_refusal_names_rule_source_facts_and_the_way_out() -> None:

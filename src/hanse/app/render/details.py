@@ -140,6 +140,7 @@ def site(view: SiteView) -> Table:
         ("place", f"{view.city}, {view.country} ({view.latitude_deg:.4f}, {view.longitude_deg:.4f})"),
         ("grid", view.grid_zone),
         ("nodes", ", ".join(view.nodes) or q.NOTHING),
+        ("measured to", tables.trips(view)),
     )
 
 

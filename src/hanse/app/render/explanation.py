@@ -16,7 +16,7 @@ from rich.text import Text
 
 from hanse.app.render import quantities as q
 from hanse.app.render.style import BAD, CHOSEN, FAINT, FEASIBLE, GOOD, RULED_OUT, heading, line, stack, table
-from hanse.control.views import ExplainView, NodeView, VerdictView
+from hanse.control.views import ExplainView, NodeView, RoundTripView, VerdictView
 from hanse.core.plan import Candidate, Explanation, Score, Unplaced
 from hanse.core.time import WallTime, to_datetime
 from hanse.core.verdict import Change, FactRead, Reason
@@ -69,9 +69,25 @@ def explain(view: ExplainView, nodes: Sequence[NodeView]) -> Group:
         head,
         because,
         None if view.explanation is None else explanation(view.explanation, nodes),
+        _round_trips(view.round_trips),
         None if view.unplaced is None else refusal(view.unplaced, with_head=True),
         None if view.unplaced is not None else changes(view.changes),
     )
+
+
+def _round_trips(trips: Sequence[RoundTripView]) -> RenderableType | None:
+    if not trips:
+        return None
+    lines = [
+        line(
+            Text(
+                f"{one.origin} to {one.site}: {q.latency(one.rtt_us)}, {'measured' if one.is_measured else 'modelled'}"
+            ),
+            indent=2,
+        )
+        for one in trips
+    ]
+    return stack(Text(), heading("Round trips"), *lines)
 
 
 def explanation(of: Explanation, nodes: Sequence[NodeView]) -> Group:

@@ -169,8 +169,10 @@ def operators(views: Iterable[OperatorView]) -> Table:
 
 
 def sites(views: Iterable[SiteView]) -> Table:
-    """Places, and the nodes that stand there."""
-    made = table("SITE", "CITY", "COORDINATES", "GRID", "NODES")
+    """Places, the nodes that stand there, and to which other sites the way was measured, where any was."""
+    views = tuple(views)
+    measured = ("MEASURED TO",) if any(view.measured_us for view in views) else ()
+    made = table("SITE", "CITY", "COORDINATES", "GRID", "NODES", *measured)
     for view in views:
         made.add_row(
             view.id,
@@ -178,8 +180,14 @@ def sites(views: Iterable[SiteView]) -> Table:
             f"{view.latitude_deg:.2f}, {view.longitude_deg:.2f}",
             view.grid_zone,
             ", ".join(view.nodes) or q.NOTHING,
+            *((trips(view),) if measured else ()),
         )
     return made
+
+
+def trips(view: SiteView) -> str:
+    """Measured round trips of a site."""
+    return ", ".join(f"{site} {q.latency(rtt_us)}" for site, rtt_us in view.measured_us.items()) or q.NOTHING
 
 
 def plans(views: Iterable[PlanView]) -> Table:

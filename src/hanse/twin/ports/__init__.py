@@ -1,1 +1,1 @@
-"""The nine ports in memory, with NATS's manners: they pass the same contract suite as the real ones."""
+"""The ports in memory, with NATS's manners: they pass the same contract suite as the real ones."""

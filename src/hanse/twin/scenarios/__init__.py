@@ -10,6 +10,7 @@ from hanse.twin.scenarios.law_changes import DATE_PASSES, POLICY_NARROWS
 from hanse.twin.scenarios.leader_crash import LEADER_CRASH
 from hanse.twin.scenarios.node_crash import NODE_CRASH
 from hanse.twin.scenarios.operator_takeover import OPERATOR_TAKEOVER
+from hanse.twin.scenarios.slow_line import SLOW_LINE
 from hanse.twin.scenarios.steady import STEADY
 from hanse.twin.scenarios.substrate_outage import SUBSTRATE_OUTAGE
 from hanse.twin.scenarios.swarm import SWARM
@@ -31,6 +32,7 @@ SCENARIOS = {
         POLICY_NARROWS,
         TAMPERED_STORE,
         JOBS,
+        SLOW_LINE,
         SWARM,
     )
 }
