@@ -17,6 +17,7 @@ from nats.aio.client import Client, RawCredentials
 
 from hanse.adapters.disk_store import DiskStore
 from hanse.adapters.entropy import SystemEntropy
+from hanse.adapters.memory_files import memory_store
 from hanse.adapters.node_files import NodeFiles
 from hanse.adapters.tls import client_context
 from hanse.core.ids import NodeId
@@ -172,7 +173,11 @@ async def _stolen_credential(kit: Kit, node: NodeId, gone: asyncio.Event) -> Asy
 
 async def _stolen_svid(kit: Kit, node: NodeId) -> StoredSvid:
     assert node in NODES
-    entry = await DiskStore(kit.fabric.layout.node(node) / "disk").get(BUCKET, KEY)
+    state = kit.fabric.layout.node(node)
+    assert await DiskStore(state / "disk").get(BUCKET, KEY) is None, "no disk ever holds the key"
+    memory = memory_store(state)
+    assert memory is not None
+    entry = await memory.get(BUCKET, KEY)
     assert entry is not None
     return canonical.decode(entry.value or b"", StoredSvid)
 

@@ -219,6 +219,7 @@ class Room:
         self.trace = Trace(self.loop.now_us)
         self.kv, self.artifacts, self.switch = KvServer(BUCKETS), BlobServer(), Switch(self.trace)
         self.disk, self.cache, self.mesh = KvServer(name="disk", makes_buckets=True), BlobServer(), Mesh()
+        self.memory = KvServer(name="memory", makes_buckets=True)
         self.wire = Conditions(rng=SeededEntropy(1).stream("wire"), delay_us=1_000)
         self.clock = VirtualClock(self.loop.now_us, start=START)
 
@@ -236,6 +237,7 @@ class Room:
             store=MemoryStore(self.kv, wire),
             blobs=MemoryBlobs(self.artifacts, wire),
             disk=MemoryStore(self.disk, local),
+            memory=MemoryStore(self.memory, local),
             cache=MemoryBlobs(self.cache, local),
             runtime=runtime,
             jobs=MemoryJobs(),

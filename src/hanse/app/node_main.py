@@ -29,6 +29,7 @@ from hanse.adapters.engine_runtime import EngineRuntime, worker_command
 from hanse.adapters.entropy import SystemEntropy
 from hanse.adapters.front_files import FrontFiles, FrontKeeper
 from hanse.adapters.handover import SOCKET, Giver, Taker, take
+from hanse.adapters.memory_files import memory_store
 from hanse.adapters.meter import ProcessMeter
 from hanse.adapters.nats_blobs import NatsBlobs
 from hanse.adapters.nats_bus import NatsBus
@@ -95,6 +96,9 @@ async def run_node(options: NodeOptions, join: JoinOptions | None, *, takes_over
     files = NodeFiles(state / "identity")
     keys = files.keys(entropy)
     disk = DiskStore(state / "disk", damaged=_name_damage)
+    memory = memory_store(state, damaged=_name_damage)
+    # The first version kept the SVID there.
+    await disk.delete(BUCKET, KEY)
     joined = files.enrolment()
     attestor = await _attestor(options)
     if joined is None or not joined.has_own_account:
@@ -104,9 +108,11 @@ async def run_node(options: NodeOptions, join: JoinOptions | None, *, takes_over
                 code="join.needed",
                 hint="`hanse node token` on the domain's side makes a token; give it to `hanse node join`",
             )
-        joined = await _join(options.node, keys, join, disk, entropy, attestor)
+        joined = await _join(options.node, keys, join, memory, entropy, attestor)
         files.save_enrolment(joined)
-    member = _Member(options=options, joined=joined, keys=keys, disk=disk, entropy=entropy, attestor=attestor)
+    member = _Member(
+        options=options, joined=joined, keys=keys, disk=disk, memory=memory, entropy=entropy, attestor=attestor
+    )
     await _run_joined(member, predecessor)
 
 
@@ -131,7 +137,7 @@ async def _attestor(options: NodeOptions) -> Attestor:
 
 
 async def _join(  # noqa: PLR0917 - everything a node is, once in its life
-    node: Node, keys: NodeKeys, join: JoinOptions, disk: Store, entropy: SystemEntropy, attestor: Attestor
+    node: Node, keys: NodeKeys, join: JoinOptions, memory: Store | None, entropy: SystemEntropy, attestor: Attestor
 ) -> JoinResponse:
     svid_key = key_from_secret(entropy.secret(SECRET_BYTES))
     evidence = None
@@ -150,8 +156,9 @@ async def _join(  # noqa: PLR0917 - everything a node is, once in its life
         evidence=evidence,
     )
     answer = await _ask_api(join, "join", canonical.encode(request), JoinResponse)
-    stored = StoredSvid(svid=answer.svid, private_key_pem=key_pem(svid_key))
-    await disk.put(BUCKET, KEY, canonical.encode(stored))
+    if memory is not None:
+        stored = StoredSvid(svid=answer.svid, private_key_pem=key_pem(svid_key))
+        await memory.put(BUCKET, KEY, canonical.encode(stored))
     return answer
 
 
@@ -201,6 +208,7 @@ class _Member:
     joined: JoinResponse
     keys: NodeKeys
     disk: DiskStore
+    memory: DiskStore | None
     entropy: SystemEntropy
     attestor: Attestor
 
@@ -290,6 +298,7 @@ def _connected(member: _Member, front: _Front) -> tuple[NatsLink, NodeAgent]:
         store=NatsStore(link),
         blobs=NatsBlobs(link),
         disk=member.disk,
+        memory=member.memory,
         cache=DiskBlobs(Path(options.state) / "artifacts", damaged=_name_damage),
         runtime=front.runtime,
         jobs=front.jobs,

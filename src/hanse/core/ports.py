@@ -423,6 +423,8 @@ class NodePorts:
     """The fabric's artifacts, over the uplink."""
     disk: Store
     """This node's own disk: orders and routes, there after a reboot with no uplink."""
+    memory: Store | None
+    """What outlives the process and never touches a disk: the SVID's key. None where the machine has no such place."""
     cache: Blobs
     """This node's own artifacts."""
     runtime: Runtime

@@ -1,7 +1,7 @@
 """The node's X.509-SVID: kept, renewed at half of its life, handed to the runtime.
 
-It stays on the node's own disk (mode 0600) so that a node that restarts while cut off can speak to its neighbours
-again; it is worth an hour at most.
+Its key is in memory only: in the process and, where the machine offers that, in files that are memory too, so that a
+node which restarts while cut off can speak to its neighbours again. No disk ever holds it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOOK_US_MAX = 30 * US_PER_S
 
 
 class StoredSvid(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="stored-svid.v1", kw_only=True):
-    """An SVID with its private key, as it lies on the node's disk."""
+    """An SVID with its private key, as a restarted process finds it."""
 
     svid: Svid
     private_key_pem: bytes
@@ -73,14 +73,14 @@ class SvidKeeper:
         return bind(self._current.private_key_pem, self._config.domain, self._config.node.id, sealing_public_key)
 
     async def load(self) -> None:
-        """Take up the SVID on disk, if it is still valid."""
-        entry = await self._ports.disk.get(BUCKET, KEY)
+        """Take up the SVID of the process before, if it is still valid."""
+        entry = None if self._ports.memory is None else await self._ports.memory.get(BUCKET, KEY)
         if entry is None or entry.value is None:
             return
         try:
             stored = canonical.decode(entry.value, StoredSvid)
         except WireError as error:
-            log.warning("disk.left_out", record=f"{BUCKET}/{KEY}", code=error.code, reason=error.message)
+            log.warning("memory.left_out", record=f"{BUCKET}/{KEY}", code=error.code, reason=error.message)
             return
         self._current = stored
         if stored.svid.not_after_us <= self._ports.clock.wall():
@@ -134,7 +134,8 @@ class SvidKeeper:
         self._refuse_if_worse(svid)
         stored = StoredSvid(svid=svid, private_key_pem=key_pem(key))
         await self._use(stored)
-        await self._ports.disk.put(BUCKET, KEY, canonical.encode(stored))
+        if self._ports.memory is not None:
+            await self._ports.memory.put(BUCKET, KEY, canonical.encode(stored))
         self._current = stored
         log.info("svid.renewed", not_after_us=svid.not_after_us)
 

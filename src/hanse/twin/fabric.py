@@ -249,6 +249,8 @@ class TwinFabric:
             store=machine.store,
             blobs=machine.blobs,
             disk=machine.disk,
+            # A process that crashes finds both again; machines are not rebooted here.
+            memory=machine.disk,
             cache=machine.cache,
             runtime=runtime,
             jobs=self.runners.setdefault(node, MemoryJobs(self._job_failures)),
