@@ -18,11 +18,29 @@ from hanse.core.time import WallTime
 from hanse.ledger import statement as state_that
 from hanse.wire import canonical
 from hanse.wire.messages import StateBody, StateRow
-from hanse.wire.subjects import NODES, ORDERS, PLANS, PRESENCE, REPORTS, ROUTES, SPECS, TRUST, WITNESS
+from hanse.wire.subjects import (
+    APPRAISAL,
+    CREDENTIALS,
+    FEDERATION,
+    NODES,
+    ORDERS,
+    PLANS,
+    PRESENCE,
+    RELEASES,
+    REPORTS,
+    ROUTES,
+    SECRETS,
+    SPECS,
+    TRUST,
+    WITNESS,
+)
 
 log = structlog.get_logger("control")
 
-ANCHORED = (NODES, ORDERS, PLANS, PRESENCE, REPORTS, ROUTES, SPECS, TRUST, WITNESS)
+ANCHORED = (
+    APPRAISAL, CREDENTIALS, FEDERATION, NODES, ORDERS, PLANS, PRESENCE, RELEASES, REPORTS, ROUTES, SECRETS, SPECS,
+    TRUST, WITNESS,
+)  # fmt: skip
 KEPT_FOR_EVER = (NODES, PLANS, TRUST, WITNESS)
 """Buckets from which no controller ever deletes."""
 
