@@ -209,6 +209,7 @@ class Room:
     artifacts: BlobServer = field(init=False)
     switch: Switch = field(init=False)
     disk: KvServer = field(init=False)
+    memory: KvServer = field(init=False)
     cache: BlobServer = field(init=False)
     mesh: Mesh = field(init=False)
     wire: Conditions = field(init=False)

@@ -413,6 +413,12 @@ def parts_of(documents: Manifests) -> Iterator[tuple[str, Part]]:
         yield "operate", Part(kind="node", name=node.id)
     for kept in documents.secrets:
         yield "deploy", Part(kind="secret", namespace=kept.secret.namespace, name=kept.secret.name)
+    for dataset in documents.datasets:
+        namespace, _, name = dataset.id.partition(".")
+        yield "deploy", Part(kind="workload", namespace=namespace, name=name)
+    for whole in documents.namespaces:
+        # Its budgets bind whoever deploys there, so they are not his to set.
+        yield "administer", Part(kind="namespace", namespace=whole.id, name=whole.id)
     for one in documents.policies:
         yield "set-policy", Part(kind="policy", namespace=one.policy.namespace, name=one.policy.name)
 
@@ -421,10 +427,12 @@ def part_to_delete(kind: str, identity: str) -> tuple[str, Part]:
     """What deleting something is, and of which part; a kind that nobody knows is the administrators' business."""
     namespace, _, name = identity.rpartition(".")
     match kind.lower():
-        case "function" | "service":
+        case "function" | "service" | "job" | "dataset":
             return "delete", Part(kind="workload", namespace=namespace, name=name)
         case "policy":
             return "set-policy", Part(kind="policy", namespace=namespace, name=name)
+        case "namespace":
+            return "administer", Part(kind="namespace", namespace=identity, name=identity)
         case "operator" | "site":
             return "operate", Part(kind=kind.lower(), name=identity)
         case _:

@@ -220,7 +220,7 @@ def _grades(case: Case, paths: set[str], now: WallTime) -> Iterator[Edit]:
         where = f"{case.operator.id}'s nodes in {case.site.country}"
         what = f"raise the grade of the facts about {where} from {int(grade_at(case.node, now))} to {wanted}"
         touches = frozenset({"resource.grade", "resource.measured"})
-        apply = _node_grade(case, wanted)
+        apply = _node_grade(case, wanted, now)
         yield Edit(what=what, who=Who.OPERATOR, touches=touches, apply=apply, operator=case.operator.id)
     if "resource.operator.grade" in paths:
         counted = Grade.CERTIFIED if "resource.operator.certificates" in paths else Grade.CLAIMED
@@ -328,10 +328,11 @@ def _operator_grade(least: int) -> Callable[[Operator], Operator]:
     return lambda operator: replace(operator, grade=Grade(max(operator.grade, least)))
 
 
-def _node_grade(like: Case, grade: int) -> Callable[[Case], Case]:
+def _node_grade(like: Case, grade: int, now: WallTime) -> Callable[[Case], Case]:
     def apply(case: Case) -> Case:
-        is_meant = (case.operator.id, case.site.country, case.node.grade) == (
-            like.operator.id, like.site.country, like.node.grade,
+        # By the grade that counts, as the edit says it: what a contradicted claim was stated with does not.
+        is_meant = (case.operator.id, case.site.country, grade_at(case.node, now)) == (
+            like.operator.id, like.site.country, grade_at(like.node, now),
         )  # fmt: skip
         if not is_meant:
             return case

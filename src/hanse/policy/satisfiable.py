@@ -17,7 +17,7 @@ from hanse.core.fabric import Grade, Node, Operator, Power, Price, Resources, Si
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId
 from hanse.core.time import WallTime
-from hanse.core.work import Kind, Route, Sovereignty, Workload
+from hanse.core.work import Isolation, Kind, Route, Sovereignty, Workload
 from hanse.policy.entities import BEST_MEASURED, Object, best_evidence, object_of, subject_of
 from hanse.policy.evaluate import Answer, Cedar
 from hanse.policy.facts import FactsNow, facts_at
@@ -122,5 +122,5 @@ def _spec(names: tuple[str, ...], country: CountryCode) -> Workload:
     return Workload(
         id=WorkloadId("ideal.work"), kind=Kind.FUNCTION, namespace="ideal", name="work",
         artifact=Digest("sha256:" + "0" * 64), artifact_bytes=1, route=Route(path="/"), resources=Resources(),
-        sovereignty=Sovereignty(packs=names, location_only=(country,)),
+        sovereignty=Sovereignty(packs=names, location_only=(country,)), isolation=Isolation.PROCESS,
     )  # fmt: skip

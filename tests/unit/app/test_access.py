@@ -120,6 +120,8 @@ def test_never_does_any_guarded_route_answer_without_a_token_or_without_a_role()
         "secret": "a.b",
         "version": "1",
         "domain": "north.test",
+        "operator": "north",
+        "credential": "0" * 64,
     }
 
     async def scenario() -> None:
@@ -187,7 +189,7 @@ def test_a_role_opens_what_it_says_in_its_namespaces_and_a_denial_names_the_rule
 
 
 def test_every_kind_of_document_in_a_submission_is_asked_about() -> None:
-    asked = {"functions", "operators", "sites", "nodes", "policies", "secrets"}
+    asked = {"functions", "operators", "sites", "nodes", "policies", "secrets", "datasets", "namespaces"}
     assert {one.name for one in fields(Manifests)} - {"wheres"} == asked, "a new kind needs its line in `parts_of`"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hanse.app.cli.fronts import BadFrontOption, front_options
+from hanse.app.options import UNSEEN
 
 ONE, TWO = Path("a.pem"), Path("b.pem")
 
@@ -21,6 +22,7 @@ def options(**given: Any) -> Any:
         "client_ca": None,
         "issuers": None,
         "upstreams": None,
+        "sight": UNSEEN,
     }
     return front_options(**(base | given))
 
