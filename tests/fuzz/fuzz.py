@@ -25,7 +25,7 @@ INPUT_MAX = 65_536
 
 def main() -> int:
     """Run all parsers, or those that are named; 1 if any was broken."""
-    sys.path[:0] = [str(HOME.parent), str(HOME.parent / "kits"), str(HOME.parents[1] / "src")]
+    sys.path[:0] = [str(HOME.parent), str(HOME.parent / "kits"), str(HOME.parents[1] / "src"), str(HOME.parents[1])]
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("names", nargs="*", help="parsers; default: all")
     asked.add_argument("--seconds", type=int, default=60, help="for each parser")
