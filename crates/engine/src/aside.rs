@@ -4,11 +4,11 @@
 //! long ones, so a guest that was interrupted once goes on in a runtime of its own, whose threads the kernel preempts
 //! for every other one of the process. It gets all that the others leave over.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-use std::thread::ThreadId;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -22,28 +22,14 @@ use crate::workload::Workload;
 /// Processor time after which a guest has computed for long.
 pub(crate) const LONG: Duration = Duration::from_millis(2);
 
-/// How long a guest has been computing, on the thread where it was first seen to.
-#[derive(Default)]
-pub(crate) struct Stretch(Option<(ThreadId, Duration)>);
+thread_local! {
+    /// Processor time of this thread when it took up the guest that it runs.
+    static BEGAN: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
 
-impl Stretch {
-    /// Whether the thread has worked for `long` since the last stretch that was as long.
-    pub(crate) fn is_for(&mut self, long: Duration) -> bool {
-        let (here, now) = (std::thread::current().id(), thread_time());
-        match self.0 {
-            Some((thread, since)) if thread == here => {
-                let is_long = now.saturating_sub(since) >= long;
-                if is_long {
-                    self.0 = Some((here, now));
-                }
-                is_long
-            }
-            _ => {
-                self.0 = Some((here, now));
-                false
-            }
-        }
-    }
+/// Whether the guest that this thread runs has computed for `long` since it last let others run.
+pub(crate) fn has_computed_for(long: Duration) -> bool {
+    thread_time().saturating_sub(BEGAN.get()) >= long
 }
 
 /// Processor time of this thread.
@@ -73,7 +59,12 @@ impl Habit {
         self.0.load(Ordering::Relaxed) >= Self::FIRM
     }
 
-    fn note(&self, was_long: bool) {
+    /// One more is over, by itself or because it was cut off. Cut off before it was long, it shows nothing: behind guests that
+    /// use up their time others run out of theirs in line, and would pass for short ones.
+    fn note(&self, was_long: bool, was_cut_off: bool) {
+        if was_cut_off && !was_long {
+            return;
+        }
         let count = self.0.load(Ordering::Relaxed);
         // Two at once may count as one; it is a tendency.
         let next = if was_long {
@@ -120,6 +111,7 @@ pub(crate) struct Aside {
     place: Place,
     /// It goes to the lane before its first step.
     begins_there: bool,
+    has_ended: bool,
     workload: Arc<Workload>,
     signs: Arc<Signs>,
     /// Given back when whoever waits for the work has seen its end: a version that is replaced is not over before.
@@ -143,6 +135,7 @@ impl Aside {
         Self {
             place: Place::Here(Some(work)),
             begins_there: workload.habit.is_long() && workload.long_lane.get().is_some(),
+            has_ended: false,
             workload,
             signs,
             _turn: turn,
@@ -159,6 +152,7 @@ impl Future for Aside {
                 return Poll::Ready(());
             };
             if !self.begins_there && timed(&self.workload, &mut running, context).is_ready() {
+                self.has_ended = true;
                 return Poll::Ready(());
             }
             let is_long = self.begins_there || self.signs.is_long.load(Ordering::Relaxed);
@@ -177,13 +171,15 @@ impl Future for Aside {
         };
         // An error means that the lane is gone with the engine, and the work with it.
         let _ = ready!(Pin::new(work).poll(context));
+        self.has_ended = true;
         Poll::Ready(())
     }
 }
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        self.workload.habit.note(self.signs.is_long.load(Ordering::Relaxed));
+        let was_long = self.signs.is_long.load(Ordering::Relaxed);
+        self.workload.habit.note(was_long, !self.has_ended);
         if let Place::There(work) = &self.place {
             work.abort();
         }
@@ -208,9 +204,40 @@ impl Future for There {
 fn timed(workload: &Workload, work: &mut Work, context: &mut Context<'_>) -> Poll<()> {
     // Processor time and not time by the clock: on a busy machine a guest is charged for what it ran.
     let began = thread_time();
+    BEGAN.set(began);
     let polled = work.as_mut().poll(context);
     let ran = thread_time().saturating_sub(began);
     let ran_ns = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
     workload.counters.cpu_ns.fetch_add(ran_ns, Ordering::Relaxed);
     polled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_habit_is_not_lost_to_requests_that_were_cut_off_in_line() {
+        let habit = Habit::default();
+        for _ in 0..4 {
+            assert!(!habit.is_long());
+            habit.note(true, true);
+        }
+        // Two use up their time, six behind them begin when theirs is over.
+        for _ in 0..100 {
+            (0..2).for_each(|_| habit.note(true, true));
+            (0..6).for_each(|_| habit.note(false, true));
+            assert!(habit.is_long());
+        }
+        (0..5).for_each(|_| habit.note(false, false));
+        assert!(!habit.is_long(), "short ones that came to their end do count");
+    }
+
+    #[test]
+    fn computing_counts_from_when_the_guest_was_taken_up() {
+        BEGAN.set(thread_time());
+        assert!(!has_computed_for(Duration::from_secs(1)));
+        BEGAN.set(Duration::ZERO);
+        assert!(has_computed_for(thread_time()));
+    }
 }

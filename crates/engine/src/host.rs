@@ -10,7 +10,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::answer::Fault;
-use crate::aside::{LONG, Stretch};
+use crate::aside::{LONG, has_computed_for};
 use crate::config::Limits;
 use crate::egress::Egress;
 use crate::logs::GuestOutput;
@@ -67,7 +67,6 @@ pub(crate) struct GuestState {
     /// What its streams may still write for the request at hand, in bytes.
     log_budget: Arc<AtomicUsize>,
     clock: Clock,
-    computing: Stretch,
 }
 
 /// When an instance has run for too long.
@@ -114,7 +113,6 @@ impl GuestState {
             meter: Meter::new(limits, signs.clone(), workload.counters.clone()),
             log_budget,
             clock,
-            computing: Stretch::default(),
         }
     }
 
@@ -127,8 +125,8 @@ impl GuestState {
 
     /// The epoch clock found the guest computing: whether it has done so for long and must let others run. Counted in
     /// processor time, since on a busy machine the clock also strikes for a guest that was hardly run.
-    pub(crate) fn must_yield(&mut self) -> bool {
-        if self.computing.is_for(LONG) {
+    pub(crate) fn must_yield(&self) -> bool {
+        if has_computed_for(LONG) {
             self.interrupted();
             return true;
         }

@@ -156,8 +156,27 @@ async fn drive(
     deadline: Instant,
     seat: Option<OwnedSemaphorePermit>,
 ) {
-    let mut instance = match workload.warm.take(&workload.limits.reuse) {
-        Some(mut kept) => {
+    let mut instance = match instance(workload, signs, deadline, seat).await {
+        Ok(instance) => instance,
+        Err(fault) => return signs.fail(fault),
+    };
+    instance.served += 1;
+    match call(&instance.proxy, &mut instance.store, request, answer).await {
+        // Before the store goes: its end closes the response body, whose reader then looks for a fault.
+        Err(cause) => signs.fail(classify(&cause, signs, workload)),
+        Ok(()) => Warm::put(workload, instance),
+    }
+}
+
+/// The instance that was kept, or a new one on `seat`; without either what comes first.
+async fn instance(
+    workload: &Arc<Workload>,
+    signs: &Arc<Signs>,
+    deadline: Instant,
+    mut seat: Option<OwnedSemaphorePermit>,
+) -> Result<Instance, Fault> {
+    loop {
+        if let Some(mut kept) = workload.warm.take(&workload.limits.reuse) {
             workload.counters.warm_starts.fetch_add(1, Ordering::Relaxed);
             signs.is_warm.store(true, Ordering::Relaxed);
             let state = kept.store.data_mut();
@@ -165,29 +184,14 @@ async fn drive(
             state.set_clock(Clock::At(deadline));
             kept.store.set_epoch_deadline(1);
             // It has a seat of its own.
-            drop(seat);
-            kept
+            return Ok(kept);
         }
-        None => {
-            let seat = match seat {
-                Some(seat) => seat,
-                // Somebody else took the instance that was there.
-                None => match workload.admission.seat().await {
-                    Ok(seat) => seat,
-                    Err(fault) => return signs.fail(fault),
-                },
-            };
-            match start(workload, signs, Clock::At(deadline), seat).await {
-                Ok(instance) => instance,
-                Err(cause) => return signs.fail(classify(&cause, signs, workload)),
-            }
+        if let Some(seat) = seat {
+            let started = start(workload, signs, Clock::At(deadline), seat).await;
+            return started.map_err(|cause| classify(&cause, signs, workload));
         }
-    };
-    instance.served += 1;
-    match call(&instance.proxy, &mut instance.store, request, answer).await {
-        // Before the store goes: its end closes the response body, whose reader then looks for a fault.
-        Err(cause) => signs.fail(classify(&cause, signs, workload)),
-        Ok(()) => Warm::put(workload, instance),
+        // Somebody else took the instance that was there.
+        seat = workload.seat_or_room().await?;
     }
 }
 
@@ -223,11 +227,11 @@ fn store(workload: &Workload, signs: &Arc<Signs>, clock: Clock) -> Store<GuestSt
         table.set_max_capacity(limits.resources);
     }
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|mut store| {
+    store.epoch_deadline_callback(|store| {
         if store.data().clock().is_over() {
             return Err(DeadlineReached.into());
         }
-        Ok(match store.data_mut().must_yield() {
+        Ok(match store.data().must_yield() {
             true => UpdateDeadline::Yield(1),
             false => UpdateDeadline::Continue(1),
         })

@@ -75,6 +75,7 @@ struct Job {
 
 /// A request's place at a desk, from its admission to the end of its body.
 pub(crate) struct Place {
+    workload: Arc<Workload>,
     desk: Arc<Desk>,
     number: u32,
     _running: OwnedSemaphorePermit,
@@ -84,8 +85,12 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut held = self.desk.lock();
         held.running.retain(|one| one.number != self.number);
+        let has_room = held.has_room(&self.workload.limits.reuse);
         drop(held);
         self.desk.changed.notify_one();
+        if has_room {
+            self.workload.admission.has_room_for_one();
+        }
     }
 }
 
@@ -138,16 +143,16 @@ impl Shared {
         desks.iter().any(|desk| desk.lock().has_room(reuse))
     }
 
-    /// Take a place at a desk with room, or at a new one on `permit`'s seat; the answer comes through the second.
+    /// Take a place at a desk with room, or at a new one on `permit`'s seat; the answer comes through the second. Without
+    /// either the permit comes back.
     fn place(
         &self,
         workload: &Arc<Workload>,
         signs: &Arc<Signs>,
         due: Instant,
         permit: Permit,
-    ) -> (Place, oneshot::Receiver<Answer>) {
+    ) -> Result<(Place, oneshot::Receiver<Answer>), Permit> {
         let reuse = &workload.limits.reuse;
-        let Permit { running, seat } = permit;
         let (sender, receiver) = oneshot::channel();
         let one = |number| Running {
             number,
@@ -168,13 +173,18 @@ impl Shared {
                 workload.counters.warm_starts.fetch_add(1, Ordering::Relaxed);
                 signs.is_warm.store(true, Ordering::Relaxed);
                 let place = Place {
+                    workload: workload.clone(),
                     desk: desk.clone(),
                     number,
-                    _running: running,
+                    _running: permit.running,
                 };
-                return (place, receiver);
+                return Ok((place, receiver));
             }
         }
+        let Permit { running, seat } = permit;
+        let Some(seat) = seat else {
+            return Err(Permit { running, seat });
+        };
         let (jobs, waiting) = mpsc::unbounded_channel();
         let desk = Arc::new(Desk {
             jobs,
@@ -186,15 +196,18 @@ impl Shared {
             changed: Notify::new(),
         });
         desks.push(desk.clone());
+        drop(desks);
+        workload.admission.has_room_for_some();
         let signs = Arc::new(Signs::default());
         let work = Box::pin(attend(workload.clone(), desk.clone(), waiting, seat, signs.clone()));
         tokio::spawn(Aside::new(work, workload.clone(), signs, None));
         let place = Place {
+            workload: workload.clone(),
             desk,
             number: 1,
             _running: running,
         };
-        (place, receiver)
+        Ok((place, receiver))
     }
 }
 
@@ -209,7 +222,12 @@ pub(crate) async fn answer(
     deadline: Instant,
     permit: Permit,
 ) -> Result<Response<Body>, Fault> {
-    let (place, receiver) = workload.shared.place(workload, &signs, deadline, permit);
+    let (place, receiver) = tokio::select! {
+        biased;
+        placed = placed(workload, &signs, deadline, permit) => placed?,
+        () = sleep_until(deadline) => return Err(Fault::deadline()),
+        () = workload.admission.killed() => return Err(Fault::unloaded()),
+    };
     let job = Job {
         number: place.number,
         request,
@@ -228,21 +246,31 @@ pub(crate) async fn answer(
     Ok(response.map(|inner| GuestBody::shared(inner, workload.clone(), signs, place, deadline).boxed_unsync()))
 }
 
+/// Take a place at a desk, as soon as there is one or room for one.
+async fn placed(
+    workload: &Arc<Workload>,
+    signs: &Arc<Signs>,
+    due: Instant,
+    mut permit: Permit,
+) -> Result<(Place, oneshot::Receiver<Answer>), Fault> {
+    loop {
+        permit = match workload.shared.place(workload, signs, due, permit) {
+            Ok(placed) => return Ok(placed),
+            Err(permit) => permit,
+        };
+        // Somebody else took the room that was there.
+        permit.seat = workload.seat_or_room().await?;
+    }
+}
+
 /// Run one instance until it is not needed any more, or stopped.
 async fn attend(
     workload: Arc<Workload>,
     desk: Arc<Desk>,
     jobs: mpsc::UnboundedReceiver<Job>,
-    seat: Option<OwnedSemaphorePermit>,
+    seat: OwnedSemaphorePermit,
     signs: Arc<Signs>,
 ) {
-    let seat = match seat {
-        Some(seat) => seat,
-        None => match workload.admission.seat().await {
-            Ok(seat) => seat,
-            Err(fault) => return desk.fail(&fault),
-        },
-    };
     let mut instance = match start(&workload, &signs, Clock::Desk(desk.clone()), seat).await {
         Ok(instance) => instance,
         Err(cause) => return desk.fail(&classify(&cause, &signs, &workload)),

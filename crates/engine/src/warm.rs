@@ -66,6 +66,8 @@ impl Warm {
         if !std::mem::replace(&mut idle.is_swept, true) {
             tokio::spawn(sweep(workload.clone()));
         }
+        drop(idle);
+        workload.admission.has_room_for_one();
     }
 
     /// Drop what has been idle since `before` or longer; when the next is due, `None` without any.

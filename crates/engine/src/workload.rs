@@ -1,13 +1,14 @@
 //! The workloads loaded on this node: swapped whole while requests run, and taken off with grace.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use wasmtime_wasi_http::handler::ProxyPre;
 
 use crate::answer::Fault;
@@ -54,6 +55,16 @@ impl Workload {
         reuse.count > 1 && (self.warm.has_room() || self.shared.has_room(reuse))
     }
 
+    /// Wait for a turn, and for something to take it with; see [`Admission::admit`].
+    pub(crate) async fn admit(&self, deadline: Instant) -> Result<Permit, Fault> {
+        self.admission.admit(deadline, || self.has_room()).await
+    }
+
+    /// Wait for a place for an instance, or until one that is there may take one more; see [`Admission::seat_or_room`].
+    pub(crate) async fn seat_or_room(&self) -> Result<Option<OwnedSemaphorePermit>, Fault> {
+        self.admission.seat_or_room(|| self.has_room()).await
+    }
+
     /// Whether one instance serves several requests at once.
     pub(crate) fn is_shared(&self) -> bool {
         let reuse = &self.limits.reuse;
@@ -77,6 +88,8 @@ pub(crate) struct Admission {
     waiting: AtomicU32,
     is_closed: AtomicBool,
     killed: watch::Sender<bool>,
+    /// An instance that is there may take one more.
+    room: Notify,
 }
 
 /// The places for instances of the whole engine.
@@ -115,20 +128,21 @@ impl Admission {
             waiting: AtomicU32::new(0),
             is_closed: AtomicBool::new(false),
             killed: watch::Sender::new(false),
+            room: Notify::new(),
         }
     }
 
-    /// Wait for a turn, until `deadline`; and for a place for an instance if one `needs_seat`.
+    /// Wait for a turn, until `deadline`; and for a place for an instance unless one that is there `has_room`.
     ///
     /// # Errors
     /// `engine.overloaded` when the line is full, `guest.deadline` when the turn did not come in time, `guest.unloaded`
     /// when this version is on its way out.
-    pub(crate) async fn admit(&self, deadline: Instant, needs_seat: bool) -> Result<Permit, Fault> {
+    async fn admit(&self, deadline: Instant, has_room: impl Fn() -> bool) -> Result<Permit, Fault> {
         if self.is_closed.load(Ordering::Acquire) {
             return Err(Fault::unloaded());
         }
         if let Ok(running) = self.running.clone().try_acquire_owned() {
-            if !needs_seat {
+            if has_room() {
                 return Ok(Permit { running, seat: None });
             }
             if let Ok(seat) = self.instances.seats.clone().try_acquire_owned() {
@@ -146,10 +160,7 @@ impl Admission {
                 .acquire_owned()
                 .await
                 .map_err(|_| Fault::unloaded())?;
-            let seat = match needs_seat {
-                true => Some(self.seat().await?),
-                false => None,
-            };
+            let seat = self.seat_or_room(has_room).await?;
             Ok(Permit { running, seat })
         };
         timeout_at(deadline, turn)
@@ -157,20 +168,40 @@ impl Admission {
             .unwrap_or_else(|_| Err(Fault::deadline()))
     }
 
-    /// Wait for a place for an instance; idle ones are asked to go.
-    pub(crate) async fn seat(&self) -> Result<OwnedSemaphorePermit, Fault> {
+    /// Wait for a place for an instance, or (`None`) until one that is there `has_room`, whichever comes first; idle ones are
+    /// asked to go. Both must be waited for: the instance that has every place may be one that waits for this very request.
+    async fn seat_or_room(&self, has_room: impl Fn() -> bool) -> Result<Option<OwnedSemaphorePermit>, Fault> {
+        let mut seat = pin!(self.instances.seats.clone().acquire_owned());
         loop {
-            let seat = self.instances.seats.clone().acquire_owned();
-            if let Ok(seat) = timeout(Duration::ZERO, seat).await {
-                return seat.map_err(|_| Fault::unloaded());
+            // Before the look, so that room made right after it is heard of.
+            let room = self.room.notified();
+            if has_room() {
+                return Ok(None);
             }
-            // Again and again: one that is just becoming idle does not hear the first call.
-            self.instances.wanted.notify_waiters();
-            let seat = self.instances.seats.clone().acquire_owned();
-            if let Ok(seat) = timeout(CALL_AGAIN, seat).await {
-                return seat.map_err(|_| Fault::unloaded());
+            tokio::select! {
+                biased;
+                seat = &mut seat => return seat.map(Some).map_err(|_| Fault::unloaded()),
+                () = room => {}
+                // Again and again: one that is just becoming idle does not hear the first call.
+                () = self.call_for_room() => {}
             }
         }
+    }
+
+    /// Ask instances that are idle to go, and give them a moment.
+    async fn call_for_room(&self) {
+        self.instances.wanted.notify_waiters();
+        sleep(CALL_AGAIN).await;
+    }
+
+    /// One more request may go to an instance that is there: one who waits for that is told.
+    pub(crate) fn has_room_for_one(&self) {
+        self.room.notify_one();
+    }
+
+    /// As [`Admission::has_room_for_one`], for several.
+    pub(crate) fn has_room_for_some(&self) {
+        self.room.notify_waiters();
     }
 
     fn is_closed(&self) -> bool {
@@ -258,7 +289,7 @@ impl Workloads {
         let mut workload = self.get(name)?;
         loop {
             let deadline = began + workload.limits.timeout().min(allowed);
-            let admitted = workload.admission.admit(deadline, !workload.has_room()).await;
+            let admitted = workload.admit(deadline).await;
             if admitted.is_err() && workload.admission.is_closed() {
                 let newer = self.get(name)?;
                 if !Arc::ptr_eq(&newer, &workload) {
@@ -300,5 +331,47 @@ impl Workloads {
         let result = change(&mut next);
         self.current.store(Arc::new(next));
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn admission() -> Admission {
+        Admission::new(&Limits::default(), Arc::new(Instances::new(1)))
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_takes_room_that_is_made_meanwhile() {
+        let (admission, is_there) = (admission(), AtomicBool::new(false));
+        let deadline = Instant::now() + Duration::from_secs(3600);
+        let has_room = || is_there.load(Ordering::Relaxed);
+        let first = admission.admit(deadline, has_room).await.unwrap();
+        assert!(first.seat.is_some());
+
+        // Two in one instance: the second is in line before the first has made it, and the only place is taken.
+        let mut second = pin!(admission.admit(deadline, has_room));
+        assert!(second.as_mut().now_or_never().is_none());
+        is_there.store(true, Ordering::Relaxed);
+        admission.has_room_for_some();
+        assert!(second.await.unwrap().seat.is_none());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_keeps_his_turn_while_he_asks_for_room_again() {
+        let admission = admission();
+        let first = admission.seat_or_room(|| false).await.unwrap();
+        let mut second = pin!(admission.seat_or_room(|| false));
+        assert!(second.as_mut().now_or_never().is_none());
+        let mut third = pin!(admission.seat_or_room(|| false));
+        assert!(third.as_mut().now_or_never().is_none());
+        admission.has_room_for_one();
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        assert!(third.as_mut().now_or_never().is_none());
+        assert!(second.await.unwrap().is_some());
     }
 }

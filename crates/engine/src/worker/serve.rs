@@ -301,7 +301,7 @@ impl Worker {
         let allowed = words::number(request.headers(), &DEADLINE_MS).map_or(Duration::MAX, Duration::from_millis);
         let deadline = began + workload.limits.timeout().min(allowed);
         let request = as_it_came(request.map(incoming));
-        let permit = workload.admission.admit(deadline, !workload.has_room()).await?;
+        let permit = workload.admit(deadline).await?;
         instance::run(workload, request, deadline, permit).await
     }
 
