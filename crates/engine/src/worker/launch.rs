@@ -211,3 +211,22 @@ fn failed(cause: impl std::fmt::Display) -> EngineError {
         "the number of processes or of open files may be limited (ulimit -u, ulimit -n)",
     )
 }
+
+/// Resident memory in bytes and processor time in microseconds, as the kernel counts them.
+pub(super) fn usage(pid: u32) -> Option<(u64, u64)> {
+    let pages: u64 = std::fs::read_to_string(format!("/proc/{pid}/statm"))
+        .ok()?
+        .split(' ')
+        .nth(1)?
+        .parse()
+        .ok()?;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name, which may hold anything: user time is the 12th field, system time the 13th (proc(5)).
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let ticks: u64 = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    let page = rustix::param::page_size() as u64;
+    Some((
+        pages * page,
+        ticks * 1_000_000 / rustix::param::clock_ticks_per_second(),
+    ))
+}

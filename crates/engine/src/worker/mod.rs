@@ -18,17 +18,21 @@ pub(crate) mod code;
 mod confine;
 mod filter;
 mod launch;
+mod ledger;
+mod orders;
 pub(crate) mod outlet;
 mod serve;
 mod tell;
 mod tenant;
 mod tenants;
+mod tending;
 mod words;
 
 pub use attempt::Attempt;
 pub(crate) use channel::in_memory;
+pub(crate) use ledger::Load;
 pub use serve::work;
-pub(crate) use tenant::{Assignment, Load};
+pub(crate) use tenant::Assignment;
 pub(crate) use tenants::Tenants;
 
 use crate::config::EngineConfig;

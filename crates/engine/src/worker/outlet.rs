@@ -23,8 +23,8 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use crate::body::{Body, BoxError, empty};
 use crate::egress::{Egress, Sent};
 use crate::host::Signs;
+use crate::worker::ledger::Ledger;
 use crate::worker::tell;
-use crate::worker::tenant::Ledger;
 use crate::worker::words::{self, VERSION, WAY_OUT_ERROR};
 use crate::worker::{CONNECTION_WINDOW_BYTES, MAX_HEADER_BYTES, MAX_STREAMS, STREAM_WINDOW_BYTES};
 

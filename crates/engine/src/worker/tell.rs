@@ -17,9 +17,9 @@ use tokio::time::{sleep, timeout};
 use crate::body::{Body, full};
 use crate::logs::LogRing;
 use crate::stats::Counters;
+use crate::worker::ledger::Ledger;
 use crate::worker::outlet::Outlet;
 use crate::worker::serve::Worker;
-use crate::worker::tenant::Ledger;
 use crate::worker::words;
 
 const HOST: &str = "report.hanse.invalid";
