@@ -5,107 +5,64 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-/// How one engine is set up.
-#[pyclass(frozen, get_all, eq, module = "hanse._engine")]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EngineConfig {
-    node: String,
-    trust_domain: String,
-    front_bind: String,
-    front_tls: bool,
-    mesh_bind: String,
-    inherited: Option<(i32, i32)>,
-    cache_dir: String,
-    max_instances: u32,
-    worker_threads: usize,
-    max_component_bytes: usize,
-    max_connections: usize,
-    header_timeout_ms: u64,
-    write_timeout_ms: u64,
-    connect_timeout_ms: u64,
-    request_timeout_ms: u64,
-    log_lines: usize,
-    seed: u64,
-    worker_command: Vec<String>,
-    max_workers: usize,
-    worker_memory_bytes: u64,
-    otlp_endpoint: Option<String>,
-    trace_ratio_ppm: u32,
-    trace_queue: usize,
-    access_log: Option<String>,
-    access_log_ratio_ppm: u32,
-    tell_paths: bool,
+/// Make a frozen class whose constructor takes its fields as keywords, and looks at what it made: each field is written once.
+/// A default is one token tree, so a call stands in braces.
+macro_rules! keywords {
+    ($(#[$about:meta])* $name:ident, $check:expr => { $($field:ident: $type:ty $(= $default:tt)?,)* }) => {
+        $(#[$about])*
+        #[pyclass(frozen, get_all, eq, module = "hanse._engine")]
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub(crate) struct $name {
+            $($field: $type,)*
+        }
+
+        #[pymethods]
+        impl $name {
+            #[new]
+            #[pyo3(signature = (*, $($field $(= $default)?),*))]
+            #[allow(clippy::too_many_arguments, reason = "keywords in Python")]
+            fn new($($field: $type),*) -> PyResult<Self> {
+                let check: fn(&Self) -> PyResult<()> = $check;
+                let made = Self { $($field),* };
+                check(&made).map(|()| made)
+            }
+
+            fn __repr__(&self) -> String {
+                format!("{self:?}")
+            }
+        }
+    };
 }
 
-#[pymethods]
-impl EngineConfig {
-    #[new]
-    #[pyo3(signature = (*, node, trust_domain, front_bind, mesh_bind, cache_dir, max_instances=256, worker_threads=2,
-        max_component_bytes=67_108_864, max_connections=4096, header_timeout_ms=10_000, write_timeout_ms=30_000, connect_timeout_ms=1_000,
-        request_timeout_ms=30_000, log_lines=1_000, seed=0, front_tls=false, inherited=None,
-        worker_command=Vec::new(), max_workers=64, worker_memory_bytes=8_589_934_592, otlp_endpoint=None, trace_ratio_ppm=0, trace_queue=4_096,
-        access_log=None, access_log_ratio_ppm=0, tell_paths=false))]
-    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
-    fn new(
+keywords! {
+    /// How one engine is set up.
+    EngineConfig, |_| Ok(()) => {
         node: String,
         trust_domain: String,
         front_bind: String,
+        front_tls: bool = false,
         mesh_bind: String,
+        inherited: Option<(i32, i32)> = None,
         cache_dir: String,
-        max_instances: u32,
-        worker_threads: usize,
-        max_component_bytes: usize,
-        max_connections: usize,
-        header_timeout_ms: u64,
-        write_timeout_ms: u64,
-        connect_timeout_ms: u64,
-        request_timeout_ms: u64,
-        log_lines: usize,
-        seed: u64,
-        front_tls: bool,
-        inherited: Option<(i32, i32)>,
-        worker_command: Vec<String>,
-        max_workers: usize,
-        worker_memory_bytes: u64,
-        otlp_endpoint: Option<String>,
-        trace_ratio_ppm: u32,
-        trace_queue: usize,
-        access_log: Option<String>,
-        access_log_ratio_ppm: u32,
-        tell_paths: bool,
-    ) -> Self {
-        Self {
-            node,
-            trust_domain,
-            front_bind,
-            front_tls,
-            mesh_bind,
-            inherited,
-            cache_dir,
-            max_instances,
-            worker_threads,
-            max_component_bytes,
-            max_connections,
-            header_timeout_ms,
-            write_timeout_ms,
-            connect_timeout_ms,
-            request_timeout_ms,
-            log_lines,
-            seed,
-            worker_command,
-            max_workers,
-            worker_memory_bytes,
-            otlp_endpoint,
-            trace_ratio_ppm,
-            trace_queue,
-            access_log,
-            access_log_ratio_ppm,
-            tell_paths,
-        }
-    }
-
-    fn __repr__(&self) -> String {
-        format!("{self:?}")
+        max_instances: u32 = 256,
+        worker_threads: usize = 2,
+        max_component_bytes: usize = 67_108_864,
+        max_connections: usize = 4096,
+        header_timeout_ms: u64 = 10_000,
+        write_timeout_ms: u64 = 30_000,
+        connect_timeout_ms: u64 = 1_000,
+        request_timeout_ms: u64 = 30_000,
+        log_lines: usize = 1_000,
+        seed: u64 = 0,
+        worker_command: Vec<String> = { Vec::new() },
+        max_workers: usize = 64,
+        worker_memory_bytes: u64 = 8_589_934_592,
+        otlp_endpoint: Option<String> = None,
+        trace_ratio_ppm: u32 = 0,
+        trace_queue: usize = 4_096,
+        access_log: Option<String> = None,
+        access_log_ratio_ppm: u32 = 0,
+        tell_paths: bool = false,
     }
 }
 
@@ -146,90 +103,29 @@ impl From<&EngineConfig> for hanse_engine::EngineConfig {
     }
 }
 
-/// What one workload may use.
-#[pyclass(frozen, get_all, eq, module = "hanse._engine")]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Limits {
-    memory_bytes: usize,
-    timeout_ms: u64,
-    request_body_bytes: u64,
-    response_body_bytes: u64,
-    concurrency: u32,
-    queue: u32,
-    table_elements: usize,
-    tables: usize,
-    core_instances: usize,
-    hostcall_bytes: usize,
-    resources: usize,
-    random_bytes: u64,
-    header_bytes: usize,
-    egress_concurrency: u32,
-    log_bytes: usize,
-    reuse_count: u32,
-    reuse_concurrency: u32,
-    reuse_idle_ms: u64,
-    trust_class: String,
-    isolation: String,
-}
-
-#[pymethods]
-impl Limits {
-    #[new]
-    #[pyo3(signature = (*, memory_bytes=67_108_864, timeout_ms=10_000, request_body_bytes=10_485_760,
-        response_body_bytes=67_108_864, concurrency=64, queue=1024, table_elements=100_000, tables=100,
-        core_instances=200, hostcall_bytes=16_777_216, resources=10_000, random_bytes=1_048_576, header_bytes=131_072,
-        egress_concurrency=16, log_bytes=65_536, reuse_count=1, reuse_concurrency=1, reuse_idle_ms=1_000,
-        trust_class=String::new(), isolation=String::from("shared")))]
-    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
-    fn new(
-        memory_bytes: usize,
-        timeout_ms: u64,
-        request_body_bytes: u64,
-        response_body_bytes: u64,
-        concurrency: u32,
-        queue: u32,
-        table_elements: usize,
-        tables: usize,
-        core_instances: usize,
-        hostcall_bytes: usize,
-        resources: usize,
-        random_bytes: u64,
-        header_bytes: usize,
-        egress_concurrency: u32,
-        log_bytes: usize,
-        reuse_count: u32,
-        reuse_concurrency: u32,
-        reuse_idle_ms: u64,
-        trust_class: String,
-        isolation: String,
-    ) -> PyResult<Self> {
-        isolation_of(&isolation)?;
-        Ok(Self {
-            memory_bytes,
-            timeout_ms,
-            request_body_bytes,
-            response_body_bytes,
-            concurrency,
-            queue,
-            table_elements,
-            tables,
-            core_instances,
-            hostcall_bytes,
-            resources,
-            random_bytes,
-            header_bytes,
-            egress_concurrency,
-            log_bytes,
-            reuse_count,
-            reuse_concurrency,
-            reuse_idle_ms,
-            trust_class,
-            isolation,
-        })
-    }
-
-    fn __repr__(&self) -> String {
-        format!("{self:?}")
+keywords! {
+    /// What one workload may use.
+    Limits, |limits| isolation_of(&limits.isolation).map(drop) => {
+        memory_bytes: usize = 67_108_864,
+        timeout_ms: u64 = 10_000,
+        request_body_bytes: u64 = 10_485_760,
+        response_body_bytes: u64 = 67_108_864,
+        concurrency: u32 = 64,
+        queue: u32 = 1024,
+        table_elements: usize = 100_000,
+        tables: usize = 100,
+        core_instances: usize = 200,
+        hostcall_bytes: usize = 16_777_216,
+        resources: usize = 10_000,
+        random_bytes: u64 = 1_048_576,
+        header_bytes: usize = 131_072,
+        egress_concurrency: u32 = 16,
+        log_bytes: usize = 65_536,
+        reuse_count: u32 = 1,
+        reuse_concurrency: u32 = 1,
+        reuse_idle_ms: u64 = 1_000,
+        trust_class: String = { String::new() },
+        isolation: String = { String::from("shared") },
     }
 }
 
