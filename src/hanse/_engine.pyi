@@ -700,10 +700,10 @@ class Engine:
         component.compile_failed; with an isolation of its own also isolation.unavailable, worker.start_failed and
         worker.too_many.
         """
-    def load_service(self, workload: str, upstream: str, limits: Limits) -> None:
-        """Make a service that listens at `upstream` (``ip:port``) beside this node answer for `workload`.
+    def load_service(self, workload: str, upstream: str, limits: Limits, *, authorities: bytes | None = None) -> None:
+        """Make a service at `upstream` answer for `workload`: ``ip:port`` beside this node, or ``https://host:port``.
 
-        Raises EngineError: service.upstream_invalid.
+        `authorities` (PEM) are believed there instead of the public ones. Raises EngineError: service.upstream_invalid.
         """
     def unload(self, workload: str, grace_ms: int = 10000) -> bool:
         """Take a workload off after its requests have ended, or after the grace; whether it was loaded."""

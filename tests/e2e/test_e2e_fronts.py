@@ -82,7 +82,7 @@ def upstream() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def harness(guests: Mapping[str, Path], upstream: str) -> Iterator[Harness]:
-    with Harness(guests, front=FrontOptions(is_tls=True, upstreams=(upstream,))) as running:
+    with Harness(guests, front=FrontOptions(is_tls=True, upstreams={upstream: ""})) as running:
         yield running
 
 

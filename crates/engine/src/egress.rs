@@ -16,7 +16,6 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -28,6 +27,7 @@ use crate::host::Signs;
 use crate::logs::LogRing;
 use crate::sight::Span;
 use crate::stats::Counters;
+use crate::upstream::Duplex;
 use crate::worker::outlet::{self, Outlet};
 use crate::workload::Workload;
 
@@ -220,14 +220,11 @@ async fn resolve(target: &Target, allow_private: bool) -> Result<SocketAddr, Err
         .ok_or(Error::DestinationIpProhibited)
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
 async fn connect(
     target: &Target,
     address: SocketAddr,
     tls: Arc<rustls::ClientConfig>,
-) -> Result<Box<dyn Stream>, Error> {
+) -> Result<Box<dyn Duplex>, Error> {
     let stream = TcpStream::connect(address).await.map_err(Error::Connect)?;
     if !target.is_tls {
         return Ok(Box::new(stream));
@@ -241,7 +238,7 @@ async fn connect(
 }
 
 async fn exchange(
-    stream: Box<dyn Stream>,
+    stream: Box<dyn Duplex>,
     request: Request<WasiBody>,
     meter: Meter,
     permit: OwnedSemaphorePermit,

@@ -16,7 +16,7 @@ use crate::core::Core;
 use crate::egress::WayOut;
 use crate::error::EngineError;
 use crate::front_tls::{FrontIdentity, FrontTls};
-use crate::identity::{Identity, web_client};
+use crate::identity::{Identity, public_roots, web_client};
 use crate::jwt::JwtRule;
 use crate::logs::{LogLine, LogRing};
 use crate::router::{Route, Table};
@@ -64,7 +64,7 @@ impl Engine {
             long_lane: LongLane::default(),
             cache,
             instances: Arc::new(Instances::new(config.max_instances)),
-            way_out: WayOut::Net(web_client()?),
+            way_out: WayOut::Net(Arc::new(web_client(public_roots())?)),
             logs: Mutex::default(),
             routing: Mutex::new(()),
             exporter: Mutex::new(exporter),

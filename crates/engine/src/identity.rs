@@ -117,18 +117,21 @@ fn server_config(
     Ok(Arc::new(config))
 }
 
-/// TLS towards the public web, for egress.
+/// The authorities of the public web.
+pub(crate) fn public_roots() -> RootCertStore {
+    RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned())
+}
+
+/// TLS 1.2 or 1.3 towards servers with a certificate of `roots` for the name they are called by.
 ///
 /// # Errors
 /// `engine.setup`; only a broken build leads here.
-pub(crate) fn web_client() -> Result<Arc<ClientConfig>, EngineError> {
-    let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    let config = ClientConfig::builder_with_provider(provider())
+pub(crate) fn web_client(roots: RootCertStore) -> Result<ClientConfig, EngineError> {
+    Ok(ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(EngineError::setup)?
         .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+        .with_no_client_auth())
 }
 
 /// Read the SPIFFE ID out of a leaf certificate, by the rules of the X.509-SVID standard (sections 2 to 5).

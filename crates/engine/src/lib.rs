@@ -64,6 +64,7 @@ mod stream;
 mod testing;
 mod trust;
 mod upgrade;
+mod upstream;
 mod warm;
 mod worker;
 mod workload;

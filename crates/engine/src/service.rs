@@ -1,10 +1,9 @@
-//! Services: programs beside the node that listen on an address of their own. `request -> upstream -> response`.
+//! Services: programs that listen on an address of their own (`upstream`). `request -> upstream -> response`.
 //!
 //! The engine neither starts nor confines them; it is their ingress, with the same routes, tokens, counts and shedding as for
 //! functions, and passes WebSockets through. Which addresses may be named is for the node's owner to say, not for the engine.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -19,53 +18,41 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::answer::Fault;
 use crate::body::{Body, BoxError, Counted, empty, incoming};
 use crate::config::Limits;
-use crate::error::EngineError;
 use crate::forward::strip_hop_by_hop;
+use crate::logs::LogRing;
 use crate::scheme::Scheme;
 use crate::sight::{Kind, Span, Trace};
 use crate::stats::Counters;
 use crate::upgrade;
-
-/// A local program that refuses or accepts at once, or is not there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+use crate::upstream::Upstream;
 
 /// What the client spoke, for a service that makes addresses of itself; the name that proxies agree on.
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// One service of this node.
 pub(crate) struct Service {
-    upstream: SocketAddr,
+    upstream: Upstream,
     limits: Limits,
     turns: Arc<Semaphore>,
     pub(crate) counters: Arc<Counters>,
+    logs: Arc<LogRing>,
 }
 
 impl Service {
-    /// A service at `upstream` (`ip:port`).
-    ///
-    /// # Errors
-    /// `service.upstream_invalid`.
-    pub(crate) fn new(upstream: &str, limits: Limits, counters: Arc<Counters>) -> Result<Self, EngineError> {
-        let upstream = upstream.parse().map_err(|_| {
-            EngineError::new(
-                "service.upstream_invalid",
-                format!("{upstream:?} is no address of a service"),
-                "write an IP address and a port, like 127.0.0.1:9000",
-            )
-        })?;
-        Ok(Self {
+    pub(crate) fn new(upstream: Upstream, limits: Limits, counters: Arc<Counters>, logs: Arc<LogRing>) -> Self {
+        Self {
             upstream,
             turns: Arc::new(Semaphore::new(limits.concurrency.max(1) as usize)),
             limits,
             counters,
-        })
+            logs,
+        }
     }
 
     pub(crate) fn timeout(&self) -> Duration {
@@ -85,15 +72,16 @@ impl Service {
         trace.inject(request.headers_mut());
         let mut span = span?;
         span.text("http.request.method", method.as_str());
-        span.text("server.address", &self.upstream.ip().to_string());
+        span.text("server.address", self.upstream.host());
         span.number("server.port", u64::from(self.upstream.port()));
         Some(span)
     }
 
-    /// Have the upstream answer. Its header must come by `deadline`; how long it streams then is its own affair.
+    /// Have the upstream answer. Its header must come by `deadline`; how long it streams then is its own affair. What went
+    /// wrong the owner reads in the log.
     ///
     /// # Errors
-    /// `request.too_large`, `service.unreachable`, `service.deadline` or `service.broken`.
+    /// `request.too_large`, `service.unreachable`, `service.untrusted`, `service.deadline` or `service.broken`.
     pub(crate) async fn answer(
         &self,
         request: Request<Body>,
@@ -105,7 +93,10 @@ impl Service {
             return Err(Fault::request_too_large(limit));
         }
         let answered = timeout_at(deadline, self.ask(request)).await;
-        let response = answered.unwrap_or_else(|_| Err(too_slow()))?;
+        let response = answered.unwrap_or_else(|_| Err(too_slow())).inspect_err(|fault| {
+            let text = format!("{}: {}", fault.code, fault.message);
+            self.logs.push("fault", text.as_bytes());
+        })?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             // An open WebSocket holds no turn: it is bounded as a connection of its client is.
             return Ok(response.map(|_| empty()));
@@ -117,16 +108,10 @@ impl Service {
     }
 
     async fn ask(&self, request: Request<Body>) -> Result<Response<Body>, Fault> {
-        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(self.upstream));
-        let stream = match stream.await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(cause)) => return Err(self.unreachable(&cause)),
-            Err(_) => return Err(self.unreachable(&"it does not accept connections")),
-        };
-        let _ = stream.set_nodelay(true);
+        let stream = self.upstream.connect().await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|cause| self.unreachable(&cause))?;
+            .map_err(|cause| self.upstream.unreachable(&cause))?;
         // Ends with the response, or when it is dropped because the client went away.
         tokio::spawn(connection.with_upgrades());
         let limit = usize::try_from(self.limits.request_body_bytes).unwrap_or(usize::MAX);
@@ -139,16 +124,6 @@ impl Service {
             strip_hop_by_hop(response.headers_mut());
         }
         Ok(response.map(incoming))
-    }
-
-    fn unreachable(&self, why: &dyn std::fmt::Display) -> Fault {
-        Fault::new(
-            "service.unreachable",
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("the service does not listen at {}: {why}", self.upstream),
-            "start the program, or correct the service's upstream",
-        )
-        .retry_after(1)
     }
 
     fn broken(&self, cause: &hyper::Error) -> Fault {
@@ -168,7 +143,7 @@ impl Service {
     }
 }
 
-/// The request as an HTTP/1.1 server beside us wants it.
+/// The request as an HTTP/1.1 server wants it.
 fn local(request: Request<Body>) -> Result<Request<Body>, Fault> {
     let (mut parts, body) = request.into_parts();
     let wants_upgrade = upgrade::is_asked(&parts.extensions);

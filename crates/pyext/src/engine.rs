@@ -187,10 +187,18 @@ impl Engine {
         .map_err(|error| to_python(py, &error))
     }
 
-    /// Make a service that listens beside this node answer for a workload.
-    fn load_service(&self, py: Python<'_>, workload: &str, upstream: &str, limits: &Limits) -> PyResult<()> {
+    /// Make a service answer for a workload.
+    #[pyo3(signature = (workload, upstream, limits, *, authorities=None))]
+    fn load_service(
+        &self,
+        py: Python<'_>,
+        workload: &str,
+        upstream: &str,
+        limits: &Limits,
+        authorities: Option<&[u8]>,
+    ) -> PyResult<()> {
         let limits = hanse_engine::Limits::from(limits);
-        py.detach(|| self.0.load_service(workload, upstream, limits))
+        py.detach(|| self.0.load_service(workload, upstream, authorities, limits))
             .map_err(|error| to_python(py, &error))
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hanse import _engine
@@ -33,6 +33,8 @@ UNLOAD_GRACE_MS = 5_000
 LARGE_BYTES = 2 * 2**20
 """Components from this size on are compiled in a process of their own: 18 MB of Python take 400 MB for some seconds."""
 
+NO_UPSTREAMS: Mapping[str, str] = {}
+
 JobLogs = Callable[[WorkloadId, int, int], Sequence[LogLine]]
 OnIdentity = Callable[[bytes, bytes, bytes], None]
 
@@ -45,17 +47,19 @@ class EngineRuntime:
         config: _engine.EngineConfig,
         *,
         on_identity: OnIdentity | None = None,
-        upstreams: Collection[str] = (),
+        upstreams: Mapping[str, str] = NO_UPSTREAMS,
         job_logs: JobLogs | None = None,
     ) -> None:
-        """`upstreams`: addresses of services that the node's owner allows; `job_logs`: what jobs wrote elsewhere."""
+        """`upstreams`: what the node's owner allows services to name, each with the file of the authorities believed
+        there (PEM; the public ones if empty); `job_logs`: what jobs wrote elsewhere.
+        """
         self._engine = _engine.Engine(config)
         self._cache = Path(config.cache_dir)
         self.front = ""
         """Where the front listens (`ip:port`), once it is bound."""
         self._on_identity = on_identity
         self._job_logs = job_logs
-        self._upstreams = frozenset(upstreams)
+        self._upstreams = upstreams
 
     def bind(self) -> Addresses:
         """Bind the front and the mesh, or take up the inherited ones; clients wait in the kernel's queue until `start`.
@@ -131,15 +135,24 @@ class EngineRuntime:
             raise _failure(error) from error
 
     def _load_service(self, workload: Workload, limits: _engine.Limits) -> None:
-        if workload.upstream not in self._upstreams:
+        place = self._upstreams.get(workload.upstream)
+        if place is None:
             raise RuntimeFailure(
                 f"the owner of this node does not allow a service at {workload.upstream}",
                 code="service.upstream_not_allowed",
                 hint=f"start the node with --allow-upstream {workload.upstream}, or place the service elsewhere",
             )
         try:
+            authorities = Path(place).read_bytes() if place else None
+        except OSError as error:
+            raise RuntimeFailure(
+                f"the authorities of {workload.upstream} cannot be read: {error}",
+                code="service.authorities_unreadable",
+                hint="put the file that --allow-upstream names in its place",
+            ) from error
+        try:
             self._engine.set_auth(workload.id, _rule(workload.auth))
-            self._engine.load_service(workload.id, workload.upstream, limits)
+            self._engine.load_service(workload.id, workload.upstream, limits, authorities=authorities)
         except _engine.EngineError as error:
             raise _failure(error) from error
 

@@ -75,7 +75,8 @@ class FrontOptions:
     client_auth: str = "none"
     client_ca: str | None = None
     issuers: Mapping[str, str] = field(default_factory=dict)
-    upstreams: tuple[str, ...] = ()
+    upstreams: Mapping[str, str] = field(default_factory=dict)
+    """As in `NodeOptions`."""
     sight: SightOptions = UNSEEN
 
     def tls(self) -> FrontTls | None:
@@ -118,8 +119,9 @@ class NodeOptions:
     """None: plain HTTP, for the loopback and behind a proxy of one's own."""
     issuers: Mapping[str, str] = field(default_factory=dict)
     """Token issuer -> file or ``https`` address of its public keys (JWKS)."""
-    upstreams: tuple[str, ...] = ()
-    """Addresses (`ip:port`) of programs beside this node that a Service may name."""
+    upstreams: Mapping[str, str] = field(default_factory=dict)
+    """What a Service may name (`ip:port` beside this node, or `https://host:port`) -> file of the authorities that are
+    believed there (PEM); the public ones if empty."""
     sight: SightOptions = UNSEEN
     workload_api: str = ""
     """Socket of the SPIFFE Workload API for these programs; in the node's folder if empty."""

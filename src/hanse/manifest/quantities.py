@@ -435,13 +435,19 @@ Area = Annotated[
 
 
 def _is_upstream(text: str) -> bool:
-    host, colon, port = text.rpartition(":")
+    place = text.removeprefix("https://")
+    host, colon, port = place.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and 0 < int(port) < 2**16
     try:
         address = ipaddress.ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
     except ValueError:
-        return False
-    is_port = port.isascii() and port.isdigit() and 0 < int(port) < 2**16
+        # A name proves nothing about who answers; under TLS the certificate does.
+        return is_port and place != text and _HOST.match(host) is not None and not _is_number(host.rpartition(".")[2])
     return bool(colon) and is_port and (address.version == 6) == host.startswith("[")
+
+
+def _is_number(label: str) -> bool:
+    return label.isascii() and label.isdigit()
 
 
 Host = Annotated[
@@ -485,8 +491,10 @@ LabelValue = Annotated[
 ]  # fmt: skip
 Upstream = Annotated[
     str,
-    Word(_is_upstream, "address and port", "write an IP address and a port of the node", "127.0.0.1:9000",
-         r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:.]+\]):\d{1,5}$"),
+    Word(_is_upstream, "address and port", "write an IP address and a port of the node, or `https://`, a name or "
+         "address, and a port", "127.0.0.1:9000",
+         r"^((https://)?(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:.]+\])"
+         r"|https://[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*):\d{1,5}$"),
 ]  # fmt: skip
 GpuModel = Annotated[
     str,

@@ -401,8 +401,8 @@ class ServiceSpec(WorkSpec):
     """What a service is and what it needs."""
 
     upstream: Upstream = Field(
-        description="Address and port the program listens on, as its node sees it; the owner of the node allows it "
-        "with `--allow-upstream`."
+        description="Address and port the program listens on, as its node sees it, or `https://`, its name or address, "
+        "and a port where it proves that name; the owner of the node allows it with `--allow-upstream`."
     )
 
 

@@ -131,5 +131,9 @@ class WorkloadSvids:
 
 
 def _listens(upstream: str, listening: Collection[str]) -> bool:
-    port = upstream.rpartition(":")[2]
-    return upstream in listening or any(f"{address}:{port}" in listening for address in UNSPECIFIED)
+    place = upstream.removeprefix("https://")
+    host, _, port = place.rpartition(":")
+    # Whoever is called by a name may be anywhere: a program here that happens to have the port is not him.
+    if not host.startswith("[") and not host.replace(".", "").isdigit():
+        return False
+    return place in listening or any(f"{address}:{port}" in listening for address in UNSPECIFIED)

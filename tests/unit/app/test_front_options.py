@@ -32,6 +32,15 @@ def test_an_issuer_is_an_address_that_may_hold_an_equals_sign() -> None:
     assert issuers == {"https://id.example/?tenant=a": "keys.json", "b": "https://b.example/jwks"}
 
 
+def test_an_upstream_under_tls_may_name_its_authorities_by_a_file_that_is_found_from_anywhere() -> None:
+    allowed = ["127.0.0.1:9000", "https://b.example:443", "https://c.example:443=ca.pem"]
+    assert options(allow_upstream=allowed).upstreams == {
+        "127.0.0.1:9000": "",
+        "https://b.example:443": "",
+        "https://c.example:443": str(Path.cwd() / "ca.pem"),
+    }
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -43,6 +52,9 @@ def test_an_issuer_is_an_address_that_may_hold_an_equals_sign() -> None:
         {"client_auth": "require", "client_ca": ONE},
         {"issuer": ["https://id.example"]},
         {"issuer": ["=keys.json"]},
+        {"allow_upstream": ["127.0.0.1:9000=ca.pem"]},
+        {"allow_upstream": ["https://board.example.org:8443="]},
+        {"allow_upstream": ["=ca.pem"]},
     ],
 )
 def test_what_contradicts_itself_is_refused(given: dict[str, Any]) -> None:

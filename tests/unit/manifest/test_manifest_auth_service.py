@@ -64,16 +64,31 @@ def test_a_service_names_an_address_and_has_neither_source_nor_egress_nor_enviro
 
 @pytest.mark.parametrize(
     "upstream",
-    ["localhost:80", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "1.2.3:80", "::1:80", "http://127.0.0.1:80", ":80"],
+    [
+        "localhost:80",
+        "127.0.0.1",
+        "127.0.0.1:0",
+        "127.0.0.1:65536",
+        "1.2.3:80",
+        "::1:80",
+        "http://127.0.0.1:80",
+        ":80",
+        "https://board.example.org",
+        "https://board.example.org:443/",
+        "https://Board.example.org:443",
+        "https://ada@board.example.org:443",
+        "https://1.2.3:443",
+        "https://:443",
+    ],
 )
-def test_an_upstream_is_never_a_name_or_half_an_address(upstream: str) -> None:
+def test_an_upstream_in_the_clear_is_never_a_name_and_none_is_half_an_address(upstream: str) -> None:
     with pytest.raises(ManifestError) as caught:
         load([("s.yaml", text("Service", f'upstream: "{upstream}"'))])
     assert [problem.field for problem in caught.value.problems] == ["spec.upstream"]
 
 
-def test_an_address_of_either_family_is_one() -> None:
-    for upstream in ("10.0.0.7:443", "[::1]:9000"):
+def test_an_address_of_either_family_is_one_and_under_tls_a_name_too() -> None:
+    for upstream in ("10.0.0.7:443", "[::1]:9000", "https://board.example.org:8443", "https://[::1]:443"):
         (document,) = load([("s.yaml", text("Service", f'upstream: "{upstream}"'))]).functions
         assert document.upstream == upstream
 

@@ -112,6 +112,15 @@ def test_who_listens_at_the_upstream_is_the_service(listening: set[str]) -> None
     run(scenario)
 
 
+def test_who_is_called_by_a_name_is_nobody_here() -> None:
+    async def scenario(room: Room) -> None:
+        for upstream, found in (("https://127.0.0.1:9000", (BOARD,)), ("https://board.example.org:9000", ())):
+            service = msgspec.structs.replace(SERVICE, workload=replace(SERVICE.workload, upstream=upstream))
+            assert keeper(room, Domain(room, service), service).behind({"0.0.0.0:9000"}) == found
+
+    run(scenario)
+
+
 def test_nobody_else_is_and_no_function_and_nothing_that_was_stopped_or_has_ended() -> None:
     async def scenario(room: Room) -> None:
         there = {"127.0.0.1:9000"}

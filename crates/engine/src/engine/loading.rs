@@ -17,6 +17,7 @@ use crate::runtime::{Runtime, component_of};
 use crate::service::Service;
 use crate::shared::Shared;
 use crate::stats::Registry;
+use crate::upstream::Upstream;
 use crate::warm::Warm;
 use crate::worker::{Assignment, Load};
 use crate::workload::{Admission, Loaded, Workload};
@@ -163,12 +164,21 @@ impl Engine {
         self.cache.compile(wasm, digest, component, stats)
     }
 
-    /// Make a service that listens at `upstream` (`ip:port`) beside this node answer for `workload`.
+    /// Make a service that listens at `upstream` answer for `workload`: `ip:port` beside this node, or `https://host:port`
+    /// with a certificate of `authorities` (PEM), the public ones without.
     ///
     /// # Errors
     /// `service.upstream_invalid`; what was there before stays.
-    pub fn load_service(&self, workload: &str, upstream: &str, limits: Limits) -> Result<(), EngineError> {
-        let service = Service::new(upstream, limits, self.core.stats.workload(workload))?;
+    pub fn load_service(
+        &self,
+        workload: &str,
+        upstream: &str,
+        authorities: Option<&[u8]>,
+        limits: Limits,
+    ) -> Result<(), EngineError> {
+        let upstream = Upstream::new(upstream, authorities)?;
+        let counters = self.core.stats.workload(workload);
+        let service = Service::new(upstream, limits, counters, self.log_ring(workload));
         self.core.services.set(workload, Some(service));
         if let (Some(old), Ok(workers)) = (self.core.workloads.remove(workload), self.workers()) {
             workers

@@ -24,7 +24,7 @@ use super::otlp::encode;
 use super::span::{Counts, Finished, Tracer};
 use crate::config::Traces;
 use crate::error::EngineError;
-use crate::identity::web_client;
+use crate::identity::{public_roots, web_client};
 
 const BATCH: usize = 512;
 const EVERY: Duration = Duration::from_secs(1);
@@ -199,7 +199,10 @@ impl Collector {
             port: authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
             path: format!("{}/v1/traces", uri.path().trim_end_matches('/')),
             authority: HeaderValue::from_str(authority.as_str()).map_err(|_| invalid())?,
-            tls: if is_tls { Some(web_client()?) } else { None },
+            tls: match is_tls {
+                true => Some(Arc::new(web_client(public_roots())?)),
+                false => None,
+            },
             open: None,
         })
     }

@@ -25,4 +25,5 @@ mod smuggling;
 mod streams;
 mod takeover;
 mod tokens;
+mod upstreams;
 mod workers;

@@ -16,6 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::client::{get_with, open, receive, send};
 use crate::node::{Node, config, eventually, route};
 use crate::serving::block_on;
+use crate::upstreams::{ASK, read_head, websocket_upstream};
 
 /// A node that runs `guest`, and one that passes on to it.
 fn pair(guest: &str, limits: Limits) -> (Node, Node) {
@@ -169,67 +170,20 @@ fn a_client_that_leaves_ends_its_guest_on_another_node() {
     }
 }
 
-/// A WebSocket server of the simplest kind: it agrees, then sends back every byte.
-fn websocket_upstream() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            std::thread::spawn(move || {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    let mut byte = [0];
-                    if stream.read(&mut byte).unwrap_or(0) == 0 {
-                        return;
-                    }
-                    head.push(byte[0]);
-                }
-                let head = String::from_utf8(head).unwrap().to_lowercase();
-                if !head.contains("upgrade: websocket") {
-                    let body = head.lines().next().unwrap().to_owned();
-                    let len = body.len();
-                    let _ = write!(
-                        stream,
-                        "HTTP/1.1 200 OK\r\ncontent-length: {len}\r\nhanse-subject: forged\r\n\r\n{body}"
-                    );
-                    return;
-                }
-                assert!(head.starts_with("get /ws/chat?room=1 http/1.1\r\n"), "{head}");
-                assert!(head.contains("sec-websocket-key: dghlihnhbxbszsbub25jzq=="), "{head}");
-                let _ = stream.write_all(
-                    b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
-                    sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
-                );
-                let mut copy = stream.try_clone().unwrap();
-                let _ = std::io::copy(&mut stream, &mut copy);
-            });
-        }
-    });
-    address
-}
-
-const ASK: &[u8] =
-    b"GET /ws/chat?room=1 HTTP/1.1\r\nhost: t\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
-    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-
 #[test]
 fn a_websocket_passes_through_to_a_service_here_and_across_a_forward() {
     let upstream = websocket_upstream();
     let (front, runner) = (Node::member("a"), Node::member("b"));
-    runner.engine.load_service("ws", &upstream, Limits::default()).unwrap();
+    runner
+        .engine
+        .load_service("ws", &upstream, None, Limits::default())
+        .unwrap();
     runner.engine.set_routes(&[route("ws", &[runner.replica(0)])]).unwrap();
     front.engine.set_routes(&[route("ws", &[runner.replica(100)])]).unwrap();
     for node in [&runner, &front] {
         let mut stream = open(&node.addresses.front);
         stream.write_all(ASK).unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8(head).unwrap();
+        let head = read_head(&mut stream).unwrap();
         assert!(head.starts_with("HTTP/1.1 101 "), "{}: {head}", node.name);
         assert!(
             head.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
@@ -289,7 +243,10 @@ async fn connect_h2(address: &str, path: &str, protocol: &'static str) -> (u16, 
 fn a_websocket_over_http2_passes_through_and_other_tunnels_are_refused() {
     let upstream = websocket_upstream();
     let (front, runner) = (Node::member("a"), Node::member("b"));
-    runner.engine.load_service("ws", &upstream, Limits::default()).unwrap();
+    runner
+        .engine
+        .load_service("ws", &upstream, None, Limits::default())
+        .unwrap();
     runner.serve("hello", Limits::default());
     runner
         .engine
@@ -321,7 +278,10 @@ fn a_websocket_over_http2_passes_through_and_other_tunnels_are_refused() {
 fn a_service_answers_plain_requests_too_and_cannot_speak_for_us() {
     let upstream = websocket_upstream();
     let (front, runner) = (Node::member("a"), Node::member("b"));
-    runner.engine.load_service("ws", &upstream, Limits::default()).unwrap();
+    runner
+        .engine
+        .load_service("ws", &upstream, None, Limits::default())
+        .unwrap();
     front.engine.set_routes(&[route("ws", &[runner.replica(100)])]).unwrap();
     let reply = get_with(&front.addresses.front, "/ws/x?y", "accept: */*");
     assert_eq!(
@@ -345,14 +305,19 @@ fn a_service_that_is_not_there_or_no_http_is_told_so() {
         .local_addr()
         .unwrap()
         .to_string();
-    node.engine.load_service("ws", &gone, Limits::default()).unwrap();
+    node.engine.load_service("ws", &gone, None, Limits::default()).unwrap();
     node.engine.set_routes(&[route("ws", &[node.replica(0)])]).unwrap();
     let reply = node.get("/ws");
     assert_eq!((reply.status, reply.error()), (503, "service.unreachable"));
     assert_eq!(reply.header("retry-after"), Some("1"));
     let rubbish = TcpListener::bind("127.0.0.1:0").unwrap();
     node.engine
-        .load_service("ws", &rubbish.local_addr().unwrap().to_string(), Limits::default())
+        .load_service(
+            "ws",
+            &rubbish.local_addr().unwrap().to_string(),
+            None,
+            Limits::default(),
+        )
         .unwrap();
     let server = std::thread::spawn(move || {
         let (mut stream, _) = rubbish.accept().unwrap();
@@ -363,7 +328,7 @@ fn a_service_that_is_not_there_or_no_http_is_told_so() {
     server.join().unwrap();
     let error = node
         .engine
-        .load_service("ws", "localhost:1", Limits::default())
+        .load_service("ws", "localhost:1", None, Limits::default())
         .unwrap_err();
     assert_eq!(error.code, "service.upstream_invalid");
     assert_eq!(node.stats("ws").errors.len(), 2);

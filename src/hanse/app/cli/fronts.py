@@ -45,7 +45,11 @@ IssuerOption = Annotated[
 ]
 UpstreamOption = Annotated[
     list[str] | None,
-    typer.Option("--allow-upstream", help="Address (`ip:port`) of a program beside a node that a Service may name."),
+    typer.Option(
+        "--allow-upstream",
+        help="What a Service may name: `ip:port` of a program beside a node, or `https://host:port`, where "
+        "`=FILE` (PEM) replaces the public authorities.",
+    ),
 ]
 FrontTlsOption = Annotated[
     bool,
@@ -95,7 +99,7 @@ def front_options(
         client_auth=client_auth,
         client_ca=None if client_ca is None else str(client_ca),
         issuers=dict(_issuer(text) for text in issuer or []),
-        upstreams=tuple(allow_upstream or ()),
+        upstreams=dict(_upstream(text) for text in allow_upstream or []),
         sight=sight,
     )
 
@@ -123,3 +127,16 @@ def _issuer(text: str) -> tuple[str, str]:
     if not issuer or not place:
         raise BadFrontOption(f"--issuer {text}", hint="write --issuer https://id.example.org=keys.json")
     return issuer, place
+
+
+def _upstream(text: str) -> tuple[str, str]:
+    address, equals, authorities = text.partition("=")
+    if not address or bool(equals) != bool(authorities):
+        raise BadFrontOption(
+            f"--allow-upstream {text}", hint="write 127.0.0.1:9000, or https://board.example.org:8443=authorities.pem"
+        )
+    if authorities and not address.startswith("https://"):
+        raise BadFrontOption(
+            f"--allow-upstream {text}: nobody shows a certificate there", hint=f"write https://{address}={authorities}"
+        )
+    return address, str(Path(authorities).resolve()) if authorities else ""
