@@ -83,8 +83,9 @@ def test_a_job_that_fails_is_tried_elsewhere_as_often_as_it_may_and_says_why(har
         assert row["failures"] == 2
         assert row["reason"].startswith("it failed 2 times, last: test.broken answered 5")
         assert row["late"].startswith("its deadline cannot be met: it failed 2 times")
+        # A node that is silent for a while on a busy machine is replaced as well: then there is a third.
         tried = {one["node"] for one in await kit.instances("broken")}
-        assert len(tried) == 2, "a second node was tried"
+        assert len(tried) >= 2, "a second node was tried"
 
     harness.run(scenario(harness.kit))
 
