@@ -163,8 +163,17 @@ def test_a_hot_restart_with_a_worker_running_loses_no_request(harness: Harness) 
             await kit.until_reach(node, "ready")
         assert load.failures == []
         assert load.answered > 0
-        assert not _is_alive(old), "it ended with the process that it belonged to"
-        assert await _pid(kit, "clinic.steady", node) != old
+
+        async def has_ended() -> bool:
+            return not _is_alive(old)
+
+        await kit.until(has_ended, "the worker ending with the process that it belonged to")
+
+        async def has_another() -> bool:
+            worker = await _worker(kit, "clinic.steady", node)
+            return worker is not None and worker["pid"] != old
+
+        await kit.until(has_another, "a worker of the process that serves now")
 
     harness.run(scenario(harness.kit))
 
