@@ -8,9 +8,13 @@ those that hold it. Nothing is accepted that costs more, so it may be stopped at
 the whole program, else the sum of what each workload would cost alone: no legal plan that places as many replicas as
 far apart costs less. It is the same `Plan` value with the same explanations, and `audit` checks it the same way.
 
+Where replicas found no place, others move first: a program of its own makes room for as many as can be, those of
+highest priority before all others, and none that has a place loses it. What still waits is held as it is, and all else
+is optimised around it.
+
 More capacity never makes it worse: a plan made with less is legal with more, and given as the start it is the most that
-the answer may cost. Without a watch it takes effort and no clock; where a replica is missing the incremental plan
-stands; where a spread is out of reach, what was chosen for that workload stays.
+the answer may cost. Without a watch it takes effort and no clock; where work gave way to higher priority the
+incremental plan stands; where a spread is out of reach, what was chosen for that workload stays.
 """
 
 from __future__ import annotations
@@ -30,10 +34,10 @@ from hanse.core.verdict import Verdicts
 from hanse.core.work import Budget
 from hanse.placement.choose import domains_for
 from hanse.placement.demand import Spread
-from hanse.placement.feasible import Limit
+from hanse.placement.feasible import NOTHING_FULL, Limit
 from hanse.placement.neighbourhoods import Neighbourhood, neighbourhoods
 from hanse.placement.outcome import Outcome, Placing, limits_now, totals_microeur
-from hanse.placement.planner import Run, assemble, place_all, prepare
+from hanse.placement.planner import Run, assemble, place, place_all, prepare
 from hanse.placement.settings import DEFAULT_SETTINGS, PlacementSettings
 from hanse.placement.solvers.mip import DEFAULT_EFFORT, Effort, Floats, Model, Solution, Watch, solve
 from hanse.placement.table import Ints, Room, among, full_room
@@ -44,6 +48,8 @@ _SHARE = 0.1
 """Part of the search nodes that one neighbourhood may use."""
 _MOST_ROUNDS = 60
 """Neighbourhoods solved per call without a watch or with one."""
+_MOST_WORTH = 1e6
+"""Weight of one replica beside one of the lowest priority: beyond it solvers lose the small ones in rounding."""
 _SCALE = 1e6
 """The program counts in euros: solvers keep their precision where costs are of the order of one."""
 
@@ -77,14 +83,15 @@ def optimise(
     """Decide where every replica of every workload runs, near the least objective, with a bound.
 
     Arguments as for `hanse.placement.plan`; `effort` says how hard to try, `start` is a plan to do no worse than
-    (`parent` where none is given), `watch` a time to stop at. Never worse than the incremental plan. Equal inputs give
-    equal plans, unless a watch cuts them short. Raises SolverFailed.
+    (`parent` where none is given), `watch` a time to stop at. Never places fewer replicas than the incremental plan,
+    nor the same ones dearer. Equal inputs give equal plans, unless a watch cuts them short. Raises SolverFailed.
     """
     del rng
     run = prepare(snapshot, verdicts, parent, now=now, settings=settings)
-    outcomes = place_all(run)
-    if any(outcome.missing or outcome.displaced for outcome in outcomes.values()):
-        return assemble(run, outcomes, trigger)
+    quick = place_all(run)
+    if any(outcome.displaced for outcome in quick.values()):
+        return assemble(run, quick, trigger)
+    outcomes = _completed(run, quick, effort, watch)
     best = _started(run, outcomes, start if start is not None else parent)
     alone = sum(outcome.bound_microeur for outcome in outcomes.values())
     whole = _solved(run, best, effort, watch, None)
@@ -95,11 +102,76 @@ def optimise(
     if whole is None or _cost(best) - bound > effort.gap * abs(bound):
         best = _by_neighbourhoods(run, best, effort, watch)
     _refilled(run, best)
-    told = {key: _relimited(run, key, outcome) for key, outcome in best.items()} if best is not outcomes else outcomes
-    return assemble(run, told, trigger, bound_microeur=min(bound, _cost(best)))
+    last = _tried_again(run, best)
+    bound += sum(last[key].bound_microeur - best[key].bound_microeur for key in last if last[key] is not best[key])
+    told = {key: _relimited(run, key, outcome) for key, outcome in last.items()} if last is not quick else quick
+    return assemble(run, told, trigger, bound_microeur=min(bound, _cost(last)))
 
 
 Outcomes = Mapping[WorkloadId, Outcome]
+
+
+def _completed(run: Run, outcomes: Outcomes, effort: Effort, watch: Watch | None) -> Outcomes:
+    """Make room for single replicas that found none: as many as can be, those of highest priority before all others."""
+    waiting = {p.workload.id: p for p in run.placings if _is_waiting(p, outcomes[p.workload.id])}
+    if not waiting:
+        return outcomes
+    model, groups = _program(run, outcomes, None, frozenset(waiting))
+    if model is None or not any(group.placings[0].workload.id in waiting and len(group.rows) for group in groups):
+        return outcomes
+    _prefer_complete(model, groups, waiting)
+    solution = solve(model, effort, _start(model, groups, outcomes), watch)
+    if solution.values is None:
+        return outcomes
+    placed = {key: outcome for key, outcome in _decoded(run, groups, solution) if len(outcome.rows)}
+    alone = {
+        p.workload.id: int(g.totals.min(initial=0)) for g in groups for p in g.placings if p.workload.id in waiting
+    }
+    alone.update((key, outcome.bound_microeur) for key, outcome in outcomes.items() if not outcome.missing)
+    better = {**outcomes, **{key: replace(one, bound_microeur=alone[key]) for key, one in placed.items()}}
+    is_legal = all(_is_affordable(p, better[p.workload.id]) for p in run.placings)
+    if _missing(better) < _missing(outcomes) and is_legal and _refilled(run, better):
+        return better
+    _refilled(run, outcomes)
+    return outcomes
+
+
+def _prefer_complete(model: Model, groups: Sequence[_Group], waiting: Mapping[WorkloadId, Placing]) -> None:
+    """Let the program count replicas first, those of higher priority above all others, and costs only among equals."""
+    most = sum(len(group.placings) * group.replicas * int(group.totals.max(initial=0)) for group in groups)
+    share = 0.5 * _SCALE / max(most, 1)
+    model.costs = [cost * share for cost in model.costs]
+    ranks = sorted({placing.workload.priority for placing in waiting.values()})
+    for group in groups:
+        if group.placings[0].workload.id in waiting:
+            rank = ranks.index(group.placings[0].workload.priority)
+            worth = float(min((len(waiting) + 1) ** rank, _MOST_WORTH))
+            for column in range(group.first, group.first + len(group.rows)):
+                model.costs[column] -= worth
+
+
+def _is_waiting(placing: Placing, outcome: Outcome) -> bool:
+    """Tell whether a single replica has no place; devices, and sets of replicas, are more than a count per node."""
+    return outcome.wanted == 1 and not len(outcome.rows) and placing.workload.gpu is None
+
+
+def _tried_again(run: Run, outcomes: Outcomes) -> Outcomes:
+    """Place what is still missing where others have made room meanwhile, so that no place is left free for it."""
+    short = [p for group in run.queue for p in group if outcomes[p.workload.id].missing]
+    if not short:
+        return outcomes
+    last = dict(outcomes)
+    for placing in short:
+        # What was found full before says nothing about the room that is left now.
+        placing.feasibility.full_before, placing.feasibility.releases = NOTHING_FULL, run.world.room.releases
+        again = place(placing, last[placing.workload.id].rows, run.world)
+        if again.missing < last[placing.workload.id].missing:
+            last[placing.workload.id] = again
+    return last
+
+
+def _missing(outcomes: Outcomes) -> int:
+    return sum(outcome.missing for outcome in outcomes.values())
 
 
 def _cost(outcomes: Outcomes) -> int:
@@ -117,6 +189,9 @@ def _started(run: Run, outcomes: Outcomes, start: Plan | None) -> Outcomes:
     for placing in run.placings:
         rows = np.array(sorted(by_workload.get(placing.workload.id, ())), dtype=np.int64)
         mine = outcomes[placing.workload.id]
+        if mine.missing:
+            found[placing.workload.id] = mine
+            continue
         if placing.workload.gpu is not None:
             rows = mine.rows  # Which devices a plan of another moment held is not known here.
         if not _is_legal(placing, rows, mine, run):
@@ -162,7 +237,8 @@ def _solved(
     if solution.values is None:
         return None
     better = {**outcomes, **dict(_decoded(run, groups, solution))}
-    is_whole = hood is None and sum(len(group.placings) for group in groups) == len(outcomes)
+    placed = sum(bool(len(outcome.rows)) for outcome in outcomes.values())
+    is_whole = hood is None and sum(len(group.placings) for group in groups) == placed
     bound = None
     if is_whole and math.isfinite(solution.bound):
         bound = math.floor(solution.bound * _SCALE * (1 - 1e-9))
@@ -191,11 +267,16 @@ def _by_neighbourhoods(run: Run, outcomes: Outcomes, effort: Effort, watch: Watc
     return best
 
 
-def _program(run: Run, outcomes: Outcomes, hood: Neighbourhood | None) -> tuple[Model | None, Sequence[_Group]]:
+def _program(
+    run: Run, outcomes: Outcomes, hood: Neighbourhood | None, waiting: frozenset[WorkloadId] = frozenset()
+) -> tuple[Model | None, Sequence[_Group]]:
+    """The program of a neighbourhood or of everything; who is `waiting` may get a place and need not."""
     model, groups, table = Model(), [], run.world.table
     taken = full_room(table)
     for together in _counted_together(run, outcomes):
         placings, rest = _of_hood(together, hood)
+        if outcomes[together[0].workload.id].missing and together[0].workload.id not in waiting:
+            placings, rest = (), together
         _take(taken, rest, outcomes)
         if not placings:
             continue
@@ -210,7 +291,7 @@ def _program(run: Run, outcomes: Outcomes, hood: Neighbourhood | None) -> tuple[
         if hood is None and len(model.costs) > _MOST_COLUMNS:
             return None, ()
         groups.append(group)
-        _add_rows(model, group, run)
+        _add_rows(model, group, run, is_optional=one.workload.id in waiting)
     for axis, capacity in enumerate(taken.free):
         columns = np.concatenate([np.arange(len(g.rows)) + g.first for g in groups] or [np.empty(0, dtype=np.int64)])
         rows = np.concatenate([g.rows for g in groups] or [np.empty(0, dtype=np.int64)])
@@ -241,7 +322,7 @@ def _take(room: Room, placings: Sequence[Placing], outcomes: Outcomes) -> None:
 
 def _counted_together(run: Run, outcomes: Mapping[WorkloadId, Outcome]) -> Iterator[Sequence[Placing]]:
     """Groups whose counts per node can be dealt out to single workloads again; all others one by one."""
-    for group in run.queue:
+    for group in (part for whole in run.queue for part in _parted(whole, outcomes)):
         one = group[0]
         is_plain = one.workload.budget == Budget() and len(one.feasibility.reach_masks) == 1
         wanted = {outcomes[placing.workload.id].wanted for placing in group}
@@ -249,6 +330,14 @@ def _counted_together(run: Run, outcomes: Mapping[WorkloadId, Outcome]) -> Itera
             yield group
         else:
             yield from ([placing] for placing in group)
+
+
+def _parted(group: Sequence[Placing], outcomes: Outcomes) -> Iterator[Sequence[Placing]]:
+    """Those of a group that have all their replicas, and those that miss some."""
+    for is_short in (False, True):
+        part = [placing for placing in group if bool(outcomes[placing.workload.id].missing) is is_short]
+        if part:
+            yield part
 
 
 def _group(
@@ -276,11 +365,13 @@ def _domains(one: Placing, rows: Ints, run: Run) -> tuple[Ints, ...]:
     return domains_for(one.feasibility.demand.spread, table.site[rows], table.operator[rows], table.country[rows])
 
 
-def _add_rows(model: Model, group: _Group, run: Run) -> None:
+def _add_rows(model: Model, group: _Group, run: Run, *, is_optional: bool) -> None:
     """The count, the spread, the origins and the budget of one group."""
     one, many = group.placings[0], float(len(group.placings))
     columns = np.arange(len(group.rows)) + group.first
-    model.add_row(columns, 1.0, lower=many * group.replicas, upper=many * group.replicas)
+    model.add_row(columns, 1.0, lower=0.0 if is_optional else many * group.replicas, upper=many * group.replicas)
+    if is_optional:
+        return  # A single replica: its rows serve every origin within its budget.
     for column in _domains(one, group.rows, run):
         order = np.argsort(column, kind="stable")
         for part in np.split(order, np.flatnonzero(np.diff(column[order])) + 1):
