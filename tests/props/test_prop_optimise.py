@@ -108,7 +108,7 @@ def test_neighbourhoods_alone_break_no_rule_and_cost_no_more(world):
     snapshot, rules = world
     with pytest.MonkeyPatch.context() as patch:
         # By module: the package calls its function by the same name.
-        patch.setattr(sys.modules["hanse.placement.optimise"], "_MOST_COLUMNS", 0)
+        patch.setattr(sys.modules["hanse.placement.program"], "_MOST_COLUMNS", 0)
         patch.setattr(sys.modules["hanse.placement.neighbourhoods"], "_MOST_ROWS", 3)
         best = globally(snapshot, rules)
     assert audit(best, snapshot, rules) == ()
