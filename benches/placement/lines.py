@@ -62,6 +62,8 @@ def _openb(row: Row) -> Iterator[Line]:
         best = row["reference_at_100_130"]["FGD"][0 if share == 100 else 1]
         what = f"openb {row['workload']}, {share} % arrived, {row['seeds']} seeds"
         yield _line(what, f"{row[key]} % allocated", f"FGD {best} %", f"{best} %", row[key] > best)
+    what = f"openb {row['workload']}, 130 % arrived, all of it placed anew"
+    yield _line(what, f"{row['repacked_percent_at_130']} % allocated", "no published run repacks", "", None)
 
 
 def _carbon(row: Row) -> Iterator[Line]:

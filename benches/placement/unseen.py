@@ -28,8 +28,8 @@ from hanse.placement.solvers import Assigning, Effort, assign
 MOST_S = 50
 GAP_SIZES = {"a": (8, 120), "b": (12, 90), "c": (15, 180), "d": (8, 80), "e": (10, 120)}
 FACILITY_SIZES = ((12, 60), (20, 90), (30, 130), (40, 100))
-FENCED_SIZES = ((30, 80, 1.15), (50, 160, 1.1), (80, 200, 1.2))
-GPU_SIZES = ((6, 24), (10, 40), (16, 70))
+FENCED_SIZES = ((30, 80, 1.05), (50, 160, 1.02), (80, 200, 1.2))
+GPU_SIZES = ((6, 160), (10, 260), (16, 400))
 MISS = 10**10
 """What leaving one replica out costs in the exact model: more than any plan."""
 
@@ -148,7 +148,7 @@ def _gpu_world(nodes: int, replicas: int, seed: int) -> tuple[Snapshot, rate.Fen
     }
     room, asked, workloads = sum(node.gpus.count for node in fabric.values() if node.gpus), 0, {}
     for identity, spec in snapshot.workloads.items():
-        if asked >= 1_000 * room:
+        if asked >= 1_200 * room:
             break
         count, share = draw.choice(((1, 250), (1, 400), (1, 600), (1, 1_000), (2, 1_000), (4, 1_000)))
         models = draw.choice(((), (), ("A100",), ("L4",)))
