@@ -24,6 +24,7 @@ from hanse.placement.feasible import Limit
 from hanse.placement.outcome import Outcome, Placing, World, moving_costs
 from hanse.placement.rates import domains_of, worst_known
 from hanse.placement.table import REACH_CODES, UNKNOWN_RTT_US, WHOLE_MILLI, Ints, NodeTable
+from hanse.placement.traffic import told
 
 DENIED_SINCE = "placement.denied-since"
 """Rule id of the reason that carries, from plan to plan, since when policy denies a place that runs."""
@@ -241,6 +242,8 @@ def _why(placing: Placing, outcome: Outcome, world: World) -> str:
         why += f"; the places chosen give {percent(set_availability_ppm(domains, world.settings))}"
         worst = worst_known(world.rates, table, outcome.rows, world.settings)
         why += f", for {worst}" if worst else ""
+    if demand := told(placing.workload.slo):
+        why += f"; {demand}"
     if outcome.limits is None:
         why += f"; of {table.size} nodes by limit: {placing.feasibility.counted}"
     return why

@@ -23,6 +23,7 @@ from hanse.app.cli.sight import (
     AccessLogOption,
     AccessLogRatioOption,
     AccountOption,
+    CountOption,
     OtlpOption,
     TellPathsOption,
     TraceRatioOption,
@@ -99,6 +100,7 @@ def up(
     access_log_ratio: AccessLogRatioOption = 1.0,
     tell_paths: TellPathsOption = False,
     account_every: AccountOption = 300.0,
+    count_every: CountOption = 30.0,
     tpm: Annotated[
         bool, typer.Option("--tpm", help="Give every node a software TPM (swtpm); all it attests is marked simulated.")
     ] = False,
@@ -128,6 +130,7 @@ def up(
             access_log_ratio=access_log_ratio,
             tell_paths=tell_paths,
             account_every=account_every,
+            count_every=count_every,
         ),
     )
     raise typer.Exit(
