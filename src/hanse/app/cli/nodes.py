@@ -280,6 +280,10 @@ def join(
     from hanse.app.cli.processes import JoinArguments, run_node_process
 
     joining = JoinArguments(api_urls=tuple(api), ca=ca, token=token)
+    sight = sight_options(
+        otlp=otlp, trace_ratio=trace_ratio, access_log=access_log, access_log_ratio=access_log_ratio,
+        tell_paths=tell_paths, account_every=account_every, count_every=count_every,
+    )  # fmt: skip
     run_node_process(
         name=name,
         manifest=manifest,
@@ -297,15 +301,7 @@ def join(
             client_ca=client_ca,
             issuers=issuer,
             upstreams=allow_upstream,
-            sight=sight_options(
-                otlp=otlp,
-                trace_ratio=trace_ratio,
-                access_log=access_log,
-                access_log_ratio=access_log_ratio,
-                tell_paths=tell_paths,
-                account_every=account_every,
-                count_every=count_every,
-            ),  # fmt: skip
+            sight=sight,
         ),
         joining=joining,
         resources=tuple(resource or ()),
@@ -353,6 +349,10 @@ def run(
     """Start a node that has joined before; it needs nobody to serve its own work."""
     from hanse.app.cli.processes import run_node_process
 
+    sight = sight_options(
+        otlp=otlp, trace_ratio=trace_ratio, access_log=access_log, access_log_ratio=access_log_ratio,
+        tell_paths=tell_paths, account_every=account_every, count_every=count_every,
+    )  # fmt: skip
     run_node_process(
         name=name,
         manifest=manifest,
@@ -370,15 +370,7 @@ def run(
             client_ca=client_ca,
             issuers=issuer,
             upstreams=allow_upstream,
-            sight=sight_options(
-                otlp=otlp,
-                trace_ratio=trace_ratio,
-                access_log=access_log,
-                access_log_ratio=access_log_ratio,
-                tell_paths=tell_paths,
-                account_every=account_every,
-                count_every=count_every,
-            ),  # fmt: skip
+            sight=sight,
         ),
         joining=None,
         takes_over=take_over,
