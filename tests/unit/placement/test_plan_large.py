@@ -84,7 +84,7 @@ def test_a_place_that_lost_its_ground_is_among_the_candidates_of_a_large_fabric(
 
 
 def test_work_with_state_whose_node_is_gone_is_placed_anew(eu):
-    """A node that is gone keeps its row until a whole plan is made; what moves away from it has no site to send from."""
+    """A node that is gone keeps its row until a whole plan is made; what leaves it has no site to send from."""
     one_by_one = PlacementSettings(full_explanation_nodes=0)
     world = eu.snapshot(eu.function("w", moving=Moving(state_bytes=2**34, cold_start_us=30_000_000)))
     how = {"now": world.at_us, "rng": Rng(0), "trigger": "test", "settings": one_by_one}

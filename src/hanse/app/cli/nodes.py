@@ -17,16 +17,8 @@ from hanse.app.cli.fronts import (
     front_options,
 )
 from hanse.app.cli.session import Session, TimeoutOption, fabric_command, local_command, plain_command
-from hanse.app.cli.sight import (
-    AccessLogOption,
-    AccessLogRatioOption,
-    AccountOption,
-    CountOption,
-    OtlpOption,
-    TellPathsOption,
-    TraceRatioOption,
-    sight_options,
-)
+from hanse.app.cli.sight import sees_requests
+from hanse.app.options import SightOptions
 
 if TYPE_CHECKING:
     from hanse.app.cli.processes import TpmArguments
@@ -244,6 +236,7 @@ WorkloadApiOption = Annotated[
 
 
 @app.command()
+@sees_requests
 def join(
     *,
     name: NodeArgument,
@@ -262,13 +255,7 @@ def join(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
-    otlp: OtlpOption = None,
-    trace_ratio: TraceRatioOption = 0.01,
-    access_log: AccessLogOption = None,
-    access_log_ratio: AccessLogRatioOption = 1.0,
-    tell_paths: TellPathsOption = False,
-    account_every: AccountOption = 300.0,
-    count_every: CountOption = 30.0,
+    sight: SightOptions,
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
@@ -280,10 +267,6 @@ def join(
     from hanse.app.cli.processes import JoinArguments, run_node_process
 
     joining = JoinArguments(api_urls=tuple(api), ca=ca, token=token)
-    sight = sight_options(
-        otlp=otlp, trace_ratio=trace_ratio, access_log=access_log, access_log_ratio=access_log_ratio,
-        tell_paths=tell_paths, account_every=account_every, count_every=count_every,
-    )  # fmt: skip
     run_node_process(
         name=name,
         manifest=manifest,
@@ -313,6 +296,7 @@ def join(
 
 
 @app.command()
+@sees_requests
 def run(
     *,
     name: NodeArgument,
@@ -332,13 +316,7 @@ def run(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
-    otlp: OtlpOption = None,
-    trace_ratio: TraceRatioOption = 0.01,
-    access_log: AccessLogOption = None,
-    access_log_ratio: AccessLogRatioOption = 1.0,
-    tell_paths: TellPathsOption = False,
-    account_every: AccountOption = 300.0,
-    count_every: CountOption = 30.0,
+    sight: SightOptions,
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
@@ -349,10 +327,6 @@ def run(
     """Start a node that has joined before; it needs nobody to serve its own work."""
     from hanse.app.cli.processes import run_node_process
 
-    sight = sight_options(
-        otlp=otlp, trace_ratio=trace_ratio, access_log=access_log, access_log_ratio=access_log_ratio,
-        tell_paths=tell_paths, account_every=account_every, count_every=count_every,
-    )  # fmt: skip
     run_node_process(
         name=name,
         manifest=manifest,
