@@ -8,7 +8,7 @@ what is down. Nodes, sites, operators and jurisdictions are taken to fail indepe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -125,13 +125,12 @@ def _carrier(each: Sequence[Sequence[Domain]], at: Snapshot) -> str:
     """The domain that most of the replicas share, the likeliest to be down of such, and who says how often it is."""
     shared = Counter(domain for domains in each for domain in domains)
     (name, down), _ = max(shared.items(), key=lambda one: (one[1], one[0][1], one[0][0]))
-    kind, _, key = name.partition("/")
-    stated = {
-        "node": {n.id: n.down_ppm for n in at.fabric.nodes.values()},
-        "site": {s.id: s.down_ppm for s in at.fabric.sites.values()},
-        "operator": {o.id: o.down_ppm for o in at.fabric.operators.values()},
-        "country": {j.id: j.down_ppm for j in at.fabric.jurisdictions.values()},
-    }[kind]
-    known = {str(identity): said for identity, said in stated.items()}
-    source = "observed" if name in at.observed_down_ppm else "assumed" if known.get(key) is None else "stated"
+    fabric = at.fabric
+    stated: Mapping[str, int | None] = {
+        **{f"node/{one.id}": one.down_ppm for one in fabric.nodes.values()},
+        **{f"site/{one.id}": one.down_ppm for one in fabric.sites.values()},
+        **{f"operator/{one.id}": one.down_ppm for one in fabric.operators.values()},
+        **{f"country/{one.id}": one.down_ppm for one in fabric.jurisdictions.values()},
+    }
+    source = "observed" if name in at.observed_down_ppm else "assumed" if stated.get(name) is None else "stated"
     return f"{name} is {source} down {down} ppm of the time"
