@@ -56,10 +56,10 @@ def measure(nodes: int, replicas: int, events: int, seed: int = 7) -> Row:
     progress(f"{len(made.assignments)} replicas placed in {first_wall:.0f} s")
     for number in range(events):
         event = _event(snapshot, verdicts, draw, number)
-        wall, cpu = time.perf_counter(), time.thread_time()
         with memory.undisturbed():
+            wall, cpu = time.perf_counter(), time.thread_time()
             found = respond(state, event.snapshot, event.verdicts, event.changes, now=rate.NOW)
-        spent, thread = time.perf_counter() - wall, time.thread_time() - cpu
+            spent, thread = time.perf_counter() - wall, time.thread_time() - cpu
         if found is None:
             refused += 1
             continue

@@ -262,6 +262,13 @@ class Room:
         found = self.fits(rows, workload.resources)
         return found if workload.gpu is None else found & self.has_gpus(rows, workload.gpu)
 
+    def may_all_take(self, workload: Workload) -> Flags:
+        """Tell for every node whether one replica fits now, GPUs included."""
+        found = np.ones(self.free.shape[1], dtype=np.bool_)
+        for free, each in zip(self.free, self.axes.vector(workload.resources).tolist(), strict=True):
+            found &= free >= each
+        return found if workload.gpu is None else found & self.has_gpus(np.arange(len(found)), workload.gpu)
+
     def has_gpus(self, rows: Ints, need: GpuNeed) -> Flags:
         """Tell for each of `rows` whether GPUs enough are free now, whatever their model."""
         return np.asarray((self.devices[rows] >= need.share_milli).sum(axis=1) >= need.count)
@@ -410,6 +417,16 @@ def among(rows: Ints, few: Ints) -> Flags:
     for row in few.tolist():
         found |= rows == row
     return found
+
+
+def cheapest(costs: Ints, most: int) -> Ints:
+    """Positions of the `most` least costs, least first, ties by position: without sorting all of them."""
+    if len(costs) <= most:
+        return np.argsort(costs, kind="stable")
+    dearest = np.partition(costs, most - 1)[most - 1]
+    below = np.flatnonzero(costs < dearest)
+    ties = np.flatnonzero(costs == dearest)[: most - len(below)]
+    return np.concatenate([below[np.argsort(costs[below], kind="stable")], ties])
 
 
 def asked(workloads: Iterable[Workload]) -> tuple[str, ...]:

@@ -53,8 +53,9 @@ def walk(placing: Placing, wanted: int, world: World, freed: Ints) -> Iterator[R
         opened = _without_failed(placing, chunk[world.room.may_take(chunk, placing.workload)])
         found.append(_few_per_place(placing, opened, taken, wanted))
         position, length = position + len(chunk), length * 2
-        if position < len(order):
-            position = _past_what_is_known(placing, position, taken, wanted)
+        past = _past_what_is_known(placing, position, taken, wanted) if position < len(order) else position
+        if past != position:
+            position, length = past, _CHUNK  # Another score, where the next few are again among the first.
         rows, is_end = np.concatenate(found), position >= len(order)
         has_all = len(feasibility.reach_masks) == 1 or len({*feasibility.masks_of(rows).tolist()}) >= masks_there
         yield Reached(
