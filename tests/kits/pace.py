@@ -14,21 +14,16 @@ from typing import Self
 
 _PROBE = """
 import os, select, time
-took = should = 0.0
+began, slept = time.monotonic(), 0.0
 while True:
-    began, used = time.monotonic(), time.process_time()
+    used = time.process_time()
     while time.process_time() - used < 0.001: pass
-    took += time.monotonic() - began
-    should += time.process_time() - used
-    began = time.monotonic()
+    since = time.monotonic()
     is_asked = bool(select.select([0], [], [], 0.02)[0])
-    slept = time.monotonic() - began
-    if not is_asked or slept > 0.02:
-        took += slept
-        should += 0.02
+    slept += min(time.monotonic() - since, 0.02)
     if is_asked:
         if not os.read(0, 1): break
-        print(took, should, flush=True)
+        print(time.monotonic() - began, time.process_time() + slept, flush=True)
 """
 
 

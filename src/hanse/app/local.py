@@ -288,6 +288,7 @@ class LocalFabric:
                 node_substrate_urls=(self._substrate_url(),),
                 latency_table=self.latency_table,
                 access=self.access,
+                count_us=self.front.sight.count_us,
             )
             if self.optimise_us is not None:
                 options = replace(options, optimise_every_us=self.optimise_us)

@@ -321,6 +321,7 @@ def _connected(member: _Member, front: _Front) -> tuple[NatsLink, NodeAgent]:
             owner_policy=options.owner_policy,
             guardrails=options.guardrails,
             account_us=options.sight.account_us or ACCOUNT_US,
+            count_us=options.sight.count_us,
             attest_us=ATTEST_US if options.tpm is None else options.tpm.attest_us or ATTEST_US,
         ),
     )
