@@ -168,7 +168,9 @@ def test_work_that_does_not_ask_and_sites_that_are_gone_are_left_alone(eu) -> No
     drift=st.lists(st.tuples(*[st.integers(-200, 200)] * 3), min_size=1, max_size=25),
     percentile=st.sampled_from([50, 90, 95, 99]),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_random_drift_never_moves_work_that_follows_its_demand(eu, base, drift, percentile) -> None:
     """Whatever was believed first, demand that stays within a fifth of it makes no second plan."""
     sites, lasting = ("fra", "sto", "waw"), range(25)
