@@ -27,9 +27,9 @@ from hanse.placement.solvers import Assigning, Effort, assign
 
 MOST_S = 50
 GAP_SIZES = {"a": (8, 120), "b": (12, 90), "c": (15, 180), "d": (8, 80), "e": (10, 120)}
-FACILITY_SIZES = ((12, 60), (20, 90), (30, 130), (40, 100))
+FACILITY_SIZES = ((15, 80), (20, 100), (30, 150), (40, 120))
 FENCED_SIZES = ((30, 80, 1.05), (50, 160, 1.02), (80, 200, 1.2))
-GPU_SIZES = ((6, 160), (10, 260), (16, 400))
+GPU_SIZES = ((6, 400), (10, 700), (16, 1_000))
 MISS = 10**10
 """What leaving one replica out costs in the exact model: more than any plan."""
 
@@ -79,7 +79,7 @@ def _facility(sites: int, customers: int, seed: int) -> Assigning:
         costs=np.floor(distance * demands / 10),
         uses=np.tile(demands.astype(np.float64), (sites, 1)),
         capacity=np.floor(capacity),
-        opening=draw.integers(300, 1_201, sites).astype(np.float64),
+        opening=draw.integers(1_000, 4_001, sites).astype(np.float64),
     )
 
 
