@@ -19,10 +19,10 @@ from hanse.core.time import rfc3339
 from hanse.core.units import format_duration, format_resource
 from hanse.core.verdict import FactRead, Reason
 from hanse.core.work import Workload
-from hanse.placement.demand import percent, set_availability_ppm
+from hanse.placement.demand import percent
 from hanse.placement.feasible import Limit
 from hanse.placement.outcome import Outcome, Placing, World, moving_costs
-from hanse.placement.rates import domains_of, worst_known
+from hanse.placement.rates import availability_ppm, worst_known
 from hanse.placement.table import REACH_CODES, UNKNOWN_RTT_US, WHOLE_MILLI, Ints, NodeTable
 
 DENIED_SINCE = "placement.denied-since"
@@ -237,8 +237,8 @@ def _why(placing: Placing, outcome: Outcome, world: World) -> str:
     if outcome.wanted > placing.feasibility.demand.replicas:
         why = f"{outcome.wanted} replicas: {_why_more(placing, outcome, world)}; else {why}"
     if placing.workload.slo.availability_ppm is not None and len(outcome.rows):
-        domains = domains_of(world.rates, table, outcome.rows)
-        why += f"; the places chosen give {percent(set_availability_ppm(domains, world.settings))}"
+        reached = availability_ppm(world.rates, table, outcome.rows, world.settings)
+        why += f"; the places chosen give {percent(reached)}"
         worst = worst_known(world.rates, table, outcome.rows, world.settings)
         why += f", for {worst}" if worst else ""
     if outcome.limits is None:
