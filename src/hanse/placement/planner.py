@@ -498,7 +498,8 @@ def _uprooting_microeur(workload: Workload, has: Standing, screening: Screen) ->
     if workload.moving == Moving():
         return None
     table, settings = screening.table, screening.settings
-    sources = sorted({screening.snapshot.fabric.nodes[n].site for n in has.settled if n in table.row_of})
+    nodes = screening.snapshot.fabric.nodes  # A node that is gone keeps its row until a whole plan is made.
+    sources = sorted({nodes[n].site for n in has.settled if n in nodes})
     money, time_us = screening.gravity.moves(workload.moving.state_bytes, sources)
     price = settings.moving_microeur_per_s
     away = (money + (time_us + workload.moving.cold_start_us) * price // US_PER_S)[table.site]

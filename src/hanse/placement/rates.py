@@ -71,12 +71,15 @@ def rates_of(snapshot: Snapshot, table: NodeTable, settings: PlacementSettings) 
     sites, operators, countries = table.site_ids, tuple(table.places.operators), tuple(table.places.countries)
     stated_sites = [fabric.sites[site].down_ppm for site in sites]
     stated_operators = [fabric.operators[operator].down_ppm for operator in operators]
-    is_known = [*stated_sites, *stated_operators] != [None] * (len(stated_sites) + len(stated_operators))
+    stated_countries = [
+        None if (said := fabric.jurisdictions.get(country)) is None else said.down_ppm for country in countries
+    ]
+    is_known = any(said is not None for said in (*stated_sites, *stated_operators, *stated_countries))
     return Rates(
         is_assumed=not (seen or is_known or (table.down_ppm != settings.node_down_ppm).any()),
         site=_column("site", sites, stated_sites, seen, settings.site_down_ppm),
         operator=_column("operator", operators, stated_operators, seen, settings.operator_down_ppm),
-        country=_column("country", countries, [None] * len(countries), seen, settings.jurisdiction_down_ppm),
+        country=_column("country", countries, stated_countries, seen, settings.jurisdiction_down_ppm),
         observed=frozenset(seen),
         site_ids=sites,
         operator_ids=operators,
