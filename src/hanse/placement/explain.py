@@ -19,10 +19,10 @@ from hanse.core.time import rfc3339
 from hanse.core.units import format_duration, format_resource
 from hanse.core.verdict import FactRead, Reason
 from hanse.core.work import Workload
-from hanse.placement.demand import percent, set_availability_ppm
+from hanse.placement.demand import percent
 from hanse.placement.feasible import Limit
 from hanse.placement.outcome import Outcome, Placing, World, moving_costs
-from hanse.placement.rates import domains_of, worst_known
+from hanse.placement.rates import availability_ppm, worst_known
 from hanse.placement.table import REACH_CODES, UNKNOWN_RTT_US, WHOLE_MILLI, Ints, NodeTable
 from hanse.placement.traffic import told
 
@@ -268,7 +268,7 @@ def _claim(placing: Placing, outcome: Outcome, world: World) -> AvailabilityClai
     target, count = workload.slo.availability_ppm, len(outcome.rows)
     if target is None or not count:
         return None
-    reached, short = set_availability_ppm(domains_of(world.rates, world.table, outcome.rows), settings), None
+    reached, short = availability_ppm(world.rates, world.table, outcome.rows, settings), None
     if reached < target:
         short = Shortfall.PLACES
         if workload.replicas is not None:

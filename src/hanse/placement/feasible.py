@@ -116,6 +116,12 @@ class Feasibility:
         """The position in `order` before which everything costs less, or the same on a lower row."""
         return _place_in(self.order, cost_and_row, self.scores)
 
+    def pass_full(self, chunk: Ints, opened: Ints) -> None:
+        """Note how far everything is full: up to the first of the open rows of a chunk, else up to its end."""
+        first = opened[:1] if len(opened) else chunk[-1:]
+        if len(first):
+            self.full_before = int(self.scores.totals_microeur(first)[0]), int(first[0]) + (not len(opened))
+
     def places_at(self, cost_microeur: int) -> list[int]:
         """The places of all rows of `order` with one score."""
         kinds = np.flatnonzero((self.scores.kind_microeur == cost_microeur) & (self.open_of_kind > 0))

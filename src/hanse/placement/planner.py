@@ -21,7 +21,6 @@ from hanse.core.verdict import Verdicts
 from hanse.core.work import Budget, Moving, Workload
 from hanse.placement.batch import place_alike
 from hanse.placement.choose import Choice, Problem, choose, domains_for
-from hanse.placement.demand import set_availability_ppm
 from hanse.placement.explain import Storyteller, sample
 from hanse.placement.feasible import NOTHING_FULL, Feasibility, Limit, Screen, screen
 from hanse.placement.few import MANY, choose_few
@@ -29,7 +28,7 @@ from hanse.placement.gpu_order import GpuOrder
 from hanse.placement.inputs import input_digests
 from hanse.placement.outcome import Outcome, Placing, World, limits_now, totals_microeur
 from hanse.placement.preempt import displace
-from hanse.placement.rates import domains_of, worst_known
+from hanse.placement.rates import availability_ppm, worst_known
 from hanse.placement.settings import DEFAULT_SETTINGS, PlacementSettings
 from hanse.placement.standing import Standing, standings
 from hanse.placement.table import MANY_FREED, Ints, NodeTable, Room, among, full_room, node_table
@@ -251,12 +250,16 @@ def _lasts(outcome: Outcome, target_ppm: int, world: World) -> bool:
     rows, table = outcome.rows, world.table
     if not worst_known(world.rates, table, rows, world.settings):
         return True
-    return set_availability_ppm(domains_of(world.rates, table, rows), world.settings) >= target_ppm
+    return availability_ppm(world.rates, table, rows, world.settings) >= target_ppm
 
 
 def _choose(placing: Placing, wanted: int, world: World) -> Outcome:
-    """Choose among the cheapest open nodes; among all of them where those might not hold the answer."""
-    rows = _shortlist(placing, world.room, world.settings.shortlist_nodes)
+    """Choose among the cheapest open nodes; among all of them where those might not hold the answer.
+
+    Several replicas are to stand apart, and the cheapest nodes rarely do: they are looked for place by place at once.
+    """
+    is_apart = wanted > 1 and may_walk(placing)
+    rows = None if is_apart else _shortlist(placing, world.room, world.settings.shortlist_nodes)
     if rows is not None:
         totals = totals_microeur(placing, rows, world.settings)
         problem = _problem(placing, wanted, rows, totals, world.table)
@@ -328,9 +331,8 @@ def _shortlist(placing: Placing, room: Room, most: int) -> Ints | None:
         opened = chunk[room.may_take(chunk, placing.workload)]
         start, length = start + len(chunk), length * 2  # Where the cheapest are full, few looks get past them.
         if is_full:
-            first = opened[:1] if len(opened) else chunk[-1:]
+            feasibility.pass_full(chunk, opened)
             is_full = not len(opened)
-            feasibility.full_before = int(feasibility.scores.totals_microeur(first)[0]), int(first[0]) + is_full
         found.append(opened)
         count += len(opened)
     if start >= len(feasibility.order):

@@ -195,13 +195,13 @@ def _cleared(
 ) -> Sequence[Placing]:
     """Free the room of what is touched, take that of what may stay, and put the rest in turn."""
     room, again = state.world.room, []
-    named = set(changed.workloads)
+    named, came_free = set(changed.workloads), set[int]()
     for identity in touched:
         held, before = state.assignments.pop(identity, ()), state.placings.get(identity)
         workload = snapshot.workloads.get(identity)
         freed = _lifted(state, before.workload) if before is not None else []
         if workload is None:
-            room.freed.note(freed)
+            came_free.update(freed)
             for store in (state.placings, state.outcomes, state.expiries):
                 store.pop(identity, None)
             state.short.discard(identity)
@@ -212,10 +212,11 @@ def _cleared(
         if reports or held:
             has = standing(workload, reports, held, now=state.world.now, settings=state.world.settings)
         placing = _placing_again(state, workload, before, has)
-        room.freed.note(_without(freed, placing.kept.tolist()))
+        came_free.update(_without(freed, placing.kept.tolist()))
         if placing.feasibility.first is None:
             placing.feasibility.first = identity
         again.append(placing)
+    room.freed.note(sorted(came_free))  # Once for all that left a node: nobody looked since.
     again.sort(key=precedence)
     for placing in again:
         for row in placing.kept.tolist():

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from hanse.core.snapshot import Snapshot
-from hanse.placement.demand import Domains, Spread
+from hanse.placement.demand import (
+    MOST_EXACT,
+    Domains,
+    Spread,
+    pattern_availability_ppm,
+    set_availability_ppm,
+)
 from hanse.placement.settings import PlacementSettings
 from hanse.placement.table import Ints, NodeTable
 
@@ -95,6 +101,15 @@ def typical(rates: Rates, table: NodeTable, rows: Ints, settings: PlacementSetti
     if tuple(middle.values()) == assumed:
         return settings
     return settings.with_down_ppm(*middle.values())
+
+
+def availability_ppm(rates: Rates, table: NodeTable, rows: Ints, settings: PlacementSettings) -> int:
+    """The chance that at least one replica on some nodes is up: see `set_availability_ppm`."""
+    if not rates.is_assumed:
+        return set_availability_ppm(domains_of(rates, table, rows), settings)
+    counted = rows[:MOST_EXACT]
+    places = (table.site[counted].tolist(), table.operator[counted].tolist(), table.country[counted].tolist())
+    return pattern_availability_ppm((counted.tolist(), *places), settings.down_ppm)
 
 
 def domains_of(rates: Rates, table: NodeTable, rows: Ints) -> list[Domains]:

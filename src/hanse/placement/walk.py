@@ -47,11 +47,15 @@ def walk(placing: Placing, wanted: int, world: World, freed: Ints) -> Iterator[R
     taken: dict[int, int] = {}
     found = [_few_per_place(placing, _without_failed(placing, freed), taken, wanted)]
     position, length = feasibility.place_of(feasibility.full_before), _CHUNK
+    is_full = True
     masks_there = int(np.count_nonzero(feasibility.tally.mask))
     while True:
         chunk = order[position : position + length]
-        opened = _without_failed(placing, chunk[world.room.may_take(chunk, placing.workload)])
-        found.append(_few_per_place(placing, opened, taken, wanted))
+        opened = chunk[world.room.may_take(chunk, placing.workload)]
+        if is_full:
+            feasibility.pass_full(chunk, opened)
+            is_full = not len(opened)
+        found.append(_few_per_place(placing, _without_failed(placing, opened), taken, wanted))
         position, length = position + len(chunk), length * 2
         past = _past_what_is_known(placing, position, taken, wanted) if position < len(order) else position
         if past != position:

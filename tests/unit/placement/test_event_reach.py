@@ -74,16 +74,14 @@ def busiest(made) -> NodeId:
     return max(sorted(set(nodes)), key=nodes.count)
 
 
-def test_a_silent_node_costs_the_same_looks_on_a_fabric_four_times_as_large(eu, monkeypatch):
-    looks = []
-    for nodes in (2_000, 8_000):
-        world = prepared_world(eu, nodes)
-        with monkeypatch.context() as patch:
-            counted = Counted(patch)
-            response, _ = falls_silent(eu, world, busiest(world[2]))
-        assert response.assignments
-        looks.append(counted.rows / len(response.assignments))
-    assert looks[1] <= 1.5 * looks[0]
+def test_a_silent_node_on_a_large_fabric_costs_a_look_at_some_hundred_nodes_for_each_workload(eu, monkeypatch):
+    world = prepared_world(eu, 8_000)
+    placings = world[3].state.placings.values()
+    assert min(len(placing.feasibility.order) for placing in placings) > 2_000
+    counted = Counted(monkeypatch)
+    response, _ = falls_silent(eu, world, busiest(world[2]))
+    assert response.assignments
+    assert counted.rows / len(response.assignments) < 800
 
 
 def test_only_who_stood_on_a_node_that_falls_silent_is_placed_again_and_only_their_shapes_catch_up(eu, monkeypatch):
