@@ -44,6 +44,7 @@ import hanse_wasi
 from wit_world import exports
 
 hanse_guest.use_transport(hanse_wasi.transport)
+hanse_wasi.settle()
 
 
 class IncomingHandler(exports.IncomingHandler):
