@@ -19,7 +19,7 @@ def build_guests(directory: Path) -> Mapping[str, Path]:
     target = os.environ.get("CARGO_TARGET_DIR", str(CACHE / "cargo-target"))
     command = ["cargo", "run", "--release", "--quiet", "--locked", "--package", "hanse-guests", "--"]
     environment = os.environ | {"CARGO_TARGET_DIR": target}
-    subprocess.run([*command, str(directory)], cwd=ROOT, env=environment, check=True, timeout=600)
+    subprocess.run([*command, str(directory)], cwd=ROOT, env=environment, check=True, timeout=3_600)
     return {path.stem: path for path in sorted(directory.glob("*.wasm"))}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabric_kit import Harness, Kit, Row
+from fabric_kit import PATIENCE_S, Harness, Kit, Row
 
 from hanse.app.steering import steered
 from hanse.core.ids import NodeId
@@ -57,7 +57,7 @@ async def _deploy(kit: Kit, namespace: str, name: str) -> NodeId:
     folder.mkdir()
     (folder / "function.yaml").write_text(APART % (name, namespace, name))
     shutil.copyfile(kit.guests["hello"], folder / "guest.wasm")
-    await _hanse(kit, "deploy", str(folder), "--timeout", "60")
+    await _hanse(kit, "deploy", str(folder), "--timeout", "300")
     (row,) = [row for row in await kit.get(f"instances?workload={namespace}.{name}") if row["wanted"]]
     return NodeId(row["node"])
 
@@ -141,7 +141,7 @@ def test_a_node_that_is_killed_takes_its_workers_with_it(harness: Harness) -> No
         async def is_gone() -> bool:
             return not _is_alive(pid)
 
-        await kit.until(is_gone, "the worker ending with its node", within_s=5.0)
+        await kit.until(is_gone, "the worker ending with its node")
         await kit.fabric.restart(node)
         await kit.until_reach(node, "ready")
 
@@ -157,7 +157,7 @@ def test_a_hot_restart_with_a_worker_running_loses_no_request(harness: Harness) 
         async with steered(kit.fabric), kit.load("/steady", node) as load:
             said = await _hanse(kit, "node", "restart", node, "--hot")
             assert said["pid"] == kit.fabric.nodes[node].child.pid != before.pid
-            async with asyncio.timeout(30.0):
+            async with asyncio.timeout(PATIENCE_S):
                 await before.wait_down()
             await kit.until_reach(node, "ready")
         assert load.failures == []

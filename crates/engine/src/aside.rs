@@ -118,7 +118,8 @@ fn lower_priority() {
 /// Work of one instance, whose time is added to the workload's account.
 pub(crate) struct Aside {
     place: Place,
-    has_begun: bool,
+    /// It goes to the lane before its first step.
+    begins_there: bool,
     workload: Arc<Workload>,
     signs: Arc<Signs>,
     /// Given back when whoever waits for the work has seen its end: a version that is replaced is not over before.
@@ -141,7 +142,7 @@ impl Aside {
     ) -> Self {
         Self {
             place: Place::Here(Some(work)),
-            has_begun: false,
+            begins_there: workload.habit.is_long() && workload.long_lane.get().is_some(),
             workload,
             signs,
             _turn: turn,
@@ -157,14 +158,11 @@ impl Future for Aside {
             let Some(mut running) = work.take() else {
                 return Poll::Ready(());
             };
-            let begins_there =
-                !self.has_begun && self.workload.habit.is_long() && self.workload.long_lane.get().is_some();
-            self.has_begun = true;
-            if !begins_there && timed(&self.workload, &mut running, context).is_ready() {
+            if !self.begins_there && timed(&self.workload, &mut running, context).is_ready() {
                 return Poll::Ready(());
             }
-            let lane = self.workload.long_lane.get();
-            let Some(lane) = lane.filter(|_| begins_there || self.signs.is_long.load(Ordering::Relaxed)) else {
+            let is_long = self.begins_there || self.signs.is_long.load(Ordering::Relaxed);
+            let Some(lane) = self.workload.long_lane.get().filter(|_| is_long) else {
                 self.place = Place::Here(Some(running));
                 return Poll::Pending;
             };

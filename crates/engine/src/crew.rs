@@ -79,16 +79,7 @@ impl Workers {
 impl Crew {
     /// Have a connection served by the thread that has the fewest.
     pub(crate) fn serve(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        let fewest = self
-            .0
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, worker)| load(&worker.connections));
-        self.run(
-            fewest.map_or(0, |(place, _)| place),
-            |worker| &worker.connections,
-            connection,
-        );
+        self.run(self.least(connections), connections, connection);
     }
 
     fn run(
@@ -114,23 +105,25 @@ impl Crew {
 
     /// Where the next stream of a connection on this thread goes.
     fn place_of_stream(&self) -> usize {
-        let here = PLACE.get();
-        let fewest = self
-            .0
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, worker)| load(&worker.streams));
-        match (self.0.get(here), fewest) {
-            (Some(own), Some((_, other))) if load(&own.streams) < load(&other.streams) + AHEAD => here,
-            (_, fewest) => fewest.map_or(0, |(place, _)| place),
+        let (here, other) = (PLACE.get(), self.least(streams));
+        let streams_of = |place: usize| self.0.get(place).map(|worker| load(&worker.streams));
+        match (streams_of(here), streams_of(other)) {
+            (Some(own), Some(least)) if own < least + AHEAD => here,
+            _ => other,
         }
+    }
+
+    /// The thread that has the least of something.
+    fn least(&self, count: fn(&Worker) -> &AtomicUsize) -> usize {
+        let all = self.0.iter().map(|worker| load(count(worker))).enumerate();
+        all.min_by_key(|(_, load)| *load).map_or(0, |(place, _)| place)
     }
 }
 
 impl<F: Future<Output: Send + 'static> + Send + 'static> hyper::rt::Executor<F> for Crew {
     /// Run a stream of an HTTP/2 connection.
     fn execute(&self, stream: F) {
-        self.run(self.place_of_stream(), |worker| &worker.streams, stream);
+        self.run(self.place_of_stream(), streams, stream);
     }
 }
 
@@ -147,6 +140,14 @@ impl Drop for Counted {
             (self.count)(worker).fetch_sub(1, Ordering::Relaxed);
         }
     }
+}
+
+fn connections(worker: &Worker) -> &AtomicUsize {
+    &worker.connections
+}
+
+fn streams(worker: &Worker) -> &AtomicUsize {
+    &worker.streams
 }
 
 fn load(count: &AtomicUsize) -> usize {

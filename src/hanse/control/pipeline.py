@@ -269,12 +269,13 @@ class Pipeline:
         if self._last is None:
             self._last = await self._basis.recall(self.snapshot())
         await self._advance_jobs()
-        at = self.snapshot()
         before, self._decision = self._decision, None
-        decision = decide(
-            at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger,
-            before=before, last=self._last, proposal=self.proposal,
-        )  # fmt: skip
+        with memory.undisturbed():
+            at = self.snapshot()
+            decision = decide(
+                at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger,
+                before=before, last=self._last, proposal=self.proposal,
+            )  # fmt: skip
         self.proposal = None
         self._last = decision.verdicts
         if decision.findings:

@@ -62,18 +62,17 @@ class Rates:
 def rates_of(snapshot: Snapshot, table: NodeTable, settings: PlacementSettings) -> Rates:
     """Read the shares of time that domains beyond single nodes are down."""
     fabric, seen = snapshot.fabric, snapshot.observed_down_ppm
-    operators = sorted(fabric.operators)
-    countries = sorted({site.country for site in fabric.sites.values()})
-    stated_sites = [fabric.sites[site].down_ppm for site in table.site_ids]
+    sites, operators, countries = table.site_ids, tuple(table.places.operators), tuple(table.places.countries)
+    stated_sites = [fabric.sites[site].down_ppm for site in sites]
     stated_operators = [fabric.operators[operator].down_ppm for operator in operators]
     is_known = [*stated_sites, *stated_operators] != [None] * (len(stated_sites) + len(stated_operators))
     return Rates(
         is_assumed=not (seen or is_known or (table.down_ppm != settings.node_down_ppm).any()),
-        site=_column("site", table.site_ids, stated_sites, seen, settings.site_down_ppm),
+        site=_column("site", sites, stated_sites, seen, settings.site_down_ppm),
         operator=_column("operator", operators, stated_operators, seen, settings.operator_down_ppm),
         country=_column("country", countries, [None] * len(countries), seen, settings.jurisdiction_down_ppm),
         observed=frozenset(seen),
-        site_ids=table.site_ids,
+        site_ids=sites,
         operator_ids=operators,
         countries=countries,
     )

@@ -19,15 +19,8 @@ from hanse.app.cli.fronts import (
     front_options,
 )
 from hanse.app.cli.session import DEFAULT_STATE, Session, StateOption, fabric_command, local_command, plain_command
-from hanse.app.cli.sight import (
-    AccessLogOption,
-    AccessLogRatioOption,
-    AccountOption,
-    OtlpOption,
-    TellPathsOption,
-    TraceRatioOption,
-    sight_options,
-)
+from hanse.app.cli.sight import sees_requests
+from hanse.app.options import SightOptions
 
 FabricOption = Annotated[
     Path | None,
@@ -75,6 +68,7 @@ def init(
     session.note("keep a copy of that folder: it is the domain; start it with `hanse up`")
 
 
+@sees_requests
 def up(
     *,
     fabric: FabricOption = None,
@@ -93,12 +87,7 @@ def up(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
-    otlp: OtlpOption = None,
-    trace_ratio: TraceRatioOption = 0.01,
-    access_log: AccessLogOption = None,
-    access_log_ratio: AccessLogRatioOption = 1.0,
-    tell_paths: TellPathsOption = False,
-    account_every: AccountOption = 300.0,
+    sight: SightOptions,
     tpm: Annotated[
         bool, typer.Option("--tpm", help="Give every node a software TPM (swtpm); all it attests is marked simulated.")
     ] = False,
@@ -121,14 +110,7 @@ def up(
         client_ca=client_ca,
         issuers=issuer,
         upstreams=allow_upstream,
-        sight=sight_options(
-            otlp=otlp,
-            trace_ratio=trace_ratio,
-            access_log=access_log,
-            access_log_ratio=access_log_ratio,
-            tell_paths=tell_paths,
-            account_every=account_every,
-        ),
+        sight=sight,
     )
     raise typer.Exit(
         run_fabric(

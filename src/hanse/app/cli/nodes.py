@@ -17,15 +17,8 @@ from hanse.app.cli.fronts import (
     front_options,
 )
 from hanse.app.cli.session import Session, TimeoutOption, fabric_command, local_command, plain_command
-from hanse.app.cli.sight import (
-    AccessLogOption,
-    AccessLogRatioOption,
-    AccountOption,
-    OtlpOption,
-    TellPathsOption,
-    TraceRatioOption,
-    sight_options,
-)
+from hanse.app.cli.sight import sees_requests
+from hanse.app.options import SightOptions
 
 if TYPE_CHECKING:
     from hanse.app.cli.processes import TpmArguments
@@ -243,6 +236,7 @@ WorkloadApiOption = Annotated[
 
 
 @app.command()
+@sees_requests
 def join(
     *,
     name: NodeArgument,
@@ -261,12 +255,7 @@ def join(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
-    otlp: OtlpOption = None,
-    trace_ratio: TraceRatioOption = 0.01,
-    access_log: AccessLogOption = None,
-    access_log_ratio: AccessLogRatioOption = 1.0,
-    tell_paths: TellPathsOption = False,
-    account_every: AccountOption = 300.0,
+    sight: SightOptions,
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
@@ -295,14 +284,7 @@ def join(
             client_ca=client_ca,
             issuers=issuer,
             upstreams=allow_upstream,
-            sight=sight_options(
-                otlp=otlp,
-                trace_ratio=trace_ratio,
-                access_log=access_log,
-                access_log_ratio=access_log_ratio,
-                tell_paths=tell_paths,
-                account_every=account_every,
-            ),
+            sight=sight,
         ),
         joining=joining,
         resources=tuple(resource or ()),
@@ -314,6 +296,7 @@ def join(
 
 
 @app.command()
+@sees_requests
 def run(
     *,
     name: NodeArgument,
@@ -333,12 +316,7 @@ def run(
     client_ca: ClientCaOption = None,
     issuer: IssuerOption = None,
     allow_upstream: UpstreamOption = None,
-    otlp: OtlpOption = None,
-    trace_ratio: TraceRatioOption = 0.01,
-    access_log: AccessLogOption = None,
-    access_log_ratio: AccessLogRatioOption = 1.0,
-    tell_paths: TellPathsOption = False,
-    account_every: AccountOption = 300.0,
+    sight: SightOptions,
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
@@ -366,14 +344,7 @@ def run(
             client_ca=client_ca,
             issuers=issuer,
             upstreams=allow_upstream,
-            sight=sight_options(
-                otlp=otlp,
-                trace_ratio=trace_ratio,
-                access_log=access_log,
-                access_log_ratio=access_log_ratio,
-                tell_paths=tell_paths,
-                account_every=account_every,
-            ),
+            sight=sight,
         ),
         joining=None,
         takes_over=take_over,

@@ -139,17 +139,17 @@ class Session:
 
 def fabric_command(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command that asks the API its session: ``--state``, ``--context``, ``--token``, ``--output``."""
-    return _with_session(command, _STATE, _CONTEXT, _TOKEN, _OUTPUT)
+    return in_place_of("session", command, Session, _STATE, _CONTEXT, _TOKEN, _OUTPUT)
 
 
 def local_command(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command that works on files of this machine's fabric its session: ``--state``, ``--output``."""
-    return _with_session(command, _STATE, _OUTPUT)
+    return in_place_of("session", command, Session, _STATE, _OUTPUT)
 
 
 def plain_command(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command that needs no fabric at all its session: ``--output``."""
-    return _with_session(command, _OUTPUT)
+    return in_place_of("session", command, Session, _OUTPUT)
 
 
 _STATE = inspect.Parameter("state", inspect.Parameter.KEYWORD_ONLY, default=DEFAULT_STATE, annotation=StateOption)
@@ -158,18 +158,22 @@ _TOKEN = inspect.Parameter("token", inspect.Parameter.KEYWORD_ONLY, default=None
 _OUTPUT = inspect.Parameter("output", inspect.Parameter.KEYWORD_ONLY, default=Output.TABLE, annotation=OutputOption)
 
 
-def _with_session(command: Callable[..., None], *options: inspect.Parameter) -> Callable[..., None]:
-    """Put `options` in place of the parameter ``session``: typer reads the signature that is shown."""
+def in_place_of(
+    parameter: str, command: Callable[..., None], make: Callable[..., Any], *options: inspect.Parameter
+) -> Callable[..., None]:
+    """Put `options` in place of one parameter, which `make` makes of them: typer reads the signature that is shown."""
     names = [option.name for option in options]
 
     @wraps(command)
     def run(**given: Any) -> None:
-        command(session=Session(**{name: given.pop(name) for name in names}), **given)
+        made = make(**{name: given.pop(name) for name in names})
+        command(**{parameter: made}, **given)
 
-    own = [one for one in inspect.signature(command, eval_str=True).parameters.values() if one.name != "session"]
-    shown = inspect.Signature([*own, *options], return_annotation=None)
-    run.__signature__ = shown  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in shown.parameters.values()}
+    shown: list[inspect.Parameter] = []
+    for one in inspect.signature(command, eval_str=True).parameters.values():
+        shown += options if one.name == parameter else (one,)
+    run.__signature__ = inspect.Signature(shown, return_annotation=None)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in shown}
     return run
 
 

@@ -1,12 +1,18 @@
-"""The options of what can be seen of requests, shared by the commands that start a node: `options -> SightOptions`."""
+"""The options of what can be seen of requests, shared by the commands that start a node: `options -> SightOptions`.
+
+Such a command takes the ready `SightOptions` as ``sight`` under `@sees_requests`; names, defaults and help stand here.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hanse.app.cli.session import in_place_of
 from hanse.app.options import SightOptions
 
 OtlpOption = Annotated[
@@ -44,12 +50,12 @@ AccountOption = Annotated[
 
 def sight_options(
     *,
-    otlp: str | None,
-    trace_ratio: float,
-    access_log: Path | None,
-    access_log_ratio: float,
-    tell_paths: bool,
-    account_every: float,
+    otlp: OtlpOption = None,
+    trace_ratio: TraceRatioOption = 0.01,
+    access_log: AccessLogOption = None,
+    access_log_ratio: AccessLogRatioOption = 1.0,
+    tell_paths: TellPathsOption = False,
+    account_every: AccountOption = 300.0,
 ) -> SightOptions:
     """Take shares as whole numbers of a million, times as microseconds, files by their full names."""
     return SightOptions(
@@ -60,3 +66,9 @@ def sight_options(
         tells_paths=tell_paths,
         account_us=round(account_every * 1e6),
     )
+
+
+def sees_requests(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that starts nodes its ``sight``: the options of `sight_options`, in its place."""
+    options = inspect.signature(sight_options, eval_str=True).parameters.values()
+    return in_place_of("sight", command, sight_options, *options)
