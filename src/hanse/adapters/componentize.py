@@ -44,7 +44,6 @@ import hanse_wasi
 from wit_world import exports
 
 hanse_guest.use_transport(hanse_wasi.transport)
-hanse_wasi.settle()
 
 
 class IncomingHandler(exports.IncomingHandler):

@@ -6,7 +6,6 @@ It runs only inside a component: the modules `wit_world` and `componentize_py_ty
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import random
 import sys
@@ -43,8 +42,6 @@ from wit_world.imports.types import (
 _CHUNK_BYTES = 4_096
 """The most that `blocking-write-and-flush` takes (wasi:io/streams)."""
 _READ_BYTES = 65_536
-_REHEARSALS = 64
-"""After so many calls the interpreter has adapted the code it runs (PEP 659)."""
 
 _METHODS = {
     "GET": Method_Get,
@@ -64,17 +61,9 @@ class _Resource:
     """Stands for a resource of the host."""
 
 
-def settle() -> None:
-    """Do once, before the snapshot is taken, what each request would do anew: each has an instance of its own.
-
-    The first finalizer imports and registers `atexit`, and the bindings give one to each resource of the host. What is
-    frozen is neither looked at nor written to by the collector, so its pages stay those of the snapshot.
-    """
-    weakref.finalize(_Resource(), int)
-    for _ in range(_REHEARSALS):
-        Response.json(Request(method="GET", target="/?a=b").query)
-    gc.collect()
-    gc.freeze()
+# The first finalizer imports and registers `atexit`, and the bindings give one to each resource of the host. Done here
+# it is part of the snapshot; left to requests each one would do it, for each has an instance of its own.
+weakref.finalize(_Resource(), int)
 
 
 def serve(handle: Callable[[Request], Response], request, response_out) -> None:

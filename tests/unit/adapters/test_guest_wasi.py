@@ -80,11 +80,10 @@ class IncomingRequest(Resource):
 """
 OTHERS = ("Connect", "Delete", "Head", "Options", "Other", "Patch", "Post", "Put", "Trace")
 RUN = """
-import gc, json, random, sys, weakref
+import json, random, sys, weakref
 import hanse_guest, hanse_wasi
 from wit_world.imports.types import WRITTEN, IncomingRequest
-hanse_wasi.settle()
-told = {"frozen": gc.get_freeze_count(), "registered": weakref.finalize._registered_with_atexit}
+told = {"registered": weakref.finalize._registered_with_atexit}
 before, drawn = set(sys.modules), []
 for _ in range(2):
     random.seed(1)
@@ -95,7 +94,7 @@ print(json.dumps(told))
 """
 
 
-def test_a_request_imports_nothing_and_finds_the_snapshot_frozen(tmp_path: Path) -> None:
+def test_a_request_imports_nothing_and_draws_its_own_numbers(tmp_path: Path) -> None:
     bindings = tmp_path / "wit_world/imports"
     bindings.mkdir(parents=True)
     (tmp_path / "wit_world/__init__.py").touch()
@@ -112,7 +111,6 @@ def test_a_request_imports_nothing_and_finds_the_snapshot_frozen(tmp_path: Path)
     told = json.loads(ran.stdout)
     assert told["imported"] == []
     assert told["registered"]
-    assert told["frozen"] > 1_000
     assert told["written"] == '{"item": "3"}' * 2
-    # Frozen or not, no two instances draw the same numbers.
+    # Out of one snapshot no two instances draw the same numbers.
     assert len(set(told["drawn"])) == 2
