@@ -26,7 +26,7 @@ from hanse.placement.growing import with_behind, with_entry, without_entry
 from hanse.placement.rates import Rates, rates_of, typical
 from hanse.placement.score import ScoreTable, score, with_more_kinds
 from hanse.placement.settings import PlacementSettings
-from hanse.placement.table import REACH_CODES, Flags, Ints, Kinds, NodeTable, OriginTable, kinds, origin_table
+from hanse.placement.table import GONE, REACH_CODES, Flags, Ints, Kinds, NodeTable, OriginTable, kinds, origin_table
 from hanse.placement.tally import Tally, tally_of, with_tally
 
 Codes = npt.NDArray[np.int8]
@@ -393,6 +393,7 @@ class Screen:
         codes[~_large_enough(workload, table)] = Limit.CAPACITY
         for reach, limit in _REACH_LIMITS.items():
             codes[table.reach == REACH_CODES[reach]] = limit
+        codes[table.reach == GONE] = Limit.REACHABILITY
         masks, mask_of_kind = _masks(within, table.size)
         return _PerKind(
             code=codes,

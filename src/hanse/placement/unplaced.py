@@ -18,11 +18,13 @@ from hanse.core.verdict import Change, Reason
 from hanse.placement.explain import amount, euro, gpus, limit_reason, policy_reasons
 from hanse.placement.feasible import Codes, Limit
 from hanse.placement.outcome import Outcome, Placing, World, limits_now
-from hanse.placement.table import UNKNOWN_RTT_US, Ints, NodeTable, Room, cheapest
+from hanse.placement.table import GONE, UNKNOWN_RTT_US, Ints, NodeTable, Room, cheapest
 
 _MOST_REASONS_PER_LIMIT = 3
 _MOST_NODES_ASKED = 50
 """Nodes whose denials are counted: enough to tell the common rule, bounded on a large fabric."""
+_NOT_THERE = -2
+"""In place of a limit: the node is gone, so that it is in nobody's way."""
 _NEAREST_FIRST = (
     Limit.BUDGET,
     Limit.LATENCY,
@@ -40,6 +42,7 @@ def unplaced(placing: Placing, outcome: Outcome, world: World) -> Unplaced:
     """Name the binding limits, nearest first, and the changes that would help, nearest first."""
     codes = limits_now(placing, world.room)
     codes[outcome.rows] = -1  # Already used: a node takes one replica of a workload.
+    codes[world.table.reach[: len(codes)] == GONE] = _NOT_THERE
     return Unplaced(
         workload=placing.workload.id,
         missing=outcome.missing,
