@@ -116,7 +116,10 @@ def limit_reason(placing: Placing, row: int, limit: Limit, world: World, whose: 
             asked = ", ".join(f"{key}={value}" for key, value in sorted(workload.node_selector.items()))
             cite, message = f"selector{of}", f"node {node} does not carry {asked}"
         case Limit.REACHABILITY | Limit.DRAIN:
-            cite, message = f"reach of node {node}", _reach_message(node, _REACH_OF_CODE[int(table.reach[row])])
+            cite, message = (
+                f"reach of node {node}",
+                _reach_message(node, _REACH_OF_CODE.get(int(table.reach[row]), Reach.UNREACHABLE)),
+            )
         case Limit.FAILURE:
             cite, message = f"reports of node {node}", placing.standing.excluded[node].message
         case Limit.CAPACITY:

@@ -7,7 +7,6 @@ one `Feasibility`; what changes while a plan is made (free room, failures of one
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -22,11 +21,12 @@ from hanse.core.work import Workload
 from hanse.placement.cover import least_cover
 from hanse.placement.demand import Demand, Spread, demand
 from hanse.placement.gravity import Gravity
-from hanse.placement.growing import with_behind, with_entry, without_entry
+from hanse.placement.growing import with_behind
+from hanse.placement.ranking import cheapest_first, place_in, reordered
 from hanse.placement.rates import Rates, rates_of, typical
 from hanse.placement.score import ScoreTable, score, with_more_kinds
 from hanse.placement.settings import PlacementSettings
-from hanse.placement.table import REACH_CODES, Flags, Ints, Kinds, NodeTable, OriginTable, kinds, origin_table
+from hanse.placement.table import GONE, REACH_CODES, Flags, Ints, Kinds, NodeTable, OriginTable, kinds, origin_table
 from hanse.placement.tally import Tally, tally_of, with_tally
 
 Codes = npt.NDArray[np.int8]
@@ -114,7 +114,7 @@ class Feasibility:
 
     def place_of(self, cost_and_row: tuple[int, int]) -> int:
         """The position in `order` before which everything costs less, or the same on a lower row."""
-        return _place_in(self.order, cost_and_row, self.scores)
+        return place_in(self.order, cost_and_row, self.scores)
 
     def pass_full(self, chunk: Ints, opened: Ints) -> None:
         """Note how far everything is full: up to the first of the open rows of a chunk, else up to its end."""
@@ -293,7 +293,7 @@ class Screen:
         kept = _per_node(part.code, kinds, every, is_allowed, is_selected)
         fresh = self._without_suspects(kept, every)
         kept_rows = np.flatnonzero(kept == Limit.NONE)
-        order = _cheapest_first(np.flatnonzero(fresh == Limit.NONE), part.scores)
+        order = cheapest_first(np.flatnonzero(fresh == Limit.NONE), part.scores)
         counts = np.bincount(fresh, minlength=len(Limit))
         return Feasibility(
             limit=fresh,
@@ -353,7 +353,7 @@ class Screen:
         is_open = fresh == Limit.NONE
         np.subtract.at(shape.open_of_kind, before.kind[was_open], 1)
         np.add.at(shape.open_of_kind, shape.scores.kind[rows[is_open]], 1)
-        shape.order = _reordered(shape.order, was_open, before, rows[is_open], shape.scores)
+        shape.order = reordered(shape.order, was_open, before, rows[is_open], shape.scores)
         shape.samples = {
             limit: tuple(row for row in some if shape.limit[row] == limit) for limit, some in shape.samples.items()
         }
@@ -393,6 +393,7 @@ class Screen:
         codes[~_large_enough(workload, table)] = Limit.CAPACITY
         for reach, limit in _REACH_LIMITS.items():
             codes[table.reach == REACH_CODES[reach]] = limit
+        codes[table.reach == GONE] = Limit.REACHABILITY
         masks, mask_of_kind = _masks(within, table.size)
         return _PerKind(
             code=codes,
@@ -473,8 +474,6 @@ def _copied(like: Feasibility) -> Feasibility:
 _MOST_SPEAKERS = 16
 _BITS = 63
 """Sets of so many origins do not fit a machine word."""
-_FEW_ROWS = 8
-"""Up to so many rows are moved one by one; more are cheaper to lay out again at once."""
 _NO_DEMAND = Demand(replicas=0, spread=Spread.NODE, why="")
 _OPEN = np.int8(127)
 """Stands for no limit while the first of several is looked for as the least."""
@@ -532,41 +531,6 @@ def _written(codes: Codes, rows: Ints, values: Codes, size: int) -> Codes:
     return longer
 
 
-def _reordered(order: Ints, were_open: Ints, before: ScoreTable, opened: Ints, scores: ScoreTable) -> Ints:
-    """Rows by score without those that were open before they changed, then with those that are. Takes over `order`.
-
-    `before` are the scores as they were; all else stands where it stood, so that each row is found by its score.
-    """
-    if len(were_open) + len(opened) > _FEW_ROWS:
-        return _laid_out_again(order, were_open, opened, scores)
-    costs_before = before.totals_microeur(were_open).tolist()
-    left = {row: (cost, row) for cost, row in zip(costs_before, were_open.tolist(), strict=True)}
-    come = {
-        row: (cost, row) for cost, row in zip(scores.totals_microeur(opened).tolist(), opened.tolist(), strict=True)
-    }
-    for row, place in left.items():
-        if come.get(row) != place:
-            order = without_entry(order, _place_in(order, place, before))
-    for row, place in come.items():
-        if left.get(row) != place:
-            order = with_entry(order, _place_in(order, place, scores), row)
-    return order
-
-
-def _laid_out_again(order: Ints, changed: Ints, opened: Ints, scores: ScoreTable) -> Ints:
-    is_changed = np.zeros(len(scores.kind), dtype=np.bool_)
-    is_changed[changed] = True
-    left = order[~is_changed[order]]
-    kind, costs = scores.kind, scores.kind_microeur
-    fresh = sorted((int(costs[kind[row]]), row) for row in opened.tolist())
-    return np.insert(left, [_place_in(left, one, scores) for one in fresh], [row for _, row in fresh])
-
-
-def _place_in(order: Ints, cost_and_row: tuple[int, int], scores: ScoreTable) -> int:
-    kind, costs = scores.kind, scores.kind_microeur
-    return bisect_left(order, cost_and_row, key=lambda row: (int(costs[kind[row]]), int(row)))
-
-
 def _within(
     workload: Workload, trips: Mapping[str, Ints], origins: tuple[str, ...], size: int, settings: PlacementSettings
 ) -> Flags:
@@ -613,13 +577,6 @@ def _masks(within: Flags, size: int) -> tuple[tuple[int, ...], Ints]:
         return masks, np.asarray(inverse.reshape(-1), dtype=np.int64)
     distinct, inverse = np.unique((1 << np.arange(len(within))) @ within, return_inverse=True)
     return tuple(distinct.tolist()), np.asarray(inverse, dtype=np.int64)
-
-
-def _cheapest_first(rows: Ints, scores: ScoreTable) -> Ints:
-    """Rows by score, ties by node id. Kinds share scores, so few bits tell them apart and a radix sort does."""
-    distinct, rank = np.unique(scores.kind_microeur, return_inverse=True)
-    width = np.uint16 if len(distinct) < 2**16 else np.int64
-    return np.asarray(rows[np.argsort(rank.astype(width)[scores.kind[rows]], kind="stable")])
 
 
 def _samples(codes: Codes, counts: Sequence[int], scores: ScoreTable, most: int) -> Mapping[Limit, tuple[int, ...]]:

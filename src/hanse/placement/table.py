@@ -23,6 +23,8 @@ Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 REACH_CODES: Mapping[Reach, int] = {reach: code for code, reach in enumerate(Reach)}
+GONE = -1
+"""In place of a code of `REACH_CODES`: the node is no longer of the fabric, and keeps its row until a whole plan."""
 UNKNOWN_RTT_US = np.iinfo(np.int64).max
 """Round trip from an origin that the fabric cannot locate."""
 MANY = 2**31

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from hanse.core.ids import NodeId
-from hanse.core.snapshot import Reach, Snapshot
+from hanse.core.snapshot import Snapshot
 from hanse.placement.growing import with_behind
 from hanse.placement.table import (
     COLUMNS,
-    REACH_CODES,
+    GONE,
     WHOLE_MILLI,
     Ints,
     Kinds,
@@ -67,7 +67,7 @@ def with_changed(
         if len(fresh):
             columns[name] = with_behind(column, getattr(part, name)[fresh])
     if len(gone):
-        columns["reach"][gone] = REACH_CODES[Reach.UNREACHABLE]
+        columns["reach"][gone] = GONE
     # Lists, so that one event does not copy a name per node.
     nodes_now = table.nodes if isinstance(table.nodes, list) else list(table.nodes)
     ids_now = table.ids if isinstance(table.ids, list) else list(table.ids)

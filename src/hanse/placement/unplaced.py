@@ -18,12 +18,13 @@ from hanse.core.verdict import Change, Reason
 from hanse.placement.explain import amount, euro, gpus, limit_reason, policy_reasons
 from hanse.placement.feasible import Codes, Limit
 from hanse.placement.outcome import Outcome, Placing, World, limits_now
-from hanse.placement.table import UNKNOWN_RTT_US, Ints, NodeTable, Room, cheapest
+from hanse.placement.table import GONE, UNKNOWN_RTT_US, Ints, NodeTable, Room, cheapest
 
-_GONE = -2
 _MOST_REASONS_PER_LIMIT = 3
 _MOST_NODES_ASKED = 50
 """Nodes whose denials are counted: enough to tell the common rule, bounded on a large fabric."""
+_NOT_THERE = -2
+"""In place of a limit: the node is gone, so that it is in nobody's way."""
 _NEAREST_FIRST = (
     Limit.BUDGET,
     Limit.LATENCY,
@@ -41,21 +42,13 @@ def unplaced(placing: Placing, outcome: Outcome, world: World) -> Unplaced:
     """Name the binding limits, nearest first, and the changes that would help, nearest first."""
     codes = limits_now(placing, world.room)
     codes[outcome.rows] = -1  # Already used: a node takes one replica of a workload.
-    codes[_gone(world)] = _GONE
+    codes[world.table.reach[: len(codes)] == GONE] = _NOT_THERE
     return Unplaced(
         workload=placing.workload.id,
         missing=outcome.missing,
         reasons=tuple(_reasons(placing, outcome, codes, world)),
         changes=(*_changes(placing, outcome, codes, world), *world.verdicts.changes(placing.workload.id)),
     )
-
-
-def _gone(world: World) -> Ints:
-    """Rows of nodes that have left the fabric since the table was laid out: no longer in anything's way."""
-    nodes, ids = world.snapshot.fabric.nodes, world.table.ids
-    if len(nodes) == len(ids):
-        return np.empty(0, dtype=np.int64)
-    return np.array([row for row, node in enumerate(ids) if node not in nodes], dtype=np.int64)
 
 
 def _reasons(placing: Placing, outcome: Outcome, codes: Codes, world: World) -> Iterator[Reason]:
@@ -95,7 +88,7 @@ def _reasons(placing: Placing, outcome: Outcome, codes: Codes, world: World) -> 
             cite=f"spread of {workload.id}",
             message=f"{len(outcome.rows)} nodes hold a replica already and take no second one",
         )
-    if not (codes != _GONE).any():
+    if not (codes != _NOT_THERE).any():
         yield Reason(rule="placement.no-nodes", cite="fabric", message="the fabric has no nodes")
 
 
