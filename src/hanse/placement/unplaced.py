@@ -18,9 +18,8 @@ from hanse.core.verdict import Change, Reason
 from hanse.placement.explain import amount, euro, gpus, limit_reason, policy_reasons
 from hanse.placement.feasible import Codes, Limit
 from hanse.placement.outcome import Outcome, Placing, World, limits_now
-from hanse.placement.table import UNKNOWN_RTT_US, Ints, NodeTable, Room, cheapest
+from hanse.placement.table import UNKNOWN_RTT_US, Ints, NodeTable, Room
 
-_GONE = -2
 _MOST_REASONS_PER_LIMIT = 3
 _MOST_NODES_ASKED = 50
 """Nodes whose denials are counted: enough to tell the common rule, bounded on a large fabric."""
@@ -41,21 +40,12 @@ def unplaced(placing: Placing, outcome: Outcome, world: World) -> Unplaced:
     """Name the binding limits, nearest first, and the changes that would help, nearest first."""
     codes = limits_now(placing, world.room)
     codes[outcome.rows] = -1  # Already used: a node takes one replica of a workload.
-    codes[_gone(world)] = _GONE
     return Unplaced(
         workload=placing.workload.id,
         missing=outcome.missing,
         reasons=tuple(_reasons(placing, outcome, codes, world)),
         changes=(*_changes(placing, outcome, codes, world), *world.verdicts.changes(placing.workload.id)),
     )
-
-
-def _gone(world: World) -> Ints:
-    """Rows of nodes that have left the fabric since the table was laid out: no longer in anything's way."""
-    nodes, ids = world.snapshot.fabric.nodes, world.table.ids
-    if len(nodes) == len(ids):
-        return np.empty(0, dtype=np.int64)
-    return np.array([row for row, node in enumerate(ids) if node not in nodes], dtype=np.int64)
 
 
 def _reasons(placing: Placing, outcome: Outcome, codes: Codes, world: World) -> Iterator[Reason]:
@@ -83,11 +73,11 @@ def _reasons(placing: Placing, outcome: Outcome, codes: Codes, world: World) -> 
         )
     for limit in _NEAREST_FIRST:
         rows = np.flatnonzero(codes == limit)
-        totals = feasibility.scores.totals_microeur(rows)
+        rows = rows[np.argsort(feasibility.scores.totals_microeur(rows), kind="stable")]
         if limit is Limit.POLICY:
-            yield from _policy_reasons(placing, rows[cheapest(totals, _MOST_NODES_ASKED)], world)
+            yield from _policy_reasons(placing, rows, world)
             continue
-        for row in rows[cheapest(totals, _MOST_REASONS_PER_LIMIT)].tolist():
+        for row in rows[:_MOST_REASONS_PER_LIMIT].tolist():
             yield limit_reason(placing, row, limit, world)
     if (codes == -1).any():
         yield Reason(
@@ -95,7 +85,7 @@ def _reasons(placing: Placing, outcome: Outcome, codes: Codes, world: World) -> 
             cite=f"spread of {workload.id}",
             message=f"{len(outcome.rows)} nodes hold a replica already and take no second one",
         )
-    if not (codes != _GONE).any():
+    if not len(codes):
         yield Reason(rule="placement.no-nodes", cite="fabric", message="the fabric has no nodes")
 
 
@@ -103,7 +93,7 @@ def _policy_reasons(placing: Placing, rows: Ints, world: World) -> Iterator[Reas
     """Each rule once, with the message for the first node it denies; the rule that denies most nodes comes first."""
     first: dict[str, Reason] = {}
     denials: Counter[str] = Counter()
-    for row in rows.tolist():
+    for row in rows[:_MOST_NODES_ASKED].tolist():
         for reason in policy_reasons(placing.workload.id, world.table.ids[row], world):
             first.setdefault(reason.rule, reason)
             denials[reason.rule] += 1
@@ -137,14 +127,14 @@ def _more_budget(placing: Placing, outcome: Outcome, codes: Codes, table: NodeTa
         (workload.budget.cost_microeur_month, scores.bill_microeur[scores.kind], "cost"),
         (workload.budget.carbon_ug_month, scores.carbon_ug[scores.kind], "carbon"),
     ):
-        least = rows[cheapest(column[rows], short)]
-        needed = int(column[outcome.rows].sum() + column[least].sum())
+        cheapest = rows[np.argsort(column[rows], kind="stable")][:short]
+        needed = int(column[outcome.rows].sum() + column[cheapest].sum())
         if most is not None and needed > most:
             amount = euro(needed) if name == "cost" else f"{needed / 10**9:.4f} kg"
             yield Change(
                 what=f"raise budget.{name} of {workload.id} to {amount}/month",
                 target="spec",
-                allows=tuple(sorted(table.ids[row] for row in least.tolist())),
+                allows=tuple(sorted(table.ids[row] for row in cheapest.tolist())),
             )
 
 
