@@ -144,7 +144,7 @@ def _neighbour(one: Figures) -> list[tuple[str, ...]]:
         (
             f"p99 of `hello` beside a neighbour that {row['what']}",
             f"{_range(row['p99_growth'], 2)} times",
-            "under 1.2 times",
+            row.get("bar", "under 1.2 times"),
         )
         for row in one.values()
         if isinstance(row, dict) and "what" in row

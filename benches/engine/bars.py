@@ -1,4 +1,4 @@
-"""The figures of the engine without a rival: starts, the forwarded hop, memory, many functions, neighbours."""
+"""The figures of the engine without a rival: starts, the forwarded hop, memory, many functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 
 from benches import report
-from benches.engine import loads, servers
+from benches.engine import loads, neighbours, servers
 from benches.engine.loads import Load
 from benches.engine.rivals import Effort
 from benches.engine.servers import Host
@@ -26,14 +26,6 @@ from hanse.identity.authority import SECRET_BYTES, key_pem
 DOMAIN = "bench.hanse"
 KIB_PER_MIB = 1_024
 MANY, FEW = 1_000, 10
-NEIGHBOURS = {
-    "spin": "computes for as long as it may",
-    "hog": "takes all memory it may have",
-    "flood": "writes an answer without end",
-}
-VICTIM_RATE = 500.0
-NOISE_CONNECTIONS = 8
-NEIGHBOUR_LIMITS = {"concurrency": 2, "queue": 16, "timeout_ms": 1_000}
 
 
 def instance_start(tools: Tools, effort: Effort, say: Say) -> dict[str, Any]:
@@ -154,35 +146,6 @@ def many_functions(tools: Tools, effort: Effort, say: Say) -> dict[str, Any]:
     return figures
 
 
-def noisy_neighbour(tools: Tools, effort: Effort, say: Say) -> dict[str, Any]:
-    """The 99th percentile of hello at a steady rate, alone and beside a function at its limits, in turn."""
-    figures: dict[str, Any] = {"rate": VICTIM_RATE, "limits": NEIGHBOUR_LIMITS}
-    for noise, what in NEIGHBOURS.items():
-        alone, beside = [], []
-        with tempfile.TemporaryDirectory(prefix="hanse-bench-") as folder, servers.bare_host() as host:
-            host.start(Path(folder))
-            host.serve({"w": tools.components["hello"]})
-            host.serve({noise: tools.components["loop" if noise == "spin" else noise]}, **NEIGHBOUR_LIMITS)
-            victim = Load(path="/w", connections=16, seconds=effort.seconds, rate=VICTIM_RATE)
-            server = host.as_server()
-            loads.put(tools, server, victim)
-            for _ in range(effort.rounds):
-                alone.append(loads.put(tools, server, victim))
-                words = [server.address, f"/{noise}", NOISE_CONNECTIONS, effort.seconds + 2]
-                with subprocess.Popen([str(tools.load), *map(str, words)], stdout=subprocess.DEVNULL) as neighbour:
-                    beside.append(loads.put(tools, server, victim))
-                    neighbour.kill()
-        growth = [b.p99_us / a.p99_us for a, b in zip(alone, beside, strict=True)]
-        figures[noise] = {
-            "what": what,
-            "alone": loads.summary(alone),
-            "beside": loads.summary(beside),
-            "p99_growth": report.spread(growth, 2),
-        }
-        say(f"neighbour that {what}: p99 x {figures[noise]['p99_growth']}")
-    return figures
-
-
 def _introduce(hosts: dict[str, Host]) -> None:
     """Give each host an SVID of one authority."""
     entropy, now = SystemEntropy(), SystemClock().wall()
@@ -220,5 +183,5 @@ BARS = {
     "policy": policy_decision,
     "memory": memory,
     "density": many_functions,
-    "neighbour": noisy_neighbour,
+    "neighbour": neighbours.noisy_neighbour,
 }

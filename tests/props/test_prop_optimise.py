@@ -7,14 +7,14 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from placement_worlds import NOW, PairVerdicts, carried_out, worlds
+from placement_worlds import NOW, PairVerdicts, carried_out, wide_worlds, worlds
 
 from hanse.core.fabric import Fabric, Resources
 from hanse.core.plan import Plan
 from hanse.core.rng import Rng
-from hanse.core.snapshot import Snapshot
+from hanse.core.snapshot import Reach, Snapshot
 from hanse.placement import audit, difference, optimise, plan
 from hanse.placement.solvers import Effort
 
@@ -49,6 +49,23 @@ def test_no_global_plan_ever_breaks_a_rule_or_costs_more_than_the_incremental_on
         assert best.objective_microeur <= quick.objective_microeur
     assert {a.workload for a in quick.assignments} <= {a.workload for a in best.assignments}
     assert best.bound_microeur <= best.objective_microeur
+
+
+@given(wide_worlds(), st.data())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+def test_no_global_plan_of_a_wide_world_breaks_a_rule_costs_more_or_is_undone(world, data):
+    """Sixteen nodes, three operators, five sites: with rates of failure, measured lines and policies of their own."""
+    snapshot, rules = world
+    quick, best = quickly(snapshot, rules), globally(snapshot, rules)
+    assert audit(quick, snapshot, rules) == ()
+    assert audit(best, snapshot, rules) == ()
+    assert len(best.assignments) == len(quick.assignments)
+    assert best.bound_microeur <= best.objective_microeur <= quick.objective_microeur
+    carried = replace(snapshot, running=carried_out(best))
+    assert difference(best, globally(carried, rules, best)).is_empty
+    lost = data.draw(st.sampled_from(sorted(snapshot.fabric.nodes)))
+    without = replace(carried, reach={**carried.reach, lost: Reach.UNREACHABLE})
+    assert audit(globally(without, rules, best), without, rules) == ()
 
 
 @given(worlds(), worlds())

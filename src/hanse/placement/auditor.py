@@ -18,6 +18,7 @@ from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.units import MASS_UNITS, PERIODS_US
 from hanse.core.verdict import Verdicts
 from hanse.core.work import Preemption, Workload
+from hanse.placement.audit_availability import fault_of
 from hanse.placement.settings import DEFAULT_SETTINGS, PlacementSettings
 from hanse.wire.canonical import digest_of
 
@@ -78,6 +79,7 @@ def audit(
         _counts,
         _budgets,
         _latency,
+        _availability,
         _explanations,
         _objective,
         _unplaced,
@@ -265,6 +267,21 @@ def _latency(case: _Case) -> Iterator[Finding]:
             names = ", ".join(origin for origin, _ in late)
             message = f"no replica of {identity} serves {names} within {workload.slo.latency_p99_us} us"
             yield Finding(rule="latency.cover", message=message, workload=identity)
+
+
+def _availability(case: _Case) -> Iterator[Finding]:
+    """What the plan says of each availability holds for the places, counted anew, and what falls short says why."""
+    misses = {u.workload for u in case.plan.unplaced}
+    for identity, assignments in sorted(case.by_workload.items()):
+        workload, explanation = case.snapshot.workloads.get(identity), case.plan.explanations.get(identity)
+        nodes = [case.snapshot.fabric.nodes[a.node] for a in assignments if a.node in case.snapshot.fabric.nodes]
+        if workload is None or explanation is None:
+            continue
+        found = fault_of(
+            explanation.availability, workload, nodes, case.snapshot, case.settings, misses=identity in misses
+        )
+        if found is not None:
+            yield Finding(rule=f"availability.{found.rule}", message=found.message, workload=identity)
 
 
 def _explanations(case: _Case) -> Iterator[Finding]:

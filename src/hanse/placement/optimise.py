@@ -128,7 +128,8 @@ def _tried_again(run: Run, outcomes: Outcomes) -> Outcomes:
     last = dict(outcomes)
     for placing in short:
         # What was found full before says nothing about the room that is left now.
-        placing.feasibility.full_before, placing.feasibility.releases = NOTHING_FULL, run.world.room.releases
+        placing.feasibility.full_before = NOTHING_FULL
+        placing.feasibility.freed_seen = run.world.room.freed.count
         again = place(placing, last[placing.workload.id].rows, run.world)
         if again.missing < last[placing.workload.id].missing:
             last[placing.workload.id] = again

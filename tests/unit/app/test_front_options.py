@@ -14,17 +14,7 @@ ONE, TWO = Path("a.pem"), Path("b.pem")
 
 
 def options(**given: Any) -> Any:
-    base: dict[str, Any] = {
-        "is_tls": False,
-        "certs": None,
-        "keys": None,
-        "client_auth": "none",
-        "client_ca": None,
-        "issuers": None,
-        "upstreams": None,
-        "sight": UNSEEN,
-    }
-    return front_options(**(base | given))
+    return front_options(**({"sight": UNSEEN} | given))
 
 
 def test_nothing_given_is_plain_http() -> None:
@@ -32,27 +22,27 @@ def test_nothing_given_is_plain_http() -> None:
 
 
 def test_a_certificate_implies_tls_and_pairs_stand_in_their_order() -> None:
-    tls = options(certs=[ONE, TWO], keys=[TWO, ONE], client_auth="request", client_ca=ONE).tls()
+    tls = options(front_cert=[ONE, TWO], front_key=[TWO, ONE], client_auth="request", client_ca=ONE).tls()
     assert tls.certificates == (("a.pem", "b.pem"), ("b.pem", "a.pem"))
     assert (tls.client_auth, tls.client_ca) == ("request", "a.pem")
 
 
 def test_an_issuer_is_an_address_that_may_hold_an_equals_sign() -> None:
-    issuers = options(issuers=["https://id.example/?tenant=a=keys.json", "b=https://b.example/jwks"]).issuers
+    issuers = options(issuer=["https://id.example/?tenant=a=keys.json", "b=https://b.example/jwks"]).issuers
     assert issuers == {"https://id.example/?tenant=a": "keys.json", "b": "https://b.example/jwks"}
 
 
 @pytest.mark.parametrize(
     "given",
     [
-        {"certs": [ONE]},
-        {"keys": [ONE]},
-        {"is_tls": True, "client_auth": "sometimes"},
-        {"is_tls": True, "client_auth": "require"},
-        {"is_tls": True, "client_ca": ONE},
+        {"front_cert": [ONE]},
+        {"front_key": [ONE]},
+        {"front_tls": True, "client_auth": "sometimes"},
+        {"front_tls": True, "client_auth": "require"},
+        {"front_tls": True, "client_ca": ONE},
         {"client_auth": "require", "client_ca": ONE},
-        {"issuers": ["https://id.example"]},
-        {"issuers": ["=keys.json"]},
+        {"issuer": ["https://id.example"]},
+        {"issuer": ["=keys.json"]},
     ],
 )
 def test_what_contradicts_itself_is_refused(given: dict[str, Any]) -> None:

@@ -5,27 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from manifest_kit import workload
 
-from hanse.core.ids import Digest
 from hanse.core.time import WallTime
-from hanse.core.work import Isolation, Workload
-from hanse.manifest import ManifestError, load
+from hanse.core.work import Isolation
+from hanse.manifest import ManifestError
 from hanse.wire.canonical import decode, encode
 from hanse.wire.messages import SpecRecord
-
-BASE = """\
-apiVersion: hanse.dev/v1
-kind: Function
-metadata: {name: tariff, namespace: shop}
-spec:
-  source: ./tariff.py
-  route: {path: /tariff}
-"""
-
-
-def workload(more: str = "") -> Workload:
-    (document,) = load([("tariff.yaml", BASE + more)]).functions
-    return document.to_workload(Digest("sha256:" + "0" * 64), 1, 1)
 
 
 def test_silence_means_the_process_of_the_node() -> None:

@@ -8,19 +8,9 @@ from typing import Annotated
 import typer
 
 from hanse.app.cli.ca import DaysOption, RootOption, root_kept
-from hanse.app.cli.fronts import (
-    AccessOption,
-    CertOption,
-    ClientAuthOption,
-    ClientCaOption,
-    IssuerOption,
-    KeyOption,
-    UpstreamOption,
-    front_options,
-)
+from hanse.app.cli.fronts import AccessOption, opens_fronts
 from hanse.app.cli.session import DEFAULT_STATE, Session, StateOption, fabric_command, local_command, plain_command
-from hanse.app.cli.sight import sees_requests
-from hanse.app.options import SightOptions
+from hanse.app.options import FrontOptions
 
 FabricOption = Annotated[
     Path | None,
@@ -68,26 +58,14 @@ def init(
     session.note("keep a copy of that folder: it is the domain; start it with `hanse up`")
 
 
-@sees_requests
+@opens_fronts
 def up(
     *,
     fabric: FabricOption = None,
     controllers: Annotated[int, typer.Option(min=1, max=3, help="Controllers to start; the others stand by.")] = 1,
     latency: LatencyOption = None,
     access: AccessOption = None,
-    front_tls: Annotated[
-        bool,
-        typer.Option(
-            "--front-tls", help="Fronts speak TLS, with certificates of the domain's own authority if none is given."
-        ),
-    ] = False,
-    front_cert: CertOption = None,
-    front_key: KeyOption = None,
-    client_auth: ClientAuthOption = "none",
-    client_ca: ClientCaOption = None,
-    issuer: IssuerOption = None,
-    allow_upstream: UpstreamOption = None,
-    sight: SightOptions,
+    fronts: FrontOptions,
     tpm: Annotated[
         bool, typer.Option("--tpm", help="Give every node a software TPM (swtpm); all it attests is marked simulated.")
     ] = False,
@@ -102,16 +80,6 @@ def up(
     from hanse.app.examples import fabric_file
     from hanse.app.up import up as run_fabric
 
-    front = front_options(
-        is_tls=front_tls,
-        certs=front_cert,
-        keys=front_key,
-        client_auth=client_auth,
-        client_ca=client_ca,
-        issuers=issuer,
-        upstreams=allow_upstream,
-        sight=sight,
-    )
     raise typer.Exit(
         run_fabric(
             state,
@@ -119,7 +87,7 @@ def up(
             controllers,
             latency,
             access=access,
-            front=front,
+            front=fronts,
             has_tpms=tpm,
             attest_us=round(attest_every * 1e6),
             optimise_us=round(optimise_every * 1e6),

@@ -7,18 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hanse.app.cli.fronts import (
-    CertOption,
-    ClientAuthOption,
-    ClientCaOption,
-    IssuerOption,
-    KeyOption,
-    UpstreamOption,
-    front_options,
-)
+from hanse.app.cli.fronts import opens_own_front
 from hanse.app.cli.session import Session, TimeoutOption, fabric_command, local_command, plain_command
-from hanse.app.cli.sight import sees_requests
-from hanse.app.options import SightOptions
+from hanse.app.options import FrontOptions
 
 if TYPE_CHECKING:
     from hanse.app.cli.processes import TpmArguments
@@ -236,7 +227,7 @@ WorkloadApiOption = Annotated[
 
 
 @app.command()
-@sees_requests
+@opens_own_front
 def join(
     *,
     name: NodeArgument,
@@ -249,13 +240,7 @@ def join(
     mesh: MeshOption,
     substrate: SubstrateOption = None,
     owner_policy: PolicyOption = None,
-    front_cert: CertOption = None,
-    front_key: KeyOption = None,
-    client_auth: ClientAuthOption = "none",
-    client_ca: ClientCaOption = None,
-    issuer: IssuerOption = None,
-    allow_upstream: UpstreamOption = None,
-    sight: SightOptions,
+    fronts: FrontOptions,
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
@@ -276,16 +261,7 @@ def join(
         compiled=None,
         substrate=substrate,
         owner_policy=owner_policy,
-        fronts=front_options(
-            is_tls=False,
-            certs=front_cert,
-            keys=front_key,
-            client_auth=client_auth,
-            client_ca=client_ca,
-            issuers=issuer,
-            upstreams=allow_upstream,
-            sight=sight,
-        ),
+        fronts=fronts,
         joining=joining,
         resources=tuple(resource or ()),
         tpm=_tpm(tpm, tpm_issuers),
@@ -296,7 +272,7 @@ def join(
 
 
 @app.command()
-@sees_requests
+@opens_own_front
 def run(
     *,
     name: NodeArgument,
@@ -310,13 +286,7 @@ def run(
     ] = False,
     substrate: SubstrateOption = None,
     owner_policy: PolicyOption = None,
-    front_cert: CertOption = None,
-    front_key: KeyOption = None,
-    client_auth: ClientAuthOption = "none",
-    client_ca: ClientCaOption = None,
-    issuer: IssuerOption = None,
-    allow_upstream: UpstreamOption = None,
-    sight: SightOptions,
+    fronts: FrontOptions,
     resource: ResourceOption = None,
     tpm: TpmOption = None,
     tpm_issuers: IssuersOption = None,
@@ -336,16 +306,7 @@ def run(
         compiled=compiled,
         substrate=substrate,
         owner_policy=owner_policy,
-        fronts=front_options(
-            is_tls=False,
-            certs=front_cert,
-            keys=front_key,
-            client_auth=client_auth,
-            client_ca=client_ca,
-            issuers=issuer,
-            upstreams=allow_upstream,
-            sight=sight,
-        ),
+        fronts=fronts,
         joining=None,
         takes_over=take_over,
         resources=tuple(resource or ()),
