@@ -12,10 +12,11 @@ import itertools
 import json
 import os
 import random
+import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from hanse.adapters.nats_link import LinkConfig, NatsLink
@@ -31,23 +32,35 @@ def unique(name: str) -> str:
 
 
 def link_config(port: int, name: str = "test") -> LinkConfig:
-    """Short waits, so that tests of lost links are quick."""
+    """Short waits between attempts, so that tests of lost links are quick; long ones for answers of a busy machine."""
     return LinkConfig(
         urls=(f"nats://127.0.0.1:{port}",),
         name=name,
-        connect_timeout_us=2 * US_PER_S,
-        request_timeout_us=5 * US_PER_S,
+        connect_timeout_us=10 * US_PER_S,
+        request_timeout_us=60 * US_PER_S,
         backoff_min_us=5 * US_PER_MS,
         backoff_max_us=50 * US_PER_MS,
-        ping_interval_us=500 * US_PER_MS,
+        ping_interval_us=10 * US_PER_S,
     )
+
+
+@contextmanager
+def held_port() -> Iterator[int]:
+    """A port that nobody else is given while the block lasts, whether anything listens on it or not.
+
+    Bound here without listening: a server that sets SO_REUSEADDR, as all of ours do, may listen on it all the same.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 @asynccontextmanager
 async def linked(port: int, name: str = "test") -> AsyncIterator[NatsLink]:
     """A connected link, stopped at the end."""
     async with NatsLink(link_config(port, name), rng=random.Random(name)) as link:
-        await link.wait_connected(10 * US_PER_S)
+        await link.wait_connected(60 * US_PER_S)
         yield link
 
 
@@ -80,7 +93,7 @@ class NatsFixture:
             preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - one prctl, no Python state
         )
         ports = run_dir / f"nats-server_{self._process.pid}.ports"
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while self.port == 0:
             assert self._process.poll() is None and time.monotonic() < end, "nats-server did not start"
             with contextlib.suppress(FileNotFoundError, ValueError):
@@ -91,7 +104,7 @@ class NatsFixture:
         """End it."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=60)
 
 
 class Wire:
@@ -101,22 +114,27 @@ class Wire:
         self._target_port = target_port
         self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
+        self._is_cut = False
+        self._port = held_port()
         self.port = 0
 
     async def __aenter__(self) -> Wire:
+        self.port = self._port.__enter__()
         await self.heal()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.cut()
+        self._port.__exit__(None, None, None)
 
     async def heal(self) -> None:
         """Carry again, on the same port as before."""
+        self._is_cut = False
         self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
-        """Break every connection and accept none."""
+        """Break every connection, those that are still being made too, and accept none."""
+        self._is_cut = True
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
@@ -129,6 +147,10 @@ class Wire:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
         except OSError:
             writer.transport.abort()
+            return
+        if self._is_cut:
+            writer.transport.abort()
+            up_writer.transport.abort()
             return
         self._writers += [writer, up_writer]
         try:

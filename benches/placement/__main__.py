@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benches.placement import carbon, edge, fenced, openb, optimal, rate, scale
+from benches.placement import carbon, edge, fenced, openb, optimal, rate, scale, unseen
 from benches.placement.lines import lines
 from benches.placement.report import Row, Skipped
 from benches.report import header
@@ -31,6 +31,7 @@ INSTANCES: Mapping[str, Callable[[Path, int], Row]] = {
     "gap": lambda data, seeds: optimal.gap(data, every=max(1, 10 // seeds)),
     "facility": lambda data, seeds: optimal.facility(data, every=max(1, 10 // seeds)),
     "fenced": lambda data, seeds: fenced.measure(seeds),
+    "unseen": lambda data, seeds: unseen.measure(seeds),
     "cover": lambda data, seeds: optimal.cover(data),
 }
 

@@ -6,15 +6,13 @@ costs from each workload's explanation when it is planned alone, and knows capac
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from importlib.util import find_spec
 
 from benches.placement import rate
+from benches.placement.exact import Case, exact
 from benches.placement.report import Row, Skipped
 
 from hanse.core.rng import Rng
@@ -32,7 +30,7 @@ def measure(seeds: int) -> Row:
     quick_gaps, best_gaps, stated, above, findings, slowest, left_out, proven = [], [], [], 0, 0, 0.0, 0, 0
     for nodes, replicas in SIZES:
         for seed in range(max(1, seeds // 3)):
-            snapshot, verdicts = _world(nodes, replicas, seed)
+            snapshot, verdicts = tight(nodes, replicas, seed)
             quick = plan(snapshot, verdicts, None, now=rate.NOW, rng=Rng(0), trigger="bench")
             began = time.perf_counter()
             best = optimise(snapshot, verdicts, None, now=rate.NOW, rng=Rng(0), trigger="bench")
@@ -41,7 +39,7 @@ def measure(seeds: int) -> Row:
             if quick.unplaced:
                 left_out += 1
                 continue
-            found, least = _exact(snapshot, verdicts)
+            found, least = exact(exact_case(snapshot, verdicts))
             proven += found == least
             quick_gaps.append(quick.objective_microeur / least - 1)
             best_gaps.append(best.objective_microeur / least - 1)
@@ -63,12 +61,12 @@ def measure(seeds: int) -> Row:
     }
 
 
-def _world(nodes: int, replicas: int, seed: int) -> tuple[Snapshot, rate.Fenced]:
-    """Single replicas, and nodes a quarter as large, so that capacity decides."""
+def tight(nodes: int, replicas: int, seed: int, spare: float = 1.4) -> tuple[Snapshot, rate.Fenced]:
+    """Single replicas, and nodes so small that they hold `spare` times the cores asked for, so that room decides."""
     snapshot, verdicts = rate.world(nodes, replicas, seed)
     needed = sum(spec.resources.cpu_milli for spec in snapshot.workloads.values())
     has = sum(node.capacity.cpu_milli for node in snapshot.fabric.nodes.values())
-    share = min(1.0, 1.4 * needed / has)
+    share = min(1.0, spare * needed / has)
     small = {
         identity: replace(
             node,
@@ -80,21 +78,17 @@ def _world(nodes: int, replicas: int, seed: int) -> tuple[Snapshot, rate.Fenced]
     return replace(snapshot, fabric=replace(snapshot.fabric, nodes=small), workloads=single), verdicts
 
 
-def _exact(snapshot: Snapshot, verdicts: rate.Fenced) -> tuple[int, int]:
-    """The best plan CP-SAT finds, and what none can undercut; equal where it proves the optimum."""
-    jobs, needs = [], []
+def exact_case(snapshot: Snapshot, verdicts: rate.Fenced, *, miss: int | None = None) -> Case:
+    """The fabric as an assignment for CP-SAT; `miss` is the cost of a replica left out, None where none may be."""
+    jobs = []
     for workload, spec in snapshot.workloads.items():
         alone = replace(snapshot, workloads={workload: spec})
         story = plan(alone, verdicts, None, now=rate.NOW, rng=Rng(0), trigger="costs").explanations[workload]
         allowed = set(verdicts.allowed(workload))
-        jobs.append([(c.node, c.score.total_microeur) for c in story.candidates if c.score and c.node in allowed])
-        needs.append((spec.resources.cpu_milli, spec.resources.memory_bytes // 2**20))
+        uses = (spec.resources.cpu_milli, spec.resources.memory_bytes // 2**20)
+        jobs.append([(c.node, c.score.total_microeur, uses) for c in story.candidates if c.score and c.node in allowed])
     has = {
         node: (facts.capacity.cpu_milli, facts.capacity.memory_bytes // 2**20)
         for node, facts in snapshot.fabric.nodes.items()
     }
-    case = json.dumps({"jobs": jobs, "needs": needs, "has": has})
-    command = [sys.executable, "-m", "benches.placement.exact"]
-    done = subprocess.run(command, input=case, capture_output=True, text=True, check=True)
-    found, bound = json.loads(done.stdout)
-    return found, bound
+    return {"jobs": jobs, "has": has, "miss": None if miss is None else [miss] * len(jobs)}

@@ -12,6 +12,8 @@ from benches.placement.report import Row
 
 Line = dict[str, Any]
 _FULL_SCALE = 100_000
+_SAMPLED = 0.2
+"""Points by which a mean over every eleventh hour may lie off one over all."""
 
 
 def lines(name: str, row: Row) -> list[Line]:
@@ -60,6 +62,8 @@ def _openb(row: Row) -> Iterator[Line]:
         best = row["reference_at_100_130"]["FGD"][0 if share == 100 else 1]
         what = f"openb {row['workload']}, {share} % arrived, {row['seeds']} seeds"
         yield _line(what, f"{row[key]} % allocated", f"FGD {best} %", f"{best} %", row[key] > best)
+    what = f"openb {row['workload']}, 130 % arrived, all of it placed anew"
+    yield _line(what, f"{row['repacked_percent_at_130']} % allocated", "no published run repacks", "", None)
 
 
 def _carbon(row: Row) -> Iterator[Line]:
@@ -105,12 +109,18 @@ def _edge(row: Row) -> Iterator[Line]:
     for idle, one in row["union_by_idle_percent"].items():
         what = f"edge, EU only, at most {row['extra_one_way_ms_at_most']} ms more one way, sites {idle} % idle"
         mean, most = one["one_way_ms_mean_most"]
-        ours = (
-            f"{one['saved_percent']} % saved (the optimum: stated gap {one['stated_gap_percent']} %); "
-            f"one way {mean} ms on average, {most} at most"
-        )
+        ours = f"{one['saved_percent']} % saved; one way {mean} ms on average, {most} at most"
+        if "optimum_percent" in one:
+            ours += (
+                f"; the optimum by another solver is {one['optimum_percent']} %, "
+                f"with no latency limit at all {one['without_latency_limit_percent']} %"
+            )
         reference = "CarbonEdge 67.8 % in Europe with sites, traces and room of its own, which are not public"
         yield _line(what, ours, reference, "67.8 %", row["met"][idle])
+    if "least_idle_percent_for_the_bar" in row:
+        ours = f"{row['least_idle_percent_for_the_bar']} % idle"
+        anyone = f"with no latency limit {row['least_idle_percent_without_latency_limit']} % idle"
+        yield _line("the same: least room at which 67.8 % can be saved", ours, anyone, "", None)
     nations = row["one_country_50_percent_idle"].items()
     told = ", ".join(f"{country} {one['saved_percent']} %" for country, one in nations)
     is_zero = all(one["saved_percent"] == 0 for one in row["one_country_50_percent_idle"].values() if one["zones"] == 1)
@@ -119,9 +129,44 @@ def _edge(row: Row) -> Iterator[Line]:
         bound = row["waiting_bound_percent"][zone]
         met = abs(saved - bound) <= 0.1
         yield _line(f"1 h of work that may wait 24 h, {zone}", f"{saved} % saved", f"bound {bound} %", "", met)
+    for length, (whole, parts) in row["waiting_everywhere_percent"].items():
+        bounds = row["waiting_published_percent"][length]
+        met = abs(whole - bounds[0]) <= _SAMPLED and abs(parts - bounds[1]) <= _SAMPLED
+        what = f"{length} h of work that may wait 24 h, 123 zones, in one piece and in pieces"
+        yield _line(what, f"{whole} and {parts} % saved", f"published bound {bounds[0]} and {bounds[1]} %", "", met)
 
 
+def _unseen(row: Row) -> Iterator[Line]:
+    for kind, one in row.items():
+        if not isinstance(one, dict):
+            continue
+        if kind == "gpus":
+            ours = (
+                f"{one['mean_of_the_most_percent']} % of the GPU share that can be placed, "
+                f"worst {one['worst_of_the_most_percent']} %"
+            )
+            reference, bar, met = f"CP-SAT, {one['optima_proven']} of {one['instances']} proven", "", None
+        else:
+            most = _UNSEEN_BARS[kind.partition(" ")[0]]
+            ours = (
+                f"mean gap {one['mean_gap_percent']} %, worst {one['worst_gap_percent']} %; "
+                f"{one['bounds_above_a_known_plan']} bounds too high, {one['infeasible']} without an answer"
+            )
+            if "missing_beyond_exact" in one:
+                ours += (
+                    f"; {one['missing_beyond_exact']} replicas unplaced that have a place, "
+                    f"{one['incremental_missing_beyond_exact']} by the incremental solver alone"
+                )
+            gap = one["mean_gap_percent"]
+            is_sound = not one["bounds_above_a_known_plan"] and not one["infeasible"]
+            reference, bar = f"CP-SAT, {one['optima_proven']} of {one['instances']} proven", f"mean {most} %"
+            met = gap is not None and gap <= most and is_sound and not one.get("missing_beyond_exact")
+        yield _line(f"unseen instances: {kind}", ours, reference, bar, met)
+
+
+_UNSEEN_BARS = {"gap": 0.3, "facility": 0.5, "fenced": 1.0}
 _OF = {
     "rate": _rate, "scale": _scale, "events": _scale, "openb": _openb, "carbon": _carbon, "gap": _gap,
     "facility": _facility, "cover": _cover, "fenced": _fenced, "edge": _edge,
+    "unseen": _unseen,
 }  # fmt: skip

@@ -15,7 +15,7 @@ from hanse.placement.solvers import Assigning, Effort, Model, assign, solve
 
 EARTH_M = 6_371_000
 MOST_S = 50
-"""Wall time per instance; what is proved sooner ends sooner."""
+"""CPU time per instance; what is proved sooner ends sooner."""
 
 
 def gap(data: Path, every: int = 1) -> Row:

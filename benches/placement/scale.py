@@ -2,7 +2,8 @@
 
 An event is a workload that comes, changes or goes, or a node that falls silent, comes back, changes its price or joins.
 Timed is the decision (`hanse.placement.prepared.respond`) with its explanations; not the caller's snapshot, nor writing
-the whole plan out as one value. As the leader does after a whole plan, what stands then is left out of collections.
+the whole plan out as one value. As the leader does after a whole plan, what stands then is left out of collections; as
+it does around each decision, collections wait until it is made.
 """
 
 from __future__ import annotations
@@ -55,9 +56,10 @@ def measure(nodes: int, replicas: int, events: int, seed: int = 7) -> Row:
     progress(f"{len(made.assignments)} replicas placed in {first_wall:.0f} s")
     for number in range(events):
         event = _event(snapshot, verdicts, draw, number)
-        wall, cpu = time.perf_counter(), time.thread_time()
-        found = respond(state, event.snapshot, event.verdicts, event.changes, now=rate.NOW)
-        spent, thread = time.perf_counter() - wall, time.thread_time() - cpu
+        with memory.undisturbed():
+            wall, cpu = time.perf_counter(), time.thread_time()
+            found = respond(state, event.snapshot, event.verdicts, event.changes, now=rate.NOW)
+            spent, thread = time.perf_counter() - wall, time.thread_time() - cpu
         if found is None:
             refused += 1
             continue

@@ -3,6 +3,7 @@
 What it does on the wire is proven by its own Rust tests.
 """
 
+import contextlib
 import datetime as dt
 import http.client
 import json
@@ -10,7 +11,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -106,7 +109,7 @@ class Node:
         return f"spiffe://{TRUST_DOMAIN}/node/{self.name}"
 
     def get(self, path: str) -> tuple[int, Mapping[str, str], bytes]:
-        connection = http.client.HTTPConnection(self.addresses.front, timeout=20)
+        connection = http.client.HTTPConnection(self.addresses.front, timeout=60)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -318,7 +321,7 @@ def test_a_component_compiled_by_another_process_is_not_compiled_again(
     script = "import sys; from hanse import _engine; _engine.precompile(open(sys.argv[1], 'rb').read(), sys.argv[2])"
     command = [sys.executable, "-c", script, str(guests["hello"]), str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(Path(_engine.__file__).parent.parent)}
-    subprocess.run(command, env=environment, check=True, timeout=60)
+    subprocess.run(command, env=environment, check=True, timeout=600)
     node = Node("c", tmp_path)
     try:
         node.load(guests["hello"])
@@ -352,20 +355,35 @@ def test_setup_errors_have_codes(node: Node, tmp_path: Path) -> None:
 
 
 def test_the_interpreter_runs_while_the_engine_waits(guests: Mapping[str, Path], node: Node) -> None:
-    node.load(guests["sleep"], timeout_ms=2_000)
-    node.engine.set_routes([route("sleep")])
-    client = threading.Thread(target=node.get, args=("/sleep",))
-    client.start()
-    while node.stats("sleep").instances_started == 0:
-        pass
-    unloading = threading.Thread(target=node.engine.unload, args=("sleep", 200))
-    unloading.start()
-    turns = 0
-    while unloading.is_alive():
-        turns += 1
-    unloading.join()
-    client.join()
-    assert turns > 100
+    """A request that ends when this thread says so is waited for by another one, which holds no lock meanwhile."""
+    node.load(guests["echo"], timeout_ms=120_000)
+    node.engine.set_routes([route("echo")])
+    with contextlib.closing(http.client.HTTPConnection(node.addresses.front, timeout=60)) as client:
+        client.putrequest("POST", "/echo")
+        client.putheader("content-length", "2")
+        client.endheaders(b"a")
+        _until(lambda: node.stats("echo").instances_started > 0)
+        with ThreadPoolExecutor() as threads:
+            is_asked = threading.Event()
+
+            def unload() -> bool:
+                is_asked.set()
+                return node.engine.unload("echo", 60_000)
+
+            unloading = threads.submit(unload)
+            is_asked.wait()
+            for _ in range(10_000):
+                assert not unloading.done()
+            client.send(b"b")
+            assert client.getresponse().read() == b"ab"
+            assert unloading.result()
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.002)
 
 
 def test_a_stopped_engine_says_so(cache: Path) -> None:

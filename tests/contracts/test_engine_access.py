@@ -7,6 +7,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def access(asked: Access) -> _engine.Access:
 
 def call(url: str) -> tuple[int, bytes, str]:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return answer.status, answer.read(), ""
     except urllib.error.HTTPError as error:
         with error:
@@ -124,20 +125,17 @@ def test_policies_are_swapped_while_traffic_flows_without_one_failed_request(
     made, url = engine
     path_is = 'permit (principal, action, resource) when {{ context.path == "/x" || context.path == "/{}" }};'
     load(made, guests, access(Access()))
-    is_over, answered = threading.Event(), []
+    is_over = threading.Event()
 
-    def ask() -> None:
-        while not is_over.is_set():
+    def ask() -> list[int]:
+        answered: list[int] = []
+        while not is_over.is_set() or len(answered) < 25:
             answered.append(call(url)[0])
+        return answered
 
-    callers = [threading.Thread(target=ask) for _ in range(2)]
-    for caller in callers:
-        caller.start()
-    for number in range(30):
-        load(made, guests, access(Access(rules=path_is.format(number))))
-    while len(answered) < 50:
-        pass
-    is_over.set()
-    for caller in callers:
-        caller.join()
-    assert set(answered) == {200}
+    with ThreadPoolExecutor() as threads:
+        callers = [threads.submit(ask) for _ in range(2)]
+        for number in range(30):
+            load(made, guests, access(Access(rules=path_is.format(number))))
+        is_over.set()
+        assert {status for caller in callers for status in caller.result()} == {200}

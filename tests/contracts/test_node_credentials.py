@@ -38,7 +38,7 @@ from hanse.adapters.nats_link import LinkConfig, NatsCredentials, NatsLink
 from hanse.adapters.nats_store import NatsStore
 from hanse.core.ids import NodeId
 from hanse.core.rng import Rng
-from hanse.core.time import WallTime
+from hanse.core.time import US_PER_S, WallTime
 from hanse.identity import (
     NODE_API,
     NODE_INGEST,
@@ -56,7 +56,8 @@ pytestmark = pytest.mark.substrate
 
 BERLIN, PARIS = NodeId("berlin-1"), NodeId("paris-1")
 USERS = {BERLIN: nkey_from_secret("user", b"\x11" * 32), PARIS: nkey_from_secret("user", b"\x12" * 32)}
-WAIT_S = 10
+WAIT_S = 60
+"""For a hang alone."""
 SERVER = Path(sysconfig.get_path("scripts")) / "nats-server"
 
 
@@ -234,11 +235,12 @@ async def fill(substrate: Substrate) -> None:
     """What a controller makes: all buckets, one value each, one artifact."""
     domain, tls = substrate.domain, substrate.tls
     config = LinkConfig(
-        urls=(substrate.url,), name="controller", server_name="localhost", ingest=substrate.domain.ingest
-    )
+        urls=(substrate.url,), name="controller", server_name="localhost", ingest=substrate.domain.ingest,
+        connect_timeout_us=WAIT_S * US_PER_S, request_timeout_us=WAIT_S * US_PER_S,
+    )  # fmt: skip
     known = NatsCredentials(jwt=domain.controller_jwt, seed=domain.controller_user.seed)
     async with NatsLink(config, rng=random.Random(1), credentials=lambda: known, tls=tls) as link:
-        await link.wait_connected(WAIT_S * 1_000_000)
+        await link.wait_connected(WAIT_S * US_PER_S)
         await ensure_buckets(link, subjects.BUCKETS, artifacts=(subjects.ARTIFACTS,), replicas=1)
         await NatsBlobs(link).put(ARTIFACT)
         for bucket, key, value in (
@@ -288,7 +290,7 @@ def test_a_node_does_its_own_work(substrate: Substrate) -> None:
 def test_a_node_reads_its_orders_and_what_is_shared(substrate: Substrate) -> None:
     async def scenario() -> None:
         async with substrate.node(BERLIN, deliver_prefix(BERLIN)) as node:
-            js = node.nc.jetstream(prefix=NODE_API)
+            js = node.nc.jetstream(prefix=NODE_API, timeout=WAIT_S)
             for bucket, key, value in (
                 (subjects.ORDERS, f"{BERLIN}.clinic.triage.0.1", b"order of berlin"),
                 (subjects.ROUTES, "clinic.triage", b"route"),
@@ -576,7 +578,12 @@ def test_nobody_is_known_without_credentials(substrate: Substrate) -> None:
     async def scenario() -> None:
         with pytest.raises(Exception, match=r"(?i)authorization violation|authentication|EOF|lost"):
             await nats.connect(
-                substrate.url, tls=substrate.tls(), tls_hostname="localhost", allow_reconnect=False, error_cb=ignore
+                substrate.url,
+                tls=substrate.tls(),
+                tls_hostname="localhost",
+                allow_reconnect=False,
+                error_cb=ignore,
+                connect_timeout=WAIT_S,
             )
 
     asyncio.run(scenario())

@@ -44,7 +44,8 @@ from hanse.wire import subjects
 pytestmark = pytest.mark.substrate
 
 BERLIN, PARIS = NodeId("berlin-1"), NodeId("paris-1")
-WAIT_S = 20
+WAIT_S = 60
+"""For a hang alone."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,10 @@ def issue(folder: Path, domain: Domain, name: str) -> ServerTls:
 
 
 def link(name: str, port: int, jwt: str, seed: str, folder: Path, **more: str) -> NatsLink:
-    config = LinkConfig(urls=(f"nats://127.0.0.1:{port}",), name=name, server_name="localhost", **more)  # type: ignore[arg-type]
+    config = LinkConfig(
+        urls=(f"nats://127.0.0.1:{port}",), name=name, server_name="localhost",
+        connect_timeout_us=WAIT_S * US_PER_S, request_timeout_us=WAIT_S * US_PER_S, **more,  # type: ignore[arg-type]
+    )  # fmt: skip
     credentials = NatsCredentials(jwt=jwt, seed=seed)
     return NatsLink(config, rng=random.Random(1), credentials=lambda: credentials, tls=lambda: trusting(folder))
 

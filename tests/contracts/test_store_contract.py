@@ -247,7 +247,7 @@ def test_a_cut_link_fails_quickly_and_says_so(remote_stores):
                 s.mine.entries(s.bucket),
             ):
                 with pytest.raises(StoreError) as failed:
-                    await soon(attempt, 1)
+                    await soon(attempt)
                 assert failed.value.retry
             assert (await s.other.get(s.bucket, "k")).value == b"1"
             await s.side.heal()

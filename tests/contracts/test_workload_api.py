@@ -41,7 +41,7 @@ from spiffe import WorkloadApiClient
 from spiffe.errors import PySpiffeError
 server = None
 if sys.argv[2] != "0":
-    server = socket.create_server(("127.0.0.1", int(sys.argv[2])))
+    server = socket.socket(fileno=int(sys.argv[2]))
 client = WorkloadApiClient("unix://" + sys.argv[1])
 try:
     svid = client.fetch_x509_svid()
@@ -88,30 +88,28 @@ def identity(serial: int) -> WorkloadIdentity:
     )
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-async def call(path: Path, port: int) -> dict[str, object]:
-    """Run the program, which listens on `port` (0: on none) and asks for its SVID."""
+async def call(path: Path, listening: socket.socket | None) -> dict[str, object]:
+    """Run the program, which takes over the socket that listens (None: it has none) and asks for its SVID."""
+    number = 0 if listening is None else listening.fileno()
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-W", "ignore", "-c", PROGRAM, str(path), str(port), stdout=asyncio.subprocess.PIPE
-    )
-    async with asyncio.timeout(60):
+        sys.executable, "-W", "ignore", "-c", PROGRAM, str(path), str(number), stdout=asyncio.subprocess.PIPE,
+        pass_fds=(number,) if number else (),
+    )  # fmt: skip
+    if listening is not None:
+        listening.close()  # the program alone holds it now
+    async with asyncio.timeout(120):
         told, _ = await child.communicate()
     answer: dict[str, object] = json.loads(told)
     return answer
 
 
 def test_another_projects_client_gets_the_svid_of_the_program_that_listens(tmp_path: Path) -> None:
-    port = free_port()
-    node = Node(f"127.0.0.1:{port}")
+    listening = socket.create_server(("127.0.0.1", 0))
+    node = Node(f"127.0.0.1:{listening.getsockname()[1]}")
 
     async def scenario() -> tuple[dict[str, object], dict[str, object]]:
         async with WorkloadApi(tmp_path / "w.sock", node):
-            return await call(tmp_path / "w.sock", port), await call(tmp_path / "w.sock", 0)
+            return await call(tmp_path / "w.sock", listening), await call(tmp_path / "w.sock", None)
 
     told, refused = asyncio.run(scenario())
     assert told == {"id": "spiffe://test.hanse/ns/clinic/board", "chain": 2, "authorities": 1, "fits": True}

@@ -19,7 +19,7 @@ pytestmark = [
         reason="needs swtpm, swtpm-tools and tpm2-tools (Debian packages)",
     ),
 ]
-SECONDS = 240.0
+SECONDS = 600.0
 
 
 def test_a_node_that_drifts_from_its_reference_loses_the_work_that_asks_for_integrity(
@@ -55,7 +55,7 @@ async def _scenario(kit: Kit) -> None:
     async def moved() -> bool:
         return bool(await kit.serving("guarded")) and WEST not in await kit.serving("guarded")
 
-    await kit.until(moved, "the work having moved", within_s=60.0)
+    await kit.until(moved, "the work having moved")
     view = next(row for row in await kit.get("nodes") if row["id"] == WEST)
     assert (view["attested"]["status"], view["attested"]["code"]) == ("contraindicated", "attest.log_mismatch")
     reasons = str(await kit.get("workloads/test/guarded/explain"))

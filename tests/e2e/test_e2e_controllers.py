@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from fabric_kit import Harness, Kit, function
+from pace import Pace
 
 pytestmark = pytest.mark.fabric
 
@@ -25,8 +26,7 @@ def harness(guests: Mapping[str, Path]) -> Iterator[Harness]:
 def test_the_standby_leads_within_five_seconds_of_the_leaders_death(harness: Harness):
     async def scenario(kit: Kit) -> None:
         before = await kit.deploy("quiet", replicas=2)
-        took_s, dead = await _kill_leader(kit)
-        assert took_s <= TAKEOVER_S
+        dead = await _kill_leader(kit)
         assert await kit.until_running("quiet", 2) == before, "a new leader orders nothing anew"
         await kit.deploy("afterwards", replicas=1)
         await _judge_ledger(kit, "quiet")
@@ -47,8 +47,7 @@ def test_a_leader_killed_in_the_middle_of_a_rollout_loses_and_repeats_no_step(ha
                 return generations == {1, 2}
 
             await kit.until(has_begun, "the rollout being under way")
-            took_s, dead = await _kill_leader(kit)
-            assert took_s <= TAKEOVER_S
+            dead = await _kill_leader(kit)
 
             async def is_done() -> bool:
                 rows = await kit.wanted("rolling")
@@ -65,20 +64,23 @@ def test_a_leader_killed_in_the_middle_of_a_rollout_loses_and_repeats_no_step(ha
     harness.run(scenario(harness.kit))
 
 
-async def _kill_leader(kit: Kit) -> tuple[float, str]:
-    """Kill the leading controller; returns the seconds until the other one leads, and who was killed."""
+async def _kill_leader(kit: Kit) -> str:
+    """Kill the leading controller, see the other one lead in the time that is promised, and return who was killed."""
     names = sorted(kit.fabric.controllers)
     leader = await kit.until(lambda: _leader(kit), "somebody leading")
     kit.controller = names.index(next(name for name in names if name != leader))
-    killed = time.monotonic()
-    await kit.fabric.kill_controller(leader)
 
     async def is_taken_over() -> bool:
         status = await kit.get("status")
         return bool(status["is_leader"] and status["leader"] != leader)
 
-    await kit.until(is_taken_over, "the other controller leading")
-    return time.monotonic() - killed, leader
+    with Pace() as pace:
+        killed = time.monotonic()
+        await kit.fabric.kill_controller(leader)
+        await kit.until(is_taken_over, "the other controller leading")
+        took_s = time.monotonic() - killed
+        assert took_s <= pace.stretched(TAKEOVER_S)
+    return leader
 
 
 async def _leader(kit: Kit) -> str:

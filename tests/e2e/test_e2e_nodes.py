@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from fabric_kit import NODES, Harness, Kit, Row, function
+from pace import Pace
 
 from hanse.core.ids import NodeId
 
@@ -18,8 +19,14 @@ SERVING_AGAIN_S = 3.0
 """Promised from detection to the lost replica serving elsewhere."""
 UNREACHABLE_S = 3.0
 """Silence after which a node counts as unreachable (`ControlConfig.unreachable_after_us`)."""
-SLACK_S = 2.0
-"""For a promised time where the machine is shared: only for times that have no promise of their own."""
+LOOKING_S = 2.0
+"""For beats on their way, and for what the controller does between two looks: not part of any promise."""
+
+
+@pytest.fixture
+def pace() -> Iterator[Pace]:
+    with Pace() as measuring:
+        yield measuring
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +35,9 @@ def harness(guests: Mapping[str, Path]) -> Iterator[Harness]:
         yield running
 
 
-def test_a_serving_node_killed_under_load_fails_no_request_and_is_replaced_within_three_seconds(harness: Harness):
+def test_a_serving_node_killed_under_load_fails_no_request_and_is_replaced_within_three_seconds(
+    harness: Harness, pace: Pace
+):
     async def scenario(kit: Kit) -> None:
         homes = {row["node"] for row in await kit.deploy("vital", replicas=2)}
         (away,) = set(NODES) - homes
@@ -36,16 +45,18 @@ def test_a_serving_node_killed_under_load_fails_no_request_and_is_replaced_withi
         survivors = [node for node in NODES if node != victim]
         async with kit.load("/vital", *survivors) as load:
             await kit.until(lambda: _served(load.served_by, victim), "the victim serving")
+            pace.mark()
             killed = time.monotonic()
             await kit.fabric.kill(victim)
             await kit.until_reach(victim, "unreachable")
             detected = time.monotonic()
             await kit.until(lambda: _serves_itself(kit, survivors, "/vital"), "both survivors serving")
             restored = time.monotonic()
+            slowdown = pace.slowdown()
         assert load.failures == []
         assert load.answered > 0
-        assert detected - killed <= UNREACHABLE_S + SLACK_S
-        assert restored - detected <= SERVING_AGAIN_S
+        assert detected - killed <= (UNREACHABLE_S + LOOKING_S) * slowdown, slowdown
+        assert restored - detected <= SERVING_AGAIN_S * slowdown, slowdown
 
         await kit.fabric.restart(victim)
         await kit.until_reach(victim, "ready")
@@ -84,20 +95,22 @@ async def _judge_ledger(kit: Kit, name: str, standing: list[Row]) -> None:
     assert {instance for instance, wanted in last.items() if wanted} == {row["id"] for row in standing}
 
 
-def test_a_lone_replica_serves_elsewhere_within_three_seconds_of_detection(harness: Harness):
+def test_a_lone_replica_serves_elsewhere_within_three_seconds_of_detection(harness: Harness, pace: Pace):
     async def scenario(kit: Kit) -> None:
         (only,) = await kit.deploy("lone", replicas=1)
         victim = NodeId(only["node"])
         survivor = next(node for node in NODES if node != victim)
         await kit.fabric.kill(victim)
         await kit.until_reach(victim, "unreachable")
+        pace.mark()
         detected = time.monotonic()
 
         async def is_served() -> bool:
             return (await kit.call(survivor, "/lone")).status_code == 200
 
         await kit.until(is_served, "the lone function serving elsewhere")
-        assert time.monotonic() - detected <= SERVING_AGAIN_S
+        took_s = time.monotonic() - detected
+        assert took_s <= pace.stretched(SERVING_AGAIN_S)
         await kit.fabric.restart(victim)
         await kit.until_reach(victim, "ready")
         await kit.until_running("lone", 1)

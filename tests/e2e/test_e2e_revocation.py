@@ -12,8 +12,9 @@ from pathlib import Path
 
 import nats
 import pytest
-from fabric_kit import EAST, NODES, NORTH, WEST, Harness, Kit, Row
+from fabric_kit import EAST, NODES, NORTH, PATIENCE_S, WEST, Harness, Kit, Row
 from nats.aio.client import Client, RawCredentials
+from pace import Pace
 
 from hanse.adapters.disk_store import DiskStore
 from hanse.adapters.entropy import SystemEntropy
@@ -43,20 +44,22 @@ def test_revocation_reaches_work_substrate_and_peers_within_five_seconds(harness
         svid = await _stolen_svid(kit, WEST)
         assert await _is_let_in(kit, NORTH, svid)
         gone = asyncio.Event()
-        async with _stolen_credential(kit, WEST, gone) as connection:
-            await connection.flush()
-            began = time.monotonic()
-            await kit.send("POST", f"nodes/{WEST}/revoke")
-            async with asyncio.timeout(REACHES_WITHIN_S):
-                await gone.wait()
-        left = lambda: REACHES_WITHIN_S - (time.monotonic() - began)  # noqa: E731
-        for peer in (NORTH, EAST):
+        with Pace() as pace:
+            async with _stolen_credential(kit, WEST, gone):
+                pace.mark()
+                began = time.monotonic()
+                await kit.send("POST", f"nodes/{WEST}/revoke")
+                async with asyncio.timeout(PATIENCE_S):
+                    await gone.wait()
+            for peer in (NORTH, EAST):
 
-            async def refuses(peer: NodeId = peer) -> bool:
-                return not await _is_let_in(kit, peer, svid)
+                async def refuses(peer: NodeId = peer) -> bool:
+                    return not await _is_let_in(kit, peer, svid)
 
-            await kit.until(refuses, f"{peer} refusing the stolen SVID", within_s=left())
-        await kit.until(lambda: _moved(kit, "vital"), "no replica being wanted or served on it", within_s=left())
+                await kit.until(refuses, f"{peer} refusing the stolen SVID")
+            await kit.until(lambda: _moved(kit, "vital"), "no replica being wanted or served on it")
+            took_s = time.monotonic() - began
+            assert took_s <= pace.stretched(REACHES_WITHIN_S)
         with pytest.raises(Exception, match=r"(?i)authorization violation|EOF|lost|revoked"):
             async with _stolen_credential(kit, WEST, asyncio.Event()):
                 pass
@@ -163,7 +166,7 @@ async def _stolen_credential(kit: Kit, node: NodeId, gone: asyncio.Event) -> Asy
         closed_cb=note,
         error_cb=ignore,
         allow_reconnect=False,
-        connect_timeout=5,
+        connect_timeout=60,
     )
     try:
         yield connection

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fabric_kit import NODES, WEST, Kit, running_kit, short_folder
+from fabric_kit import NODES, PATIENCE_S, WEST, Kit, running_kit, short_folder
 
 from hanse.adapters.entropy import SystemEntropy
 from hanse.adapters.nats_bus import NatsBus
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.fabric
 EXAMPLE = Path(__file__).parents[2] / "examples" / "secrets"
 SECRET = "clinic.sealing-key"
 LETTER = b"Dear colleague"
-SECONDS = 300.0
+SECONDS = 900.0
 
 
 def test_a_secret_reaches_the_work_and_nothing_else(tmp_path: Path) -> None:
@@ -51,13 +51,13 @@ async def _scenario(kit: Kit, state: Path, tmp: Path, heard: list[bytes]) -> Non
     set_to = await _hanse(state, "secret", "set", SECRET, "--from-file", str(value))
     assert set_to["version"] == 1
     await _hanse(state, "deploy", str(EXAMPLE / "function.yaml"), "--no-wait")
-    await kit.until(lambda: _seals_with(kit, first), "the letter sealed with the first key", within_s=120.0)
+    await kit.until(lambda: _seals_with(kit, first), "the letter sealed with the first key", within_s=3 * PATIENCE_S)
 
     shown = await _hanse(state, "secret", "show", SECRET)
     (holder,) = shown["holders"]
     value.write_text(second)
     await _hanse(state, "secret", "rotate", SECRET, "--from-file", str(value))
-    await kit.until(lambda: _seals_with(kit, second), "the letter sealed with the second key", within_s=30.0)
+    await kit.until(lambda: _seals_with(kit, second), "the letter sealed with the second key")
     reads = [row["predicate"] for row in await kit.ledger() if row["kind"] == "SecretRead"]
     assert {read["version"] for read in reads if read["is_released"]} == {1, 2}
     assert all(read["rules"] == ["base.read-own"] for read in reads if read["is_released"])
@@ -119,7 +119,7 @@ async def _tapped(kit: Kit) -> Any:
     """Everything that goes over the substrate, as its administrator could see it."""
     domain, entropy = kit.fabric.domain, SystemEntropy()
     link = NatsLink(
-        LinkConfig(urls=(kit.fabric._substrate_url(),), name="tap"),
+        LinkConfig(urls=(kit.fabric._substrate_url(),), name="tap", connect_timeout_us=30_000_000),
         rng=entropy.stream("tap"),
         credentials=lambda: NatsCredentials(jwt=domain.controller_jwt, seed=domain.controller_user.seed),
         tls=lambda: client_context(domain.bundle_pem),
@@ -131,7 +131,7 @@ async def _tapped(kit: Kit) -> Any:
             heard.append(message.data)
 
     await link.start()
-    await link.wait_connected(30_000_000)
+    await link.wait_connected(60_000_000)
     listening = asyncio.create_task(listen())
     try:
         yield heard

@@ -146,6 +146,7 @@ def test_a_client_that_goes_away_leaves_nothing_running(harness: Harness):
         async def is_over() -> bool:
             return await in_flight() == 0
 
-        await kit.until(is_over, "the node having ended the request", within_s=5.0)
+        # Sooner than anything else would end it: no request lasts longer than 30 s (`EngineConfig.request_timeout_ms`).
+        await kit.until(is_over, "the node having ended the request", within_s=20.0)
 
     harness.run(scenario(harness.kit))

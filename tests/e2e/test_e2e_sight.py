@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fabric_kit import NODES, Harness, Kit, function
+from fabric_kit import ANSWER_S, NODES, Harness, Kit, function
 
 from hanse.adapters.tls import client_context
 from hanse.app.options import FrontOptions, SightOptions
@@ -74,7 +74,7 @@ def test_only_nurses_of_one_issuer_get_in_wherever_they_ask(harness: Harness, lo
         await kit.submit(function("wards", more=more), "wards", guest="mirror")
         [row] = await kit.until_running("wards", 1)
         verify = client_context(kit.fabric.domain.bundle_pem)
-        async with httpx.AsyncClient(verify=verify, trust_env=False, timeout=10.0) as client:
+        async with httpx.AsyncClient(verify=verify, trust_env=False, timeout=ANSWER_S) as client:
 
             async def ask(node: str, bearer: str | None) -> httpx.Response:
                 headers = {} if bearer is None else {"authorization": f"Bearer {bearer}"}

@@ -13,7 +13,7 @@ from aio import run
 
 pytestmark = pytest.mark.fabric
 
-LIFE_S = 150.0
+LIFE_S = 600.0
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,11 @@ Row = dict[str, Any]
 
 NORTH, EAST, WEST = NodeId("north-1"), NodeId("east-1"), NodeId("west-1")
 NODES = (NORTH, EAST, WEST)
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 """Until a test gives up on a state for which no bound is promised; the machine may be busy."""
-SCENARIO_S = 120.0
+ANSWER_S = 60.0
+"""For one answer: a client that hangs up sooner would call slow what it counts as failed."""
+SCENARIO_S = 600.0
 LOOK_S = 0.02
 
 FABRIC = """\
@@ -196,7 +198,7 @@ class Kit:
     async def load(self, path: str, *nodes: NodeId) -> AsyncIterator[Outcome]:
         """Idempotent requests at an even pace through these fronts while the block lasts."""
         verify = client_context(self.fabric.domain.bundle_pem)
-        async with steady_load([self.url(node, path) for node in nodes or NODES], verify) as outcome:
+        async with steady_load([self.url(node, path) for node in nodes or NODES], verify, ANSWER_S) as outcome:
             yield outcome
 
     # --- waiting ---
@@ -318,7 +320,7 @@ async def running_kit(
             has_tpms=has_tpms,
             attest_us=attest_us,
         ) as fabric,
-        httpx.AsyncClient(timeout=10.0, trust_env=False, verify=client_context(fabric.domain.bundle_pem)) as http,
+        httpx.AsyncClient(timeout=ANSWER_S, trust_env=False, verify=client_context(fabric.domain.bundle_pem)) as http,
     ):
         yield Kit(fabric=fabric, guests=guests, http=http)
 

@@ -151,7 +151,7 @@ def sizes(path: str, tree: ast.Module, source: str) -> Iterator[Offence]:
                 )
 
 
-MUTABLE = {"Room", "Screen", "Feasibility", "OriginTable", "Storyteller", "Prepared"}
+MUTABLE = {"Room", "Freed", "Screen", "Feasibility", "OriginTable", "Storyteller", "Prepared"}
 """Arrays and memos of one planning run: they leave it by being given away, and an old holder is refused."""
 REGISTRIES = {"build_api"}
 """Functions that only register one small function after another."""

@@ -22,7 +22,7 @@ import pytest
 
 HOME = Path(__file__).parent / "oidc_provider"
 CACHE = Path.home() / ".cache" / "hanse" / "toolchains"
-INSTALL_S = 120
+INSTALL_S = 600
 HOPS_MAX = 20
 
 
@@ -42,7 +42,7 @@ def running_provider() -> Iterator[str]:
         yield json.loads(line)["issuer"]
     finally:
         process.stdin.close()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
         process.stdout.close()
 
 
@@ -72,7 +72,7 @@ class Person:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._http = httpx.Client(timeout=10.0, trust_env=False)
+        self._http = httpx.Client(timeout=60.0, trust_env=False)
 
     def sign_in(self, url: str) -> httpx.Response:
         """Open an address, sign in and consent, and follow where it leads: the answer of the last page."""

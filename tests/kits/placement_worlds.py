@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
-from hanse.core.fabric import Fabric, GpuNeed, Gpus, Node, Operator, Power, Price, Resources, Site, Tier
+from hanse.core.fabric import Fabric, GpuNeed, Gpus, Jurisdiction, Node, Operator, Power, Price, Resources, Site, Tier
 from hanse.core.geo import Place
 from hanse.core.ids import CountryCode, Digest, NodeId, OperatorId, SiteId, WorkloadId, workload_id
 from hanse.core.plan import Plan
@@ -77,7 +77,7 @@ class PairVerdicts:
 
 
 @st.composite
-def fabrics(draw) -> Fabric:
+def fabrics(draw, most: int = 9) -> Fabric:
     sites = {
         SiteId(f"s{i}"): Site(
             id=SiteId(f"s{i}"),
@@ -90,7 +90,7 @@ def fabrics(draw) -> Fabric:
     }
     operators = {OperatorId(o): Operator(id=OperatorId(o), name=o, seat=CountryCode("DE")) for o in ("o0", "o1", "o2")}
     nodes = {}
-    for i in range(draw(st.integers(1, 9))):
+    for i in range(draw(st.integers(1, most))):
         nodes[NodeId(f"n{i}")] = Node(
             id=NodeId(f"n{i}"),
             site=SiteId(f"s{draw(st.integers(0, 4))}"),
@@ -177,6 +177,43 @@ def worlds(draw) -> tuple[Snapshot, PairVerdicts]:
         workloads=workloads,
         running=(),
         intensity_g_per_kwh={"DE": 380, "FR": 56, "PL": 660},
+    )
+    return snapshot, PairVerdicts(nodes=tuple(sorted(fabric.nodes)), denied=frozenset(denied))
+
+
+@st.composite
+def wide_worlds(draw) -> tuple[Snapshot, PairVerdicts]:
+    """Larger fabrics whose domains fail by their own rates, lines that were measured, and policies that close whole
+    operators and countries to some work, beside GPUs, data sets, budgets and priorities."""
+    fabric = draw(fabrics(most=16))
+    down = st.sampled_from([None, None, None, 50, 20_000])
+    fabric = replace(
+        fabric,
+        sites={k: replace(s, down_ppm=draw(down)) for k, s in fabric.sites.items()},
+        operators={k: replace(o, down_ppm=draw(down)) for k, o in fabric.operators.items()},
+        nodes={k: replace(n, down_ppm=draw(down)) for k, n in fabric.nodes.items()},
+        jurisdictions=draw(
+            st.sampled_from([{}, {c: Jurisdiction(id=c, down_ppm=5_000) for c in (CountryCode("DE"),)}])
+        ),
+    )
+    workloads = {w.id: w for w in (draw(specs(i)) for i in range(draw(st.integers(3, 9))))}
+    parts = [*fabric.operators, *sorted({site.country for site in fabric.sites.values()})]
+    closed = {w: draw(st.sets(st.sampled_from(parts), max_size=3)) for w in workloads}
+    denied = {
+        (w, n) for w in workloads for n, node in fabric.nodes.items()
+        if {node.operator, fabric.site_of(node).country} & closed[w]
+    }  # fmt: skip
+    lines = [(a, b) for a in fabric.sites for b in fabric.sites if a < b]
+    slow = draw(st.dictionaries(st.sampled_from(lines), st.sampled_from([2_000, 30_000, 90_000]), max_size=4))
+    snapshot = Snapshot(
+        at_us=NOW,
+        fabric=fabric,
+        reach={n: draw(st.sampled_from([*[Reach.READY] * 8, *Reach])) for n in fabric.nodes},
+        workloads=workloads,
+        running=(),
+        intensity_g_per_kwh={"DE": 380, "FR": 56, "PL": 660},
+        rtt_us=slow,
+        observed_down_ppm=draw(st.sampled_from([{}, {"operator/o1": 1_000, "node/n0": 90_000}])),
     )
     return snapshot, PairVerdicts(nodes=tuple(sorted(fabric.nodes)), denied=frozenset(denied))
 

@@ -8,7 +8,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanse.placement.choose import Problem, choose, least_cover
+from hanse.placement.choose import Problem, choose
+from hanse.placement.cover import least_cover
+from hanse.placement.few import choose_few
 
 
 @st.composite
@@ -113,3 +115,9 @@ def test_the_least_cover_is_a_cover_and_exact_for_few_origins(bits, masks):
     exact = next(k for k in counts if any(covers(c) for c in combinations(masks, k)))
     found = least_cover(wanted, masks)
     assert found == exact if bits <= 12 else exact <= found <= len(masks)
+
+
+@given(problems())
+@settings(max_examples=300, deadline=None)
+def test_choosing_among_few_is_choosing_by_column(problem):
+    assert choose_few(problem) == choose(problem)

@@ -63,7 +63,7 @@ def test_runs_of_a_fabric_are_equal_under_different_hash_seeds() -> None:
             env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=True,
         )
         outputs.add(done.stdout)
@@ -99,7 +99,7 @@ def test_a_replay_line_runs() -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=True,
     )
     assert '"scenario":"steady"' in done.stdout

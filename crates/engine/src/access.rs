@@ -4,6 +4,7 @@
 //! with the workload and are swapped with it. What a principal's requests depend on is worked out at its first request and
 //! kept (`Cedar::slice`); most decisions after that are a look-up. Denied without a permit; an error is a denial.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -11,7 +12,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use hanse_policy::cedar_policy::{Context, Entity, EntityUid, RestrictedExpression};
-use hanse_policy::{Cedar, Decision, PolicyError, Slice, bad_request, uid};
+use hanse_policy::{Cedar, Decision, Facts, PolicyError, Slice, bad_request, uid};
 use http::{Request, StatusCode};
 use serde_json::Value;
 
@@ -83,9 +84,12 @@ impl Gate {
 
     /// Decide about a request of `principal`.
     pub(crate) fn decide<B>(&self, principal: &Arc<Principal>, request: &Request<B>) -> Decision {
-        let asked = self
-            .slice(principal)
-            .and_then(|slice| slice.decide(|| self.context(request)));
+        let asked = self.slice(principal).and_then(|slice| {
+            slice.decide(&Asked {
+                request,
+                node: &self.node,
+            })
+        });
         asked.unwrap_or_else(|error| Decision {
             errors: vec![error.message],
             ..Decision::default()
@@ -116,19 +120,6 @@ impl Gate {
         }
         slices.insert(who, (principal.clone(), slice.clone()));
         Ok(slice)
-    }
-
-    fn context<B>(&self, request: &Request<B>) -> Result<Context, PolicyError> {
-        let host = request.uri().authority().map(http::uri::Authority::as_str);
-        let host = host.or_else(|| request.headers().get(http::header::HOST)?.to_str().ok());
-        let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
-        Context::from_pairs([
-            ("method".to_owned(), text(request.method().as_str())),
-            ("host".to_owned(), text(host.unwrap_or_default())),
-            ("path".to_owned(), text(request.uri().path())),
-            ("node".to_owned(), text(&self.node)),
-        ])
-        .map_err(|cause| bad_request(&cause))
     }
 
     /// The answer to a request that was denied; it tells what the policies' authors wrote for the caller, and no more.
@@ -187,6 +178,44 @@ impl Gate {
             _ => policy.clone(),
         });
         named.collect()
+    }
+}
+
+/// What policies may read of a request.
+struct Asked<'a, B> {
+    request: &'a Request<B>,
+    node: &'a str,
+}
+
+/// The context of the schema.
+const ATTRIBUTES: [&str; 4] = ["method", "host", "path", "node"];
+
+impl<B> Asked<'_, B> {
+    fn host(&self) -> Option<&str> {
+        match self.request.uri().authority() {
+            Some(authority) => Some(authority.as_str()),
+            None => self.request.headers().get(http::header::HOST)?.to_str().ok(),
+        }
+    }
+}
+
+impl<B> Facts for Asked<'_, B> {
+    fn text(&self, attribute: &str) -> Option<Cow<'_, str>> {
+        Some(Cow::Borrowed(match attribute {
+            "method" => self.request.method().as_str(),
+            "host" => self.host().unwrap_or_default(),
+            "path" => self.request.uri().path(),
+            "node" => self.node,
+            _ => return None,
+        }))
+    }
+
+    fn context(&self) -> Result<Context, PolicyError> {
+        let pairs = ATTRIBUTES.iter().filter_map(|name| {
+            let text = self.text(name)?.into_owned();
+            Some(((*name).to_owned(), RestrictedExpression::new_string(text)))
+        });
+        Context::from_pairs(pairs).map_err(|cause| bad_request(&cause))
     }
 }
 

@@ -1,22 +1,25 @@
 //! How long one decision takes, with 100 policies and 1,000 entities: one JSON line.
 //!
-//! `cargo run --release -p hanse-policy --example decide -- [rounds]`. Three shapes: all policies about other workloads but one
-//! (`few apply`), all about the one asked for (`all apply`), and the same with a condition on the request's path in
-//! each (`all read the request`), which no slice can work out beforehand. Each is asked by way of a slice that is kept, as the
-//! engine does for a principal it has seen, and the first request of a principal is measured as well.
+//! `cargo run --release -p hanse-policy --example decide -- [rounds]`. Shapes: all policies about other workloads but one
+//! (`few apply`), all about the one asked for (`all apply`), a condition on the request in each (`all read the request`: its
+//! path, compared with a text; `all read it in several ways`: patterns, sets, and attributes of the workload beside them), and the
+//! worst case: conditions that Cedar itself must evaluate at each request (`all need Cedar`). Every request has another path.
+//! Each is asked by way of a slice that is kept, as the engine does for a principal it has seen, and the first request of
+//! a principal is measured as well.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::time::Instant;
 
 use hanse_policy::cedar_policy::{Context, EntityUid, RestrictedExpression};
-use hanse_policy::{Cedar, PolicyError, uid};
+use hanse_policy::{Cedar, Facts, PolicyError, uid};
 
 const POLICIES: usize = 100;
 const ENTITIES: usize = 1000;
 const SCHEMA: &str = "
 entity Group in [Group];
 entity User in [Group];
-entity Workload in [Group] = { namespace: String };
+entity Workload in [Group] = { namespace: String } tags String;
 action invoke appliesTo { principal: [User], resource: [Workload], context: { method: String, path: String } };
 ";
 
@@ -33,10 +36,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     let request = |n: usize| {
         format!("permit (principal, action == Action::\"invoke\", resource) when {{ context.path == \"/p{n}\" }};")
     };
-    let shapes: [(&str, &dyn Fn(usize) -> String); 3] = [
+    let several = |n: usize| {
+        format!(
+            "permit (principal, action == Action::\"invoke\", resource) when {{ [\"GET\", \"HEAD\"].contains(context.method) && resource.namespace != \"n{n}\" && context.path like \"/p{n}/*/items\" }};"
+        )
+    };
+    let cedars = |n: usize| {
+        format!(
+            "permit (principal, action == Action::\"invoke\", resource) when {{ resource.hasTag(context.path) && resource.namespace == \"n{n}\" }};"
+        )
+    };
+    let shapes: [(&str, &dyn Fn(usize) -> String); 5] = [
         ("few apply", &other),
         ("all apply", &all),
         ("all read the request", &request),
+        ("all read it in several ways", &several),
+        ("all need Cedar", &cedars),
     ];
     let mut cases = Vec::new();
     for (what, policy) in shapes {
@@ -80,9 +95,10 @@ fn measure(what: &str, cedar: &Cedar, rounds: usize) -> Result<serde_json::Value
     }
     let slice = cedar.slice(principal, action, resource, Vec::new())?;
     let mut took = Vec::new();
-    for _ in 0..rounds {
+    for number in 0..rounds {
+        let asked = Asked(format!("/p{}/{number}/items", number % POLICIES));
         let began = Instant::now();
-        slice.decide(context)?;
+        slice.decide(&asked)?;
         took.push(began.elapsed().as_nanos());
     }
     let us = |sorted: &[u128], percent: usize| {
@@ -96,8 +112,21 @@ fn measure(what: &str, cedar: &Cedar, rounds: usize) -> Result<serde_json::Value
     }))
 }
 
-fn context() -> Result<Context, PolicyError> {
-    let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
-    let fields = [("method".to_owned(), text("GET")), ("path".to_owned(), text("/p1"))];
-    Context::from_pairs(fields).map_err(|cause| hanse_policy::bad_request(&cause))
+/// A request with this path.
+struct Asked(String);
+
+impl Facts for Asked {
+    fn text(&self, attribute: &str) -> Option<Cow<'_, str>> {
+        match attribute {
+            "method" => Some(Cow::Borrowed("GET")),
+            "path" => Some(Cow::Borrowed(&self.0)),
+            _ => None,
+        }
+    }
+
+    fn context(&self) -> Result<Context, PolicyError> {
+        let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
+        let fields = [("method".to_owned(), text("GET")), ("path".to_owned(), text(&self.0))];
+        Context::from_pairs(fields).map_err(|cause| hanse_policy::bad_request(&cause))
+    }
 }

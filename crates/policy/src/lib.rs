@@ -5,12 +5,16 @@
 //!
 //! - a policy whose scope cannot match never applies;
 //! - an expression reaches only the entities it names, the principal, the resource, and what those refer to;
-//! - without `context` in it, a policy answers the same each time, for Cedar has no clock and no state.
+//! - without `context` in it, a policy or a part of one answers the same each time, for Cedar has no clock and no state;
+//! - what is left of the others mostly compares texts, for which Cedar need not be asked (`residual`).
 //!
 //! Both ways give equal decisions and reasons, which the public Cedar corpus proves.
 //!
 //! Cedar itself skips a policy that errs, so that a `forbid` that errs would fail open. [`Decision::is_closed_allow`] closes that: any error
 //! is a denial.
+
+mod residual;
+mod slice;
 
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
@@ -22,6 +26,11 @@ use cedar_policy::{
 };
 use serde_json::Value;
 
+use crate::residual::{Form, Residual};
+use crate::slice::{Open, Verdicts};
+
+pub use crate::residual::Facts;
+pub use crate::slice::Slice;
 pub use cedar_policy;
 
 /// Something is no policy, or cannot be asked.
@@ -100,7 +109,7 @@ impl Decision {
 #[derive(Debug)]
 struct Rule {
     policy: Policy,
-    reads_context: bool,
+    condition: Form,
     /// Entities it names.
     names: Vec<EntityUid>,
 }
@@ -182,11 +191,6 @@ impl Cedar {
         self.all.annotation(&PolicyId::new(id), key)
     }
 
-    /// Whether some policy reads the context of a request.
-    pub fn reads_context(&self) -> bool {
-        self.rules.iter().any(|rule| rule.reads_context)
-    }
-
     /// Ask all policies about all entities. `context` is a JSON object, in Cedar's form.
     ///
     /// # Errors
@@ -220,7 +224,7 @@ impl Cedar {
         let (principal, action, resource) = (principal.parse()?, action.parse()?, resource.parse()?);
         let slice = self.slice(&principal, &action, &resource, Vec::new())?;
         let parsed = Context::from_json_value(context, self.schema.as_ref().map(|schema| (schema, &action)));
-        slice.decide(|| parsed.map_err(|cause| bad_request(&cause)))
+        slice.decide(&parsed.map_err(|cause| bad_request(&cause))?)
     }
 
     fn request(&self, principal: &Uid, action: &Uid, resource: &Uid, context: Value) -> Result<Request, PolicyError> {
@@ -267,16 +271,6 @@ impl Cedar {
         let known: Vec<_> = known.filter(|one| self.schema.is_none() || !is_action(one)).collect();
         let entities = Entities::from_entities(known.into_iter().chain(more), self.schema.as_ref())
             .map_err(|cause| bad_request(&cause))?;
-        let applicable = |rule: &&Rule| may_apply(&rule.policy, &entities, principal, action, resource);
-        let (open, fixed): (Vec<_>, Vec<_>) = self
-            .rules
-            .iter()
-            .filter(applicable)
-            .partition(|rule| rule.reads_context);
-        let set = |rules: Vec<&Rule>| {
-            PolicySet::from_policies(rules.into_iter().map(|rule| rule.policy.clone()))
-                .map_err(|cause| invalid("a policy", &cause))
-        };
         let request = Request::new(
             principal.clone(),
             action.clone(),
@@ -285,10 +279,21 @@ impl Cedar {
             None,
         )
         .map_err(|cause| bad_request(&cause))?;
-        let fixed = Decision::of(&Authorizer::new().is_authorized(&request, &set(fixed)?, &entities));
+        let (mut verdicts, mut open, mut attributes) = (Verdicts::default(), Vec::new(), Vec::new());
+        for rule in &self.rules {
+            if !may_apply(&rule.policy, &entities, principal, action, resource) {
+                continue;
+            }
+            let (id, effect) = (rule.policy.id().to_string(), rule.policy.effect());
+            match rule.condition.reduce(&request, &entities, &mut attributes) {
+                Residual::Known(truth) => verdicts.note(&id, effect, truth),
+                residual => open.push(Open { id, effect, residual }),
+            }
+        }
         Ok(Slice {
-            fixed,
-            open: if open.is_empty() { None } else { Some(set(open)?) },
+            fixed: verdicts.decision(),
+            open,
+            attributes,
             entities,
             principal: principal.clone(),
             action: action.clone(),
@@ -299,42 +304,6 @@ impl Cedar {
     /// Whether this entity is among those given.
     pub fn knows(&self, uid: &EntityUid) -> bool {
         self.entities.get(uid).is_some()
-    }
-}
-
-/// What the requests of one principal to one resource depend on; see [`Cedar::slice`].
-#[derive(Debug)]
-pub struct Slice {
-    /// What the policies say that read no context.
-    fixed: Decision,
-    /// Those that do.
-    open: Option<PolicySet>,
-    entities: Entities,
-    principal: EntityUid,
-    action: EntityUid,
-    resource: EntityUid,
-}
-
-impl Slice {
-    /// Decide one request; the context is made only if it can matter.
-    ///
-    /// # Errors
-    /// What `context` returns.
-    pub fn decide(&self, context: impl FnOnce() -> Result<Context, PolicyError>) -> Result<Decision, PolicyError> {
-        let Some(open) = &self.open else {
-            return Ok(self.fixed.clone());
-        };
-        let names = [&self.principal, &self.action, &self.resource].map(Clone::clone);
-        let [principal, action, resource] = names;
-        let request =
-            Request::new(principal, action, resource, context()?, None).map_err(|cause| bad_request(&cause))?;
-        let said = Authorizer::new().is_authorized(&request, open, &self.entities);
-        Ok(self.fixed.clone().with(Decision::of(&said)))
-    }
-
-    /// The decision, if no request can change it.
-    pub fn fixed(&self) -> Option<&Decision> {
-        self.open.is_none().then_some(&self.fixed)
     }
 }
 
@@ -394,7 +363,7 @@ fn rule(policy: Policy) -> Result<Rule, PolicyError> {
     let mut names = Vec::new();
     named_in(&json, &mut names);
     Ok(Rule {
-        reads_context: mentions_context(&json),
+        condition: Form::of(&json)?,
         names,
         policy,
     })

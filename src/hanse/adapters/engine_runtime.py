@@ -243,6 +243,7 @@ class EngineRuntime:
         return {
             WorkloadId(one.workload): WorkloadStats(
                 requests=one.requests,
+                from_mesh=one.from_mesh,
                 errors=sum(one.errors.values()),
                 in_flight=one.in_flight,
                 latency_us_p50=one.latency_us_p50,

@@ -104,7 +104,7 @@ class NatsServer:
     """
 
     def __init__(
-        self, *, config: str, run_dir: Path, binary: str | None = None, start_timeout_us: int = 20 * US_PER_S
+        self, *, config: str, run_dir: Path, binary: str | None = None, start_timeout_us: int = 60 * US_PER_S
     ) -> None:
         self._config = config
         self._run_dir = run_dir

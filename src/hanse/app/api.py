@@ -42,6 +42,7 @@ from hanse.control.views import (
     ExplainView,
     InstanceView,
     JobView,
+    JurisdictionView,
     NamespaceView,
     NodeView,
     OperatorView,
@@ -243,6 +244,11 @@ def build_api(
         """Namespaces with budgets of their own, and where their spending leads; those that the caller may see."""
         return tuple(one for one in inspect.namespaces(controller) if by.sees(one.id))
 
+    @app.get("/api/v1/jurisdictions", dependencies=[guard("read", "fabric")])
+    async def jurisdictions() -> tuple[JurisdictionView, ...]:
+        """Countries that sites lie in or that anything is stated of: how often each is down, and who says so."""
+        return inspect.jurisdictions(controller)
+
     @app.get("/api/v1/jobs")
     async def jobs(by: Annotated[Caller, guard("read", "fabric")]) -> tuple[JobView, ...]:
         """Work that may wait: when each runs, and how far it has come; what the caller may see."""
@@ -264,7 +270,7 @@ def build_api(
         if identity not in controller.state.workloads(with_deleted=True):
             raise NotFound(f"no workload {identity}", hint="see `hanse get workloads`")
         view = inspect.explain(identity, await controller.pipeline.current_plan())
-        view = explaining.with_round_trips(controller, view)
+        view = explaining.with_demand(controller, explaining.with_round_trips(controller, view))
         return await asyncio.to_thread(explaining.with_changes, controller, view)
 
     @app.get("/api/v1/workloads/{namespace}/{name}/verdicts/{node}", dependencies=[guard("read", "workload")])
@@ -409,6 +415,8 @@ def parts_of(documents: Manifests) -> Iterator[tuple[str, Part]]:
         yield "operate", Part(kind="operator", name=operator.id)
     for site in documents.sites:
         yield "operate", Part(kind="site", name=site.id)
+    for country in documents.jurisdictions:
+        yield "operate", Part(kind="jurisdiction", name=country.id)
     for node in documents.nodes:
         yield "operate", Part(kind="node", name=node.id)
     for kept in documents.secrets:
@@ -433,7 +441,7 @@ def part_to_delete(kind: str, identity: str) -> tuple[str, Part]:
             return "set-policy", Part(kind="policy", namespace=namespace, name=name)
         case "namespace":
             return "administer", Part(kind="namespace", namespace=identity, name=identity)
-        case "operator" | "site":
+        case "operator" | "site" | "jurisdiction":
             return "operate", Part(kind=kind.lower(), name=identity)
         case _:
             return "administer", Part(kind=kind.lower(), name=identity)

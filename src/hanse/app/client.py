@@ -40,6 +40,7 @@ from hanse.control.views import (
     ExplainView,
     InstanceView,
     JobView,
+    JurisdictionView,
     NamespaceView,
     NodeView,
     OperatorView,
@@ -173,6 +174,10 @@ class Client(CredentialCalls):
     def namespaces(self) -> tuple[NamespaceView, ...]:
         """Every namespace that has a budget."""
         return self._get("/api/v1/namespaces", tuple[NamespaceView, ...])
+
+    def jurisdictions(self) -> tuple[JurisdictionView, ...]:
+        """Every country of the fabric as a failure domain."""
+        return self._get("/api/v1/jurisdictions", tuple[JurisdictionView, ...])
 
     def jobs(self) -> tuple[JobView, ...]:
         """Every job."""

@@ -137,6 +137,7 @@ def _config(options: ControllerOptions, domain: Domain, url: str) -> ControlConf
         intensity_g_per_kwh=read_intensities(),
         gazetteer=read_gazetteer(),
         optimise_every_us=options.optimise_every_us,
+        count_us=options.count_us,
         rtt_us={} if options.latency_table is None else read_latency_table(Path(options.latency_table)),
     )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -32,6 +31,7 @@ from hanse.adapters.supervisor import Supervisor
 from hanse.adapters.swtpm import SoftTpmMaker, soft_tpm_process, soft_tpm_tcti
 from hanse.adapters.tls import client_context
 from hanse.adapters.uplink import Uplink
+from hanse.app.held_ports import HeldPorts
 from hanse.app.launch import TAKE_OVER, LaunchController, LaunchNode
 from hanse.app.layout import Layout
 from hanse.app.options import (
@@ -44,11 +44,10 @@ from hanse.app.options import (
     TpmOptions,
 )
 from hanse.app.revoking import RevocationFile, follow_revocations
-from hanse.app.serving import bound_socket
 from hanse.core.errors import HanseError
 from hanse.core.fabric import Node
 from hanse.core.ids import NodeId
-from hanse.core.time import DAY_US, WallTime, rfc3339
+from hanse.core.time import DAY_US, US_PER_S, WallTime, rfc3339
 from hanse.identity import ServerTls, nats_auth_config
 from hanse.manifest import Manifests, load
 from hanse.wire import canonical
@@ -56,8 +55,9 @@ from hanse.wire import canonical
 HOST = "127.0.0.1"
 SOFT_TPMS = "software-tpms"
 """Name of the anchor under which a domain knows the TPMs of `hanse up --tpm`."""
-READY_S = 30.0
-"""How long one process may take to be ready; a cold start of an engine takes under one second."""
+READY_S = 120.0
+"""How long one process may take to be ready: under one second, or as long as a small and busy machine needs. What
+ends instead of getting ready is noticed at once; this is for what hangs."""
 LOOK_S = 0.02
 REVOCATION_RETRY_S = 1.0
 CERTIFY_LOOK_S = 86_400.0
@@ -112,10 +112,13 @@ class LocalFabric:
     nodes: dict[NodeId, NodeProcess] = field(default_factory=dict)
     _leaving: list[Child] = field(default_factory=list)
     """Processes whose successors serve, and that still finish their requests."""
+    _relays: list[Uplink] = field(default_factory=list)
+    """One for each node, also for those that did not become ready."""
     _tpm_maker: SoftTpmMaker | None = None
     _keeper: asyncio.Task[None] | None = None
     _revoker: asyncio.Task[None] | None = None
     _certifier: asyncio.Task[None] | None = None
+    _ports: HeldPorts | None = None
 
     # --- faults and repairs, by name ---
 
@@ -159,14 +162,14 @@ class LocalFabric:
             base_url=self.api_urls[number],
             verify=client_context(self.domain.bundle_pem),
             headers={"authorization": f"Bearer {self.domain.api_token}"},
-            timeout=30.0,
+            timeout=READY_S,
         )
 
     # --- starting ---
 
     async def _start(self, fabric_file: Path, controllers: int) -> None:
         manifests = load([(fabric_file.name, fabric_file.read_text())])
-        ports = _Ports(self.layout.ports)
+        self._ports = ports = HeldPorts(self.layout.ports, HOST)
         await self._start_substrate(ports)
         relays = {node.id: await self._start_uplink(node, ports) for node in manifests.nodes}
         await self._start_controllers(controllers, ports)
@@ -181,7 +184,7 @@ class LocalFabric:
         await self._wait_ready()
         self.supervisor.note_ports(ports.taken)
 
-    async def _start_substrate(self, ports: _Ports) -> None:
+    async def _start_substrate(self, ports: HeldPorts) -> None:
         self.say("starting the substrate (nats-server with JetStream)")
         folder = self.layout.substrate
         folder.mkdir(exist_ok=True, mode=0o700)
@@ -259,16 +262,18 @@ class LocalFabric:
                 await server.start()
                 failures = 0
 
-    async def _start_uplink(self, node: Node, ports: _Ports) -> Uplink:
+    async def _start_uplink(self, node: Node, ports: HeldPorts) -> Uplink:
         state = self.layout.node(node.id)
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self.server is None:
             raise FabricError("the substrate was not started")
-        return await Uplink.start(
+        relay = await Uplink.start(
             (HOST, self.server.port), listen=(HOST, ports.take(f"uplink/{node.id}")), control=state / "uplink.sock"
         )
+        self._relays.append(relay)
+        return relay
 
-    async def _start_controllers(self, count: int, ports: _Ports) -> None:
+    async def _start_controllers(self, count: int, ports: HeldPorts) -> None:
         self.say(f"starting {count} controller{'s' if count > 1 else ''}")
         names = [f"controller-{number}" for number in range(1, count + 1)]
         addresses = [ports.take(f"api/{name}") for name in names]
@@ -283,6 +288,7 @@ class LocalFabric:
                 node_substrate_urls=(self._substrate_url(),),
                 latency_table=self.latency_table,
                 access=self.access,
+                count_us=self.front.sight.count_us,
             )
             if self.optimise_us is not None:
                 options = replace(options, optimise_every_us=self.optimise_us)
@@ -335,7 +341,7 @@ class LocalFabric:
         """Where a node's software TPM listens."""
         return self.layout.node(node) / "tpm.sock"
 
-    async def _start_node(self, node: Node, uplink: Uplink, ports: _Ports) -> None:
+    async def _start_node(self, node: Node, uplink: Uplink, ports: HeldPorts) -> None:
         state = self.layout.node(node.id)
         front, mesh = (f"{HOST}:{ports.take(f'{what}/{node.id}')}" for what in ("front", "mesh"))
         host, port = uplink.address
@@ -424,6 +430,7 @@ class LocalFabric:
             log_path=self.layout.logs / f"{name}.log",
             restart=restart,
             ready_file=ready_file,
+            start_timeout_us=int(READY_S) * US_PER_S,
         )
 
     async def _until(self, is_so: Callable[[], Awaitable[bool]], what: str) -> None:
@@ -447,10 +454,12 @@ class LocalFabric:
                 await asyncio.gather(task, return_exceptions=True)
         for child in self._leaving:
             await child.stop()
-        for process in self.nodes.values():
-            await process.uplink.close()
+        for relay in self._relays:
+            await relay.close()
         if self.server is not None:
             await self.server.stop()
+        if self._ports is not None:
+            self._ports.release()
 
 
 @contextlib.asynccontextmanager
@@ -527,35 +536,6 @@ async def _stop_last(fabrics: list[LocalFabric]) -> None:
 def _tell(say: Say, event: ChildEvent) -> None:
     if event.kind in ("ended", "gave_up"):
         say(f"{event.name} {event.kind.replace('_', ' ')}: {event.detail}")
-
-
-class _Ports:
-    """Ports of this state directory: the same as last time where they are still free."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._last: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
-        self.taken: dict[str, int] = {}
-
-    def take(self, name: str) -> int:
-        if name not in self.taken:
-            self.taken[name] = self._free(self._last.get(name, 0))
-        return self.taken[name]
-
-    def save(self) -> None:
-        write_private(self._path, json.dumps(self.taken, indent=1).encode())
-
-    def _free(self, wanted: int) -> int:
-        for port in (wanted, 0):
-            try:
-                listening = bound_socket(HOST, port)
-            except HanseError:
-                continue
-            with listening:
-                found: int = listening.getsockname()[1]
-                if found not in self.taken.values():
-                    return found
-        raise FabricError("no free port on this machine")
 
 
 async def _is_caught_up(api: httpx.AsyncClient) -> bool:

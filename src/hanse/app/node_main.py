@@ -60,7 +60,7 @@ from hanse.wire.trust_messages import Challenge, ChallengeRequest, JoinRequest, 
 log = structlog.get_logger("node")
 
 _Answer = TypeVar("_Answer")
-JOIN_DEADLINE_S = 30.0
+JOIN_DEADLINE_S = 60.0
 READY_S = 30.0
 """How long a successor waits for its own work before it serves with what it has."""
 HANDOVER_GRACE_MS = 15_000
@@ -321,6 +321,7 @@ def _connected(member: _Member, front: _Front) -> tuple[NatsLink, NodeAgent]:
             owner_policy=options.owner_policy,
             guardrails=options.guardrails,
             account_us=options.sight.account_us or ACCOUNT_US,
+            count_us=options.sight.count_us,
             attest_us=ATTEST_US if options.tpm is None else options.tpm.attest_us or ATTEST_US,
         ),
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hanse.core.fabric import Node
+from hanse.core.traffic import COUNT_US
 
 GUARDRAILS = ("gdpr",)
 """Packs that bind every workload of a domain unless told otherwise: data of people in the EEA is theirs wherever the
@@ -25,6 +26,8 @@ class ControllerOptions:
     guardrails: tuple[str, ...] = GUARDRAILS
     optimise_every_us: int = 600_000_000
     """How often the leader runs the global solver; 0 never."""
+    count_us: int = COUNT_US
+    """How often the leader looks at what fronts count."""
     latency_table: str | None = None
     """File of measured round trips between sites (`hanse.adapters.latency`); missing pairs are modelled."""
     access: str | None = None
@@ -59,6 +62,8 @@ class SightOptions:
     """Whether spans and access log name paths, which may name people."""
     account_us: int | None = None
     """How often the node accounts for its work to the domain; the agent's default if None."""
+    count_us: int = COUNT_US
+    """How often it looks at how many requests entered at its front."""
 
 
 UNSEEN = SightOptions()

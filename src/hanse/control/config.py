@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hanse.core.geo import Place
 from hanse.core.ids import ControllerId, SiteId
 from hanse.core.time import DAY_US, HOUR_US, US_PER_MS, US_PER_S
+from hanse.core.traffic import COUNT_US
 from hanse.placement import PlacementSettings
 from hanse.rollout import RolloutLimits
 
@@ -81,6 +82,9 @@ class ControlConfig:
     must agree before a plan hears of it."""
     dial_life_us: int = HOUR_US // 2
     """1 min..1 d. How long a measured round trip counts; six measurements, so that some may fail."""
+    count_us: int = COUNT_US
+    """1 s..1 h. How often the leader looks at what fronts count, and how often they do. A higher rate is believed after
+    twenty looks (ten minutes; twice the window, so that no burst within one counts), a lower one after sixty."""
     anchor_us: int = 5 * 60 * US_PER_S
     """10 s..1 d. How often the leader compares the store with its last anchor and anchors it anew: what is lost
     silently is found within this time."""

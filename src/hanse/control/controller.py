@@ -14,6 +14,7 @@ from hanse.control.accounts import Accounts
 from hanse.control.attesting import Attesting
 from hanse.control.config import ControlConfig
 from hanse.control.cosigning import Cosigning
+from hanse.control.demands import Demands, count_forever
 from hanse.control.distances import Distances, measure_forever
 from hanse.control.enrolment import Enrolment
 from hanse.control.improving import Think, think_at_once
@@ -70,6 +71,7 @@ class Controller:
         self.attesting = Attesting(ports, config, self.state)
         self.surveying = Surveying(ports, config, self.state)
         self.distances = Distances(ports, config, self.state, self.liveness)
+        self.demands = Demands(ports, config, self.state)
         self.enrolment = Enrolment(ports, config, self.state, authority, self.attesting)
         self.lease = LeaseKeeper(
             ports.store, ports.clock, ports.signer, me=config.id, api=config.api_url, term_us=config.lease_term_us
@@ -107,6 +109,7 @@ class Controller:
                 tasks.create_task(self._lead_forever(), name="lead")
                 tasks.create_task(self._survey_forever(), name="survey")
                 tasks.create_task(self._measure_forever(), name="distances")
+                tasks.create_task(self._count_forever(), name="demand")
                 if self.config.optimise_every_us:
                     tasks.create_task(self._improve_forever(), name="improve")
         finally:
@@ -229,6 +232,10 @@ class Controller:
         await self._caught_up.wait()
         await measure_forever(self.distances, self.config, is_leader=self.lease.is_leader)
 
+    async def _count_forever(self) -> None:
+        await self._caught_up.wait()
+        await count_forever(self.demands, self.config, is_leader=self.lease.is_leader)
+
     async def _improve_forever(self) -> None:
         """Have the global solver look at the fabric at intervals, while this controller leads."""
         await self._caught_up.wait()
@@ -293,9 +300,14 @@ class Controller:
 
     async def _answer_asks(self) -> None:
         async for message in self._ports.bus.subscribe(ASKS):
-            if not message.reply or not self.lease.is_leader():
+            if not self.lease.is_leader():
                 continue
-            match message.subject.rpartition(".")[2]:
+            what = message.subject.rpartition(".")[2]
+            if what == "traffic":
+                self.demands.take(message)
+            if not message.reply:
+                continue
+            match what:
                 case "renew":
                     answer = await self.enrolment.renew(message)
                 case "account":

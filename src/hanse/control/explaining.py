@@ -12,12 +12,13 @@ from dataclasses import replace
 from hanse.control.controller import Controller
 from hanse.control.service import NotFound
 from hanse.control.state import FabricState
-from hanse.control.views import ExplainView, RoundTripView, VerdictView
+from hanse.control.views import DemandView, ExplainView, RoundTripView, VerdictView
 from hanse.core.ids import NodeId, WorkloadId
 from hanse.core.plan import Plan
 from hanse.core.snapshot import Snapshot
 from hanse.core.time import to_datetime
 from hanse.core.verdict import FactRead, Reason
+from hanse.core.work import DemandSource
 from hanse.policy import Screening, screen
 
 
@@ -67,6 +68,30 @@ def with_round_trips(controller: Controller, view: ExplainView) -> ExplainView:
         if rtt_us is not None
     )
     return replace(view, round_trips=trips)
+
+
+def with_demand(controller: Controller, view: ExplainView) -> ExplainView:
+    """Add where its requests enter, at which rates and since when, and whether placement goes by them."""
+    at = controller.pipeline.snapshot()
+    identity = WorkloadId(view.workload)
+    workload = at.workloads.get(identity)
+    if workload is None:
+        return view
+    found = tuple(
+        DemandView(
+            site=site,
+            rate_milli=row.rate_milli,
+            age_us=max(0, at.at_us - row.since_us),
+            measured_milli=row.measured_milli,
+        )
+        for site, rows in controller.demands.rows().items()
+        for row in [rows.get(identity)]
+        if row is not None
+    )
+    source = "stated"
+    if workload.slo.demand is DemandSource.MEASURED:
+        source = "unmeasured" if workload.slo.measured_us is None else "measured"
+    return replace(view, demand_source=source, demand=found)
 
 
 def stated_days(state: FabricState) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from hanse.core.fabric import Fabric
-from hanse.core.ids import NodeId, OperatorId, SiteId
+from hanse.core.ids import CountryCode, NodeId, OperatorId, SiteId
 from hanse.core.snapshot import Reach, Snapshot
 from hanse.placement import PlacementSettings, posterior_ppm
 from hanse.wire.account_messages import HistoryRecord, Outages
@@ -80,7 +80,8 @@ def _prior_ppm(name: str, fabric: Fabric, settings: PlacementSettings) -> int | 
             operator, assumed = fabric.operators.get(OperatorId(key)), settings.operator_down_ppm
             return None if operator is None else assumed if operator.down_ppm is None else operator.down_ppm
         case _:
-            return settings.jurisdiction_down_ppm
+            stated = fabric.jurisdictions.get(CountryCode(key))
+            return settings.jurisdiction_down_ppm if stated is None else stated.down_ppm
 
 
 def _members(at: Snapshot) -> Mapping[str, tuple[NodeId, ...]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from hanse.control.accounting import namespace_outlook, outlook_of
+from hanse.control.accounts import NOTHING
 from hanse.control.controller import Controller
 from hanse.control.views import (
     ExplainView,
     InstanceView,
     JobView,
+    JurisdictionView,
     NamespaceView,
     NodeView,
     OperatorView,
@@ -247,8 +249,34 @@ def sites(controller: Controller) -> tuple[SiteView, ...]:
     )
 
 
+def jurisdictions(controller: Controller) -> tuple[JurisdictionView, ...]:
+    """Every country that a site lies in or that anything is stated of, as a failure domain."""
+    at = controller.pipeline.snapshot()
+    stated, sites = at.fabric.jurisdictions, at.fabric.sites.values()
+    found = []
+    for country in sorted({*stated, *(site.country for site in sites)}):
+        seen, said = at.observed_down_ppm.get(f"country/{country}"), stated.get(country)
+        assumed = controller.config.placement.jurisdiction_down_ppm
+        down_ppm = seen if seen is not None else assumed if said is None else said.down_ppm
+        found.append(
+            JurisdictionView(
+                id=country,
+                sites=tuple(site.id for site in sites if site.country == country),
+                down_ppm=down_ppm,
+                source="observed" if seen is not None else "assumed" if said is None else "stated",
+            )
+        )
+    return tuple(found)
+
+
 def usage(controller: Controller) -> tuple[UsageView, ...]:
-    """What workloads took, as nodes accounted for it."""
+    """What workloads took, as nodes accounted for it, and where their requests enter, as fronts count."""
+    entering: dict[WorkloadId, dict[str, int]] = {}
+    for site, rows in controller.demands.rows().items():
+        for workload, row in rows.items():
+            entering.setdefault(workload, {})[site] = row.measured_milli
+    accounted = controller.accounts.usage
+    told = {workload: accounted.get(workload, NOTHING) for workload in sorted({*accounted, *entering})}
     return tuple(
         UsageView(
             workload=workload,
@@ -258,8 +286,9 @@ def usage(controller: Controller) -> tuple[UsageView, ...]:
             peak_memory_bytes=one.peak_memory_bytes,
             cold_starts=one.cold_starts,
             egress_bytes=one.egress_bytes,
+            entering_milli=entering.get(workload, {}),
         )
-        for workload, one in controller.accounts.usage.items()
+        for workload, one in told.items()
     )
 
 

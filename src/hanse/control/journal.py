@@ -380,7 +380,8 @@ class Journal:
             kind, _, name = key.partition(".")
             if record.policy is not None:
                 return self._layer_entry(name, record.policy, record)
-            subject = record.operator or record.site or record.secret or record.dataset or record.namespace
+            facts = record.operator or record.site or record.jurisdiction
+            subject = facts or record.secret or record.dataset or record.namespace
             grade = 0 if record.operator is None else record.operator.grade
             after = None if record.is_deleted else canonical.digest_of(subject)
             return self._fact_entry(f"{kind}/{name}", after, grade, record.accepted_us)

@@ -28,8 +28,8 @@ from hanse.core.ports import ControlPorts, Entry
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.time import WallTime
-from hanse.core.work import DataSet
-from hanse.placement import Finding, Kept, accrued, audit, is_same, replan, with_input
+from hanse.core.work import DataSet, Workload
+from hanse.placement import Finding, Kept, accrued, audit, is_same, replan, with_input, with_measured_demand
 from hanse.placement.solvers import Watch
 from hanse.policy import PackSet, Screening, VerdictCache, facts_at, in_force, screen, turned
 from hanse.rollout import Hold, Start, Step, Stop, next_steps
@@ -228,7 +228,8 @@ class Pipeline:
         return self.with_data(at, self._state.datasets())
 
     def with_data(self, at: Snapshot, datasets: Mapping[str, DataSet]) -> Snapshot:
-        """Give work the data sets it reads, as the law is at the snapshot's moment."""
+        """Give work the data sets it reads, as the law is at the snapshot's moment, and the demand measured for it."""
+        at = with_measured_demand(at, self._state.demand())
         return with_data(at, datasets, lambda names: facts_at(self._packs.facts, at.at_us).expand(names))
 
     def watch(self) -> Watch:
@@ -269,12 +270,13 @@ class Pipeline:
         if self._last is None:
             self._last = await self._basis.recall(self.snapshot())
         await self._advance_jobs()
-        at = self.snapshot()
         before, self._decision = self._decision, None
-        decision = decide(
-            at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger,
-            before=before, last=self._last, proposal=self.proposal,
-        )  # fmt: skip
+        with memory.undisturbed():
+            at = self.snapshot()
+            decision = decide(
+                at, parent, self._packs, self.cache, self._config, now=at.at_us, trigger=trigger,
+                before=before, last=self._last, proposal=self.proposal,
+            )  # fmt: skip
         self.proposal = None
         self._last = decision.verdicts
         if decision.findings:
@@ -393,10 +395,11 @@ class Pipeline:
     async def _order(self, steps: tuple[Step, ...], chosen: Plan, at: Snapshot) -> None:
         standing, reports, jobs = self._state.orders(), self._state.reports(), self._state.jobs()
         holds: list[Hold] = []
+        specs = self._state.workloads()
         for step in steps:
             match step:
                 case Start():
-                    workload = at.workloads[step.assignment.workload]
+                    workload = _as_stated(at.workloads[step.assignment.workload], specs)
                     instance = step.assignment.instance
                     job = jobs.get(workload.id)
                     order = orders.order_to_start(
@@ -490,6 +493,12 @@ class Pipeline:
             await self._ports.store.delete(bucket, key, self._state.revision(bucket, key) or None)
         except ConflictError:
             return  # it was written again meanwhile: the watch brings it, the next round looks at it
+
+
+def _as_stated(workload: Workload, specs: Mapping[WorkloadId, Workload]) -> Workload:
+    """A workload with the demand that its owner states: where it enters is nothing to a node, and changes no order."""
+    spec = specs.get(workload.id)
+    return workload if spec is None or spec.slo == workload.slo else replace(workload, slo=spec.slo)
 
 
 def running_pairs(at: Snapshot) -> tuple[tuple[WorkloadId, NodeId], ...]:

@@ -17,6 +17,7 @@ from hanse.core.plan import Displaced, Plan, Unplaced
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Snapshot
 from hanse.core.time import WallTime
+from hanse.core.work import Workload
 from hanse.manifest import Manifests, load
 from hanse.placement import (
     Capacity,
@@ -158,7 +159,9 @@ def preview(controller: Controller, parent: Plan | None, files: Sequence[tuple[s
     """
     at = controller.pipeline.snapshot()
     if files:
-        at = _proposed(at, load(files))
+        datasets, documents = controller.state.datasets(), load(files)
+        datasets.update((one.id, one) for one in documents.datasets)
+        at = controller.pipeline.with_data(_proposed(at, controller.state.workloads(), documents), datasets)
     verdicts, watch = _screened(controller, at), controller.pipeline.watch()
     began_us = watch.clock_us()
     new = optimise(
@@ -295,20 +298,25 @@ def _screened(controller: Controller, at: Snapshot) -> Screening:
     return screen(at.workloads, at.fabric, packs, at.at_us, controller.pipeline.cache, guardrails=guardrails)
 
 
-def _proposed(at: Snapshot, documents: Manifests) -> Snapshot:
-    """The snapshot as the documents would leave it; what is not built yet stands with an empty artifact."""
+def _proposed(at: Snapshot, specs: Mapping[WorkloadId, Workload], documents: Manifests) -> Snapshot:
+    """The snapshot as the documents would leave it; what is not built yet stands with an empty artifact.
+
+    `specs` as their owners wrote them: the snapshot's know more (data, demand, budgets).
+    """
     workloads = dict(at.workloads)
     for document in documents.functions:
-        last = workloads.get(document.id)
+        last = specs.get(document.id)
         if last is None:
             workloads[document.id] = document.to_workload(_NO_ARTIFACT, 0, 1)
             continue
         same = document.to_workload(last.artifact, last.artifact_bytes, last.generation)
-        workloads[document.id] = same if same == last else replace(same, generation=last.generation + 1)
+        if same != last:
+            workloads[document.id] = replace(same, generation=last.generation + 1)
     fabric = replace(
         at.fabric,
         sites=_merged(at.fabric.sites, {site.id: site for site in documents.sites}),
         operators=_merged(at.fabric.operators, {operator.id: operator for operator in documents.operators}),
+        jurisdictions=_merged(at.fabric.jurisdictions, {one.id: one for one in documents.jurisdictions}),
     )
     return replace(at, fabric=fabric, workloads=_merged({}, workloads))
 

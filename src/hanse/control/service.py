@@ -7,7 +7,7 @@ leader sees it there: any controller may be asked.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -21,14 +21,14 @@ from hanse.control.proofs import Prove, in_manifest, proofs_of, try_only
 from hanse.control.state import FabricState
 from hanse.control.views import Submission, TopRow, WorkloadChange
 from hanse.core.errors import BlobError, BusError, HanseError
-from hanse.core.fabric import Operator, Site
+from hanse.core.fabric import Jurisdiction, Operator, Site
 from hanse.core.ids import Digest, NodeId, WorkloadId, is_digest
 from hanse.core.layer import Policy
 from hanse.core.plan import Plan
 from hanse.core.ports import ControlPorts, Entry, LogLine
 from hanse.core.secret import Secret
 from hanse.core.snapshot import Reach, Series, Snapshot
-from hanse.core.time import to_datetime
+from hanse.core.time import WallTime, to_datetime
 from hanse.core.work import DataSet, Kind, Namespace, Workload
 from hanse.manifest import FunctionDocument, Manifests, PolicyDocument, load
 from hanse.placement import Outlook
@@ -100,6 +100,7 @@ class _Proposal:
     """All that would stand."""
     datasets: tuple[DataSet, ...]
     namespaces: tuple[Namespace, ...]
+    jurisdictions: tuple[Jurisdiction, ...]
     secrets: tuple[Secret, ...]
     """Those that were submitted."""
     actions: tuple[tuple[str, str, WorkloadId | None], ...]
@@ -247,6 +248,8 @@ class FabricService:
         state = self._controller.state
         actions += [(f"Dataset {d.id}", _action(state.datasets().get(d.id), d), None) for d in documents.datasets]
         actions += [(f"Namespace {n.id}", _action(state.namespaces().get(n.id), n), None) for n in documents.namespaces]
+        stated = state.jurisdictions()
+        actions += [(f"Jurisdiction {j.id}", _action(stated.get(j.id), j), None) for j in documents.jurisdictions]
         actions += [
             (f"Operator {o.id}", _action(self._controller.state.stated_operators().get(o.id), o), None)
             for o in documents.operators
@@ -273,6 +276,7 @@ class FabricService:
             policies=tuple(policy for _, policy in sorted(policies.items())),
             datasets=documents.datasets,
             namespaces=documents.namespaces,
+            jurisdictions=documents.jurisdictions,
             secrets=tuple(document.secret for document in documents.secrets),
             actions=tuple(actions),
         )
@@ -384,17 +388,8 @@ class FabricService:
                 kind, _, name = document.partition(" ")
                 await self.note("deploy", f"{kind.lower()}/{name}", user=user)
         now = self._ports.clock.wall()
-        for operator in proposal.operators:
-            record = SpecRecord(accepted_us=now, accepted_by=user, operator=operator)
-            await self._write_spec(f"operator.{operator.id}", record)
-        for site in proposal.sites:
-            await self._write_spec(f"site.{site.id}", SpecRecord(accepted_us=now, accepted_by=user, site=site))
-        for dataset in proposal.datasets:
-            record = SpecRecord(accepted_us=now, accepted_by=user, dataset=dataset)
-            await self._write_spec(f"dataset.{dataset.id}", record)
-        for namespace in proposal.namespaces:
-            record = SpecRecord(accepted_us=now, accepted_by=user, namespace=namespace)
-            await self._write_spec(f"namespace.{namespace.id}", record)
+        for key, record in _whole_facts(proposal, now, user):
+            await self._write_spec(key, record)
         changed = {document for document, action, _ in proposal.actions if action != "unchanged"}
         for policy in proposal.policies:
             if f"Policy {policy.id}" in changed:
@@ -472,6 +467,20 @@ class FabricService:
         return envelope.open_sealed(data, kind, self._controller.state.node_key(node)).message
 
 
+def _whole_facts(proposal: _Proposal, now: WallTime, user: str) -> Iterator[tuple[str, SpecRecord]]:
+    """Parts of the fabric and what holds for whole namespaces, as records under their keys."""
+    for operator in proposal.operators:
+        yield f"operator.{operator.id}", SpecRecord(accepted_us=now, accepted_by=user, operator=operator)
+    for site in proposal.sites:
+        yield f"site.{site.id}", SpecRecord(accepted_us=now, accepted_by=user, site=site)
+    for one in proposal.jurisdictions:
+        yield f"jurisdiction.{one.id}", SpecRecord(accepted_us=now, accepted_by=user, jurisdiction=one)
+    for dataset in proposal.datasets:
+        yield f"dataset.{dataset.id}", SpecRecord(accepted_us=now, accepted_by=user, dataset=dataset)
+    for namespace in proposal.namespaces:
+        yield f"namespace.{namespace.id}", SpecRecord(accepted_us=now, accepted_by=user, namespace=namespace)
+
+
 def _with_spending(row: TopRow, spent: Outlook | None) -> TopRow:
     if spent is None:
         return row
@@ -517,6 +526,7 @@ def _with(at: Snapshot, proposal: _Proposal, state: FabricState) -> Snapshot:
         at.fabric,
         sites={**at.fabric.sites, **{s.id: s for s in proposal.sites}},
         operators={**at.fabric.operators, **{o.id: state.certified(o) for o in proposal.operators}},
+        jurisdictions={**at.fabric.jurisdictions, **{j.id: j for j in proposal.jurisdictions}},
     )
     return replace(at, fabric=fabric, workloads=workloads, policies=proposal.policies)
 

@@ -18,8 +18,8 @@ from hanse.control.config import ControlConfig
 from hanse.control.history import observed_ppm
 from hanse.control.liveness import Liveness
 from hanse.core.errors import HanseError, SignatureError
-from hanse.core.fabric import Attested, Fabric, Measured, Node, Operator, Resources, Site
-from hanse.core.ids import InstanceId, NodeId, OperatorId, SecretId, SiteId, WorkloadId
+from hanse.core.fabric import Attested, Fabric, Jurisdiction, Measured, Node, Operator, Resources, Site
+from hanse.core.ids import CountryCode, InstanceId, NodeId, OperatorId, SecretId, SiteId, WorkloadId
 from hanse.core.jobs import JobProgress
 from hanse.core.layer import Policy
 from hanse.core.ports import Entry
@@ -32,6 +32,7 @@ from hanse.placement import Book, Spent, mean_of, measured_trips, timed
 from hanse.policy import RoundTrip, locate
 from hanse.wire import envelope
 from hanse.wire.account_messages import CarbonFeed, HistoryRecord, SpendRecord
+from hanse.wire.demand_messages import SiteDemand
 from hanse.wire.messages import (
     ActionRecord,
     JobRecord,
@@ -49,6 +50,7 @@ from hanse.wire.subjects import (
     APPRAISAL,
     ATTESTED,
     CREDENTIALS,
+    DEMAND,
     DISTANCES,
     FEDERATION,
     FEEDS,
@@ -79,12 +81,12 @@ SEALED_BY_CONTROLLER: Mapping[str, type[msgspec.Struct]] = {
     TRUST: Revocations, ACTIONS: ActionRecord, APPRAISAL: AppraisalRecord, ATTESTED: Attestation,
     TOKENS: JoinToken, SPENDING: SpendRecord, FEEDS: CarbonFeed, MEASURED: Survey, CREDENTIALS: CredentialRecord,
     SECRETS: SecretValue, RELEASES: ReleaseRecord, FEDERATION: FederatedBundle, JOBS: JobRecord, HISTORY: HistoryRecord,
-    DISTANCES: SiteTrips,
+    DISTANCES: SiteTrips, DEMAND: SiteDemand,
 }  # fmt: skip
 SEALED_BY_NODE: Mapping[str, type[msgspec.Struct]] = {PRESENCE: Presence, REPORTS: Report}
 WATCHED = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, TRUST, ACTIONS, APPRAISAL, ATTESTED, TOKENS, SPENDING,
-    FEEDS, MEASURED, CREDENTIALS, SECRETS, RELEASES, FEDERATION, JOBS, HISTORY, DISTANCES,
+    FEEDS, MEASURED, CREDENTIALS, SECRETS, RELEASES, FEDERATION, JOBS, HISTORY, DISTANCES, DEMAND,
 )  # fmt: skip
 
 
@@ -250,6 +252,11 @@ class FabricState:
         records = self.specs().values()
         return {r.dataset.id: r.dataset for r in records if r.dataset is not None and not r.is_deleted}
 
+    def jurisdictions(self) -> dict[CountryCode, Jurisdiction]:
+        """What is stated of whole countries, in order of their codes."""
+        found = [r.jurisdiction for r in self.specs().values() if r.jurisdiction is not None and not r.is_deleted]
+        return {one.id: one for one in sorted(found, key=lambda one: one.id)}
+
     def namespaces(self) -> dict[str, Namespace]:
         """What holds for whole namespaces, by name."""
         records = self.specs().values()
@@ -292,7 +299,7 @@ class FabricState:
             for key, record in self.nodes().items()
             if record.node.site in sites and record.node.operator in operators
         }
-        return Fabric(sites=sites, operators=operators, nodes=nodes)
+        return Fabric(sites=sites, operators=operators, nodes=nodes, jurisdictions=self.jurisdictions())
 
     def surveys(self) -> dict[NodeId, Survey]:
         """What each landmark measured last."""
@@ -301,6 +308,10 @@ class FabricState:
     def distances(self) -> dict[SiteId, SiteTrips]:
         """Round trips between sites, as measured, by the site that measured."""
         return {SiteId(key): record for key, record in self.messages(DISTANCES, SiteTrips).items()}
+
+    def demand(self) -> dict[SiteId, SiteDemand]:
+        """Where requests enter, by site, as last written."""
+        return {SiteId(key): record for key, record in self.messages(DEMAND, SiteDemand).items()}
 
     def landmarks(self) -> tuple[NodeId, ...]:
         """Nodes at sites whose place the domain vouches for, in id order."""

@@ -166,6 +166,19 @@ class RoundTripView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DemandView:
+    """How many requests for a workload enter the fabric at one site."""
+
+    site: str
+    rate_milli: int
+    """What placement goes by where the workload asks for measured demand, thousandths of a request a second."""
+    age_us: int
+    """For how long it has stood."""
+    measured_milli: int
+    """What is measured now, or was when it was last written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainView:
     """Why the replicas of a workload are where they are, from the committed plan, and what would allow more nodes."""
 
@@ -180,6 +193,10 @@ class ExplainView:
     """Whose process runs its guests, wherever it is placed: ``shared``, ``process`` or ``process-seccomp``."""
     round_trips: tuple[RoundTripView, ...] = ()
     """From each origin of its demand to each site that serves it, as known now."""
+    demand_source: str = "stated"
+    """``stated`` by its owner, ``measured``, or ``unmeasured``: to be measured, and what is stated holds so far."""
+    demand: tuple[DemandView, ...] = ()
+    """Where its requests enter, in site order, whether or not placement goes by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +254,18 @@ class SiteView:
     nodes: tuple[str, ...]
     measured_us: Mapping[str, int] = field(default_factory=dict)
     """Measured (or given) round trips to other sites, in microseconds; the others are modelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JurisdictionView:
+    """One country as a failure domain."""
+
+    id: str
+    sites: tuple[str, ...]
+    down_ppm: int
+    """Share of time everything in it is down, as placement takes it."""
+    source: str
+    """``observed``, ``stated`` or ``assumed``: who says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,6 +359,8 @@ class UsageView:
     cold_starts: int
     egress_bytes: Mapping[str, int]
     """Jurisdiction -> body bytes sent there."""
+    entering_milli: Mapping[str, int] = field(default_factory=dict)
+    """Site -> thousandths of a request a second that enter there, as measured last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -356,12 +356,23 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Jurisdiction:
+    """What is stated of a whole country: the widest failure domain."""
+
+    id: CountryCode
+    down_ppm: int
+    """Share of time everything in it is down at once: grid, exchange, or an order of its authorities."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fabric:
     """Every site, operator and node of a domain at one moment, each mapping in id order."""
 
     sites: Mapping[SiteId, Site]
     operators: Mapping[OperatorId, Operator]
     nodes: Mapping[NodeId, Node]
+    jurisdictions: Mapping[CountryCode, Jurisdiction] = field(default_factory=dict)
+    """Of countries of which anything is stated."""
 
     def site_of(self, node: Node) -> Site:
         """The site a node stands at."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from hanse.core.ids import InstanceId, NodeId, PlanId, WorkloadId
 from hanse.core.time import WallTime
@@ -67,6 +68,32 @@ class Candidate:
     is_chosen: bool
 
 
+class Shortfall(StrEnum):
+    """Why a plan does not meet an availability that is asked for."""
+
+    FIXED = "fixed"
+    """Its owner fixed the count."""
+    ROOM = "room"
+    """Replicas miss a place."""
+    BUDGET = "budget"
+    """Its budget pays for no more."""
+    MOST = "most"
+    """More may not be asked for by an availability alone."""
+    PLACES = "places"
+    """The legal and reachable places do not lie far enough apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AvailabilityClaim:
+    """What a plan says that a workload's places give; the auditor works it out anew."""
+
+    target_ppm: int
+    reached_ppm: int
+    """The chance that at least one of them is up; the first six by node id are counted."""
+    shortfall: Shortfall | None = None
+    """Why that is less than asked for; None where it is not."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """Why the replicas of one workload are where they are."""
@@ -79,6 +106,8 @@ class Explanation:
     """In node id order. In a large fabric only the nodes that concern this workload alone: chosen, running, failed."""
     alike: WorkloadId | None = None
     """Key into `Plan.samples` of what it shares with all workloads that ask for the same; None in a small fabric."""
+    availability: AvailabilityClaim | None = None
+    """None where none is asked for, or nothing is placed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

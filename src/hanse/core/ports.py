@@ -208,6 +208,9 @@ class WorkloadStats:
     """Counters of one workload since the runtime started."""
 
     requests: int = 0
+    """Requests that reached this node, from clients and from other nodes."""
+    from_mesh: int = 0
+    """Those of them that other nodes had passed on; the others entered the fabric here."""
     errors: int = 0
     in_flight: int = 0
     latency_us_p50: int = 0

@@ -136,6 +136,11 @@ def format_resource(name: str, amount: int) -> str:
             return f"{amount} {name}"
 
 
+def format_rate(milli: int) -> str:
+    """Write thousandths of an event a second for people: ``20/s``, ``0.25/s``."""
+    return f"{milli / 1_000:,.3f}".rstrip("0").rstrip(".") + "/s"
+
+
 def format_duration(us: int) -> str:
     """Write microseconds for people: ``850us``, ``12.3ms``, ``4.0s``."""
     if us < 1_000:

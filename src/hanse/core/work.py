@@ -29,6 +29,15 @@ class Route:
     host: str | None = None
 
 
+class DemandSource(StrEnum):
+    """Where what is known of a workload's demand comes from."""
+
+    STATED = "stated"
+    """Its owner names the origins, and the rates where they differ."""
+    MEASURED = "measured"
+    """Fronts count where its requests enter; what its owner names holds until enough was counted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slo:
     """Service levels: a latency percentile from named origins, and availability."""
@@ -42,6 +51,12 @@ class Slo:
     """Share of the demand that the bound holds for, percent, 1..100."""
     rates_milli: tuple[int, ...] = ()
     """Demand per origin, thousandths of a request a second; empty where all origins ask alike."""
+    demand: DemandSource = DemandSource.STATED
+    floor_milli: int = 100
+    """Of measured demand: thousandths of a request a second from which a site counts as an origin."""
+    measured_us: WallTime | None = None
+    """Since when the origins are sites, and the rates what their fronts counted: filled in by the controller, never by
+    the owner of the work. None: origins and rates are those of the spec."""
 
     @property
     def demanding(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import os
 import random
 import sys
 import traceback
+import weakref
 from collections.abc import Callable
 
 import hanse_guest
@@ -56,11 +57,20 @@ _METHODS = {
 _NAMES = {kind: name for name, kind in _METHODS.items()}
 
 
+class _Resource:
+    """Stands for a resource of the host."""
+
+
+# The first finalizer imports and registers `atexit`, and the bindings give one to each resource of the host. Done here
+# it is part of the snapshot; left to requests each one would do it, for each has an instance of its own.
+weakref.finalize(_Resource(), int)
+
+
 def serve(handle: Callable[[Request], Response], request, response_out) -> None:
     """Answer one request with `handle`; an exception becomes a 500 and a traceback on standard error."""
     # The component is a snapshot taken at build time, its random state included: without this every instance would
-    # draw the same numbers.
-    random.seed(os.urandom(32))
+    # draw the same numbers. As a number, because bytes would be hashed first, with a module that is loaded for it.
+    random.seed(int.from_bytes(os.urandom(32)))
     try:
         response = handle(_incoming(request))
     except Exception:

@@ -15,6 +15,7 @@ from hanse.core.fabric import (
     GpuNeed,
     Gpus,
     Grade,
+    Jurisdiction,
     KeyHolder,
     Node,
     Offer,
@@ -39,6 +40,7 @@ from hanse.core.work import (
     Data,
     DataRead,
     DataSet,
+    DemandSource,
     Disruption,
     Egress,
     Isolation,
@@ -60,6 +62,7 @@ from hanse.manifest.models import (
     DatasetManifest,
     FunctionManifest,
     JobManifest,
+    JurisdictionManifest,
     NamespaceManifest,
     NodeManifest,
     OperatorManifest,
@@ -204,6 +207,7 @@ class Manifests:
     policies: tuple[PolicyDocument, ...] = ()
     datasets: tuple[DataSet, ...] = ()
     namespaces: tuple[Namespace, ...] = ()
+    jurisdictions: tuple[Jurisdiction, ...] = ()
     secrets: tuple[SecretDocument, ...] = ()
     wheres: Mapping[tuple[str, str], Where] = field(default_factory=dict)
     """Where each part of the fabric was declared, by (kind, name)."""
@@ -236,6 +240,7 @@ class Manifests:
             sites=sites,
             operators=operators,
             nodes={node.id: node for node in self.nodes},
+            jurisdictions={one.id: one for one in self.jurisdictions},
         )
 
     def _no_such_service(self, node: Node, operator: Operator) -> ManifestProblem:
@@ -357,6 +362,8 @@ def _work_of(model: FunctionManifest | ServiceManifest, where: Where) -> Functio
             availability_ppm=spec.slo.availability,
             percentile=latency.bound[0] if latency else 99,
             rates_milli=tuple(latency.rates[name] for name in latency.origins) if latency and latency.rates else (),
+            demand=DemandSource(latency.demand) if latency else DemandSource.STATED,
+            floor_milli=latency.floor if latency else Slo().floor_milli,
         ),
         access=_access(spec.access),
         disruption=Disruption(max_unavailable=spec.disruption.max_unavailable),
@@ -497,6 +504,11 @@ def site_of(model: SiteManifest) -> Site:
         energy_microeur_kwh=spec.energy_price,
         down_ppm=spec.uptime,
     )
+
+
+def jurisdiction_of(model: JurisdictionManifest) -> Jurisdiction:
+    """Turn a validated jurisdiction manifest into the record."""
+    return Jurisdiction(id=CountryCode(model.metadata.name), down_ppm=model.spec.uptime)
 
 
 def policy_of(model: PolicyManifest) -> Policy:

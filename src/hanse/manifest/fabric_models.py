@@ -126,6 +126,21 @@ class SiteSpec(ManifestModel):
     )
 
 
+class JurisdictionMetadata(ManifestModel):
+    """Which country."""
+
+    name: Country = Field(description="Country, as sites name it.")
+
+
+class JurisdictionSpec(ManifestModel):
+    """What is known of a whole country."""
+
+    uptime: Uptime = Field(
+        description="Share of time not everything in it is down at once; without this document it is assumed and "
+        "observed."
+    )
+
+
 class NodeGpuModel(ManifestModel):
     """Accelerators of one node, all of one model."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hanse.core.fabric import Node, Operator, Site
+from hanse.core.fabric import Jurisdiction, Node, Operator, Site
 from hanse.core.layer import Policy
 from hanse.core.work import DataSet, Kind, Namespace
 from hanse.manifest.documents import (
@@ -23,6 +23,7 @@ from hanse.manifest.documents import (
     dataset_of,
     function_of,
     job_of,
+    jurisdiction_of,
     namespace_of,
     node_of,
     operator_of,
@@ -39,6 +40,7 @@ from hanse.manifest.models import (
     DatasetManifest,
     FunctionManifest,
     JobManifest,
+    JurisdictionManifest,
     NamespaceManifest,
     NodeManifest,
     OperatorManifest,
@@ -102,6 +104,7 @@ class _Reading:
         self._policies: list[PolicyDocument] = []
         self._datasets: list[DataSet] = []
         self._namespaces: list[Namespace] = []
+        self._jurisdictions: list[Jurisdiction] = []
         self._secrets: list[SecretDocument] = []
         self._names: dict[_Key, Where] = {}
         self._routes: dict[tuple[str, str], FunctionDocument] = {}
@@ -127,21 +130,29 @@ class _Reading:
                 self._functions.append(service)
             case JobManifest():
                 self._functions.append(job_of(model, _where(document, ("metadata", "name"))))
+            case PolicyManifest():
+                self._add_policy(document, policy_of(model))
+            case SecretManifest():
+                where = _where(document, ("metadata", "name"))
+                self._secrets.append(SecretDocument(where=where, secret=secret_of(model)))
+            case _:
+                self._add_fact(model)
+
+    def _add_fact(self, model: AnyManifest) -> None:
+        """Take in what needs no look at other documents."""
+        match model:
             case DatasetManifest():
                 self._datasets.append(dataset_of(model))
             case NamespaceManifest():
                 self._namespaces.append(namespace_of(model))
+            case JurisdictionManifest():
+                self._jurisdictions.append(jurisdiction_of(model))
             case OperatorManifest():
                 self._operators.append(operator_of(model))
             case SiteManifest():
                 self._sites.append(site_of(model))
             case NodeManifest():
                 self._nodes.append(node_of(model))
-            case PolicyManifest():
-                self._add_policy(document, policy_of(model))
-            case SecretManifest():
-                where = _where(document, ("metadata", "name"))
-                self._secrets.append(SecretDocument(where=where, secret=secret_of(model)))
 
     def manifests(self) -> Manifests:
         return Manifests(
@@ -153,6 +164,7 @@ class _Reading:
             secrets=tuple(sorted(self._secrets, key=lambda item: item.secret.id)),
             datasets=tuple(sorted(self._datasets, key=lambda item: item.id)),
             namespaces=tuple(sorted(self._namespaces, key=lambda item: item.id)),
+            jurisdictions=tuple(sorted(self._jurisdictions, key=lambda item: item.id)),
             wheres={
                 (kind, name): where
                 for (kind, _, name), where in sorted(self._names.items())

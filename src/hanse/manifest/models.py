@@ -12,6 +12,8 @@ from typing import Literal
 from pydantic import Field
 
 from hanse.manifest.fabric_models import (
+    JurisdictionMetadata,
+    JurisdictionSpec,
     NodeSpec,
     OperatorSpec,
     PolicyMetadata,
@@ -101,6 +103,15 @@ class SiteManifest(ManifestModel):
     spec: SiteSpec = Field(description="Where it is.")
 
 
+class JurisdictionManifest(ManifestModel):
+    """A country as a failure domain: how often everything in it is down at once."""
+
+    api_version: Literal["hanse.dev/v1"] = Field(description="Version of this format.")
+    kind: Literal["Jurisdiction"] = Field(description="Kind of document.")
+    metadata: JurisdictionMetadata = Field(description="Which country.")
+    spec: JurisdictionSpec = Field(description="What is known of it.")
+
+
 class NodeManifest(ManifestModel):
     """A thing that can run work."""
 
@@ -136,6 +147,7 @@ AnyManifest = (
     | NamespaceManifest
     | OperatorManifest
     | SiteManifest
+    | JurisdictionManifest
     | NodeManifest
     | PolicyManifest
     | SecretManifest
@@ -148,6 +160,7 @@ KINDS: dict[str, type[AnyManifest]] = {
     "Namespace": NamespaceManifest,
     "Operator": OperatorManifest,
     "Site": SiteManifest,
+    "Jurisdiction": JurisdictionManifest,
     "Node": NodeManifest,
     "Policy": PolicyManifest,
     "Secret": SecretManifest,

@@ -106,6 +106,12 @@ class LatencyModel(ManifestModel):
         description="Requests a second per origin; without them all ask alike. Origins that carry less than the "
         "percentile leaves over need not be served in time.",
     )
+    demand: Literal["stated", "measured"] = Field(
+        default="stated",
+        description="`measured`: the origins are the sites where requests enter the fabric, with the rates that their "
+        "fronts count; `from` and `rates` hold until a site reaches the floor.",
+    )
+    floor: Rate = written("0.1/s", "Measured requests a second from which a site counts as an origin.")
 
     @property
     def bound(self) -> tuple[int, int]:

@@ -31,6 +31,7 @@ from hanse.node.routes import routes_from
 from hanse.node.secrets import Outcome, SecretKeeper
 from hanse.node.svid import SvidKeeper
 from hanse.node.tells import answer
+from hanse.node.traffic import TrafficTeller
 from hanse.node.witness import NodeWitness
 from hanse.node.work import Work, wanted_here
 from hanse.node.workload_svids import WorkloadSvids
@@ -115,6 +116,7 @@ class NodeAgent:
             tasks.create_task(self._announce(), name="presence")
             tasks.create_task(self._outbox.run(), name="reports")
             tasks.create_task(Accounts(self._ports, self._config).run(self._incarnation), name="accounts")
+            tasks.create_task(TrafficTeller(self._ports, self._config).run(self._incarnation), name="traffic")
             tasks.create_task(self._svid.run(), name="svid")
             tasks.create_task(self._answer_tells(tasks), name="tells")
             tasks.create_task(self._keep_secrets(), name="secrets")

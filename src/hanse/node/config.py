@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hanse.core.fabric import Node, Operator, Site
 from hanse.core.ports import Addresses
 from hanse.core.time import HOUR_US, US_PER_MS, US_PER_S
+from hanse.core.traffic import COUNT_US
 
 ATTEST_US = 600 * US_PER_S
 ACCOUNT_US = 300 * US_PER_S
@@ -47,6 +48,8 @@ class NodeConfig:
     """For one request for a new SVID."""
     account_us: int = ACCOUNT_US
     """1 s..1 h. How often what was done and decided is told: an entry of the ledger for each node with traffic."""
+    count_us: int = COUNT_US
+    """1 s..1 h. How often it looks at how many requests entered at its front; a rate is a mean over ten looks."""
     secrets_deadline_us: int = 5 * US_PER_S
     """For one request for secrets; the ledger is written before it is answered."""
     attest_us: int = ATTEST_US

@@ -31,6 +31,12 @@ from hanse.placement.spending import (
     restrained,
     restrained_together,
 )
+from hanse.placement.traffic import (
+    entering_at,
+    settle_demand,
+    settle_site,
+    with_measured_demand,
+)
 
 __all__ = [
     "Book",
@@ -60,6 +66,7 @@ __all__ = [
     "capacity",
     "changes",
     "difference",
+    "entering_at",
     "forecast_digest",
     "frontier",
     "headroom",
@@ -78,8 +85,11 @@ __all__ = [
     "restrained",
     "restrained_together",
     "settle",
+    "settle_demand",
+    "settle_site",
     "shift",
     "timed",
     "why_not",
     "with_input",
+    "with_measured_demand",
 ]

@@ -18,6 +18,7 @@ from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.units import MASS_UNITS, PERIODS_US
 from hanse.core.verdict import Verdicts
 from hanse.core.work import Preemption, Workload
+from hanse.placement.audit_availability import fault_of
 from hanse.placement.settings import DEFAULT_SETTINGS, PlacementSettings
 from hanse.wire.canonical import digest_of
 
@@ -78,6 +79,7 @@ def audit(
         _counts,
         _budgets,
         _latency,
+        _availability,
         _explanations,
         _objective,
         _unplaced,
@@ -267,6 +269,21 @@ def _latency(case: _Case) -> Iterator[Finding]:
             yield Finding(rule="latency.cover", message=message, workload=identity)
 
 
+def _availability(case: _Case) -> Iterator[Finding]:
+    """What the plan says of each availability holds for the places, counted anew, and what falls short says why."""
+    misses = {u.workload for u in case.plan.unplaced}
+    for identity, assignments in sorted(case.by_workload.items()):
+        workload, explanation = case.snapshot.workloads.get(identity), case.plan.explanations.get(identity)
+        nodes = [case.snapshot.fabric.nodes[a.node] for a in assignments if a.node in case.snapshot.fabric.nodes]
+        if workload is None or explanation is None:
+            continue
+        found = fault_of(
+            explanation.availability, workload, nodes, case.snapshot, case.settings, misses=identity in misses
+        )
+        if found is not None:
+            yield Finding(rule=f"availability.{found.rule}", message=found.message, workload=identity)
+
+
 def _explanations(case: _Case) -> Iterator[Finding]:
     """The nodes an explanation calls chosen are the nodes assigned."""
     for identity, explanation in sorted(case.plan.explanations.items()):
@@ -319,10 +336,61 @@ def _unplaced(case: _Case) -> Iterator[Finding]:
         if not entry.reasons:
             message = f"{entry.missing} replicas of {entry.workload} are missing without a reason"
             yield Finding(rule="unplaced.unreasoned", message=message, workload=entry.workload)
+        true = _true_reasons(case, workload)
+        for reason in entry.reasons:
+            rule = reason.rule if reason.rule.startswith("placement.") else "policy"
+            if rule not in true:
+                message = f"{entry.workload} misses replicas for {reason.rule}, which is in the way on no node"
+                yield Finding(rule="unplaced.unfounded", message=message, workload=entry.workload)
         node = _node_with_a_place(case, workload, entry)
         if node is not None:
             message = f"{entry.workload} misses {entry.missing} replicas, but node {node} would take one"
             yield Finding(rule="unplaced.place-free", message=message, workload=entry.workload, node=node)
+
+
+def _true_reasons(case: _Case, workload: Workload) -> frozenset[str]:
+    """The rules that are in the way of this workload somewhere in the finished plan; policy counts as one."""
+    found: set[str] = set()
+    every = [case.snapshot.fabric.nodes[node] for node in sorted(case.snapshot.fabric.nodes)]
+    assigned = {a.node for a in case.by_workload.get(workload.id, ())}
+    used = [node for node in every if node.id in assigned]
+    allowed = set(case.verdicts.allowed(workload.id))
+    origins = workload.slo.demanding if workload.slo.latency_p99_us is not None else ()
+    for node in every:
+        reach = case.snapshot.reach.get(node.id, Reach.UNREACHABLE)
+        is_within = workload.resources.fits(case.left[node.id]) and _has_gpus_left(case, workload, node)
+        is_cheap = not _is_tight(case, workload, [node])
+        for rule, is_so in (
+            ("policy", node.id not in allowed),
+            ("placement.selector", not _is_selected(workload, node)),
+            ("placement.drain", reach is Reach.DRAINING),
+            ("placement.reachability", reach is not Reach.READY),
+            ("placement.capacity", node.id not in assigned and not is_within),
+            ("placement.latency", any(not _is_in_time(case, workload, o, node) for o in origins)),
+            ("placement.budget", not is_cheap),
+            ("placement.total-budget", bool(used) and node not in used and _is_tight(case, workload, [*used, node])),
+        ):
+            if is_so:
+                found.add(rule)
+    for rule, is_so in (
+        ("placement.failure", any(r.workload == workload.id and r.phase in _LOST for r in case.snapshot.running)),
+        ("placement.cover", any(not any(_is_in_time(case, workload, o, n) for n in used) for o in origins)),
+        ("placement.one-per-node", bool(used)),
+        ("placement.no-nodes", not every),
+        ("placement.displaced", any(d.workload == workload.id and d.to is None for d in case.plan.displaced)),
+    ):
+        if is_so:
+            found.add(rule)
+    return frozenset(found)
+
+
+def _is_tight(case: _Case, workload: Workload, nodes: Sequence[Node]) -> bool:
+    """Tell whether these nodes exceed a budget, or come as near as the planner's rounding."""
+    cost, carbon = workload.budget.cost_microeur_month, workload.budget.carbon_ug_month
+    rounding = _ROUNDING_MICROEUR * len(nodes)
+    if cost is not None and sum(_bill_microeur(case, workload, node) for node in nodes) + rounding > cost:
+        return True
+    return carbon is not None and sum(_carbon_ug(case, workload, node) for node in nodes) + rounding > carbon
 
 
 def _node_with_a_place(case: _Case, workload: Workload, entry: Unplaced) -> NodeId | None:

@@ -70,6 +70,7 @@ def _is_wide(before: Snapshot, after: Snapshot) -> bool:
     return (
         before.fabric.sites != after.fabric.sites
         or before.fabric.operators != after.fabric.operators
+        or before.fabric.jurisdictions != after.fabric.jurisdictions
         or before.intensity_g_per_kwh != after.intensity_g_per_kwh
         or before.rtt_us != after.rtt_us
         or before.gazetteer != after.gazetteer

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hanse.placement.cover import good_masks
 from hanse.placement.demand import Spread
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 _FAR = np.iinfo(np.int64).max
-_EXACT_ORIGINS = 12
-"""Up to this many origins the least cover is exact (4,096 states); beyond it greedy, which never claims too few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +51,8 @@ class Choice:
     positions: tuple[int, ...]
     uncovered: int
     shared: int
+    strayed: bool = False
+    """A new replica could not be given domains of its own when it was picked; swaps may have mended that since."""
 
 
 def domains_for(spread: Spread, site: Ints, operator: Ints, country: Ints) -> tuple[Ints, ...]:
@@ -65,35 +66,33 @@ def choose(problem: Problem) -> Choice:
     is_kept = np.zeros(len(problem.score_microeur), dtype=np.bool_)
     is_kept[list(problem.kept)] = True
     _fill(problem, chosen, among=is_kept)
-    _fill(problem, chosen, among=np.ones_like(is_kept))
+    strayed = _fill(problem, chosen, among=np.ones_like(is_kept))
     _improve(problem, chosen)
     positions = tuple(sorted(chosen))
     return Choice(
         positions=positions,
         uncovered=problem.every_origin & ~_covered(problem, positions),
         shared=_shared_pairs(problem, positions),
+        strayed=strayed,
     )
 
 
-def least_cover(wanted: int, masks: Sequence[int]) -> int:
-    """Fewest of `masks` (sets as bits) whose union has every coverable bit of `wanted`; at least 1."""
-    reachable = 0
-    for mask in masks:
-        reachable |= mask
-    return max(1, _fewest(wanted & reachable, masks))
-
-
-def _fill(problem: Problem, chosen: list[int], *, among: Flags) -> None:
+def _fill(problem: Problem, chosen: list[int], *, among: Flags) -> bool:
+    """Choose from some candidates while more are wanted; whether one shares a domain with who came before."""
+    strayed = False
     while len(chosen) < problem.replicas:
         eligible = among & _affordable(problem, chosen, problem.replicas - len(chosen) - 1)
         eligible[chosen] = False
         if not eligible.any():
-            return
+            return strayed
         eligible &= _leaves_coverable(problem, chosen, eligible)
         shared = _shared_with(problem, chosen)
         shared = np.where(eligible, shared, _FAR)
-        eligible &= shared == shared.min()
+        least = shared.min()
+        eligible &= shared == least
+        strayed = strayed or bool(least)
         chosen.append(int(np.argmin(np.where(eligible, problem.score_microeur, _FAR))))
+    return strayed
 
 
 def _improve(problem: Problem, chosen: list[int]) -> None:
@@ -142,17 +141,8 @@ def _leaves_coverable(problem: Problem, chosen: list[int], eligible: Flags) -> F
         return np.ones(len(problem.score_microeur), dtype=np.bool_)
     after = problem.replicas - len(chosen) - 1
     present = sorted(set(problem.mask_of[eligible].tolist()))
-    masks = [problem.masks[index] for index in present]
-    reachable = 0
-    for mask in masks:
-        reachable |= mask
-    need = {index: _fewest(missing & reachable & ~problem.masks[index], masks) for index in present}
-    good = [index for index in present if need[index] <= after]
-    if not good:
-        # No choice covers everything: take what leaves the fewest origins open now.
-        left = {index: (missing & ~problem.masks[index]).bit_count() for index in present}
-        good = [index for index in present if left[index] == min(left.values())]
-    return np.isin(problem.mask_of, good)
+    good = good_masks(missing, tuple(sorted({problem.masks[index] for index in present})), after)
+    return np.isin(problem.mask_of, [index for index in present if problem.masks[index] in good])
 
 
 def _affordable(problem: Problem, chosen: list[int], to_come: int) -> Flags:
@@ -199,23 +189,3 @@ def _covered(problem: Problem, positions: Sequence[int]) -> int:
     for position in positions:
         covered |= problem.masks[int(problem.mask_of[position])]
     return covered
-
-
-def _fewest(wanted: int, masks: Sequence[int]) -> int:
-    """Fewest masks whose union contains `wanted`, which must be coverable; exact up to `_EXACT_ORIGINS` bits."""
-    useful = sorted({mask & wanted for mask in masks if mask & wanted})
-    if wanted.bit_count() > _EXACT_ORIGINS:
-        return _fewest_greedily(wanted, useful)
-    count, reached = 0, {0}
-    while wanted not in reached:
-        count += 1
-        reached = {have | mask for have in reached for mask in useful}
-    return count
-
-
-def _fewest_greedily(wanted: int, useful: Sequence[int]) -> int:
-    count, missing = 0, wanted
-    while missing:
-        missing &= ~max(useful, key=lambda mask: ((mask & missing).bit_count(), mask))
-        count += 1
-    return count

@@ -19,7 +19,7 @@ from hanse.core.work import Workload
 from hanse.placement.settings import PlacementSettings
 
 _WHOLE_PPM = 1_000_000
-_MOST_EXACT = 6
+MOST_EXACT = 6
 """Sets up to this size get their availability by full enumeration of shared failures (4^6 states at most)."""
 
 
@@ -102,9 +102,18 @@ def set_availability_ppm(replicas: Sequence[Domains], settings: PlacementSetting
     if not replicas:
         return 0
     # Only who shares what with whom matters, so sets are renumbered to hit the cache.
-    columns = ([getattr(r, name) for r in replicas[:_MOST_EXACT]] for name in ("node", "site", "operator", "country"))
-    rates = tuple(r.down_ppm or tuple(_down_ppm(settings).values()) for r in replicas[:_MOST_EXACT])
+    columns = ([getattr(r, name) for r in replicas[:MOST_EXACT]] for name in ("node", "site", "operator", "country"))
+    rates = tuple(r.down_ppm or tuple(_down_ppm(settings).values()) for r in replicas[:MOST_EXACT])
     return _pattern_availability_ppm(tuple(tuple(map(column.index, column)) for column in columns), rates)
+
+
+def pattern_availability_ppm(columns: Sequence[Sequence[int]], down_ppm: tuple[int, int, int, int]) -> int:
+    """The same for up to `MOST_EXACT` replicas, given as columns of nodes, sites, operators and countries; what each of
+    the four is down, ppm, is the same for all."""
+    if not columns[0]:
+        return 0
+    pattern = tuple(tuple(map(column.index, column)) for column in columns)
+    return _pattern_availability_ppm(pattern, (down_ppm,) * len(columns[0]))
 
 
 @lru_cache(maxsize=1_024)

@@ -13,17 +13,18 @@ import numpy as np
 
 from hanse.core.fabric import PARTS, GpuNeed, Resources
 from hanse.core.ids import NodeId, WorkloadId
-from hanse.core.plan import Candidate, Explanation
+from hanse.core.plan import AvailabilityClaim, Candidate, Explanation, Shortfall
 from hanse.core.snapshot import Reach
 from hanse.core.time import rfc3339
 from hanse.core.units import format_duration, format_resource
 from hanse.core.verdict import FactRead, Reason
 from hanse.core.work import Workload
-from hanse.placement.demand import percent, set_availability_ppm
+from hanse.placement.demand import percent
 from hanse.placement.feasible import Limit
 from hanse.placement.outcome import Outcome, Placing, World, moving_costs
-from hanse.placement.rates import domains_of, worst_known
+from hanse.placement.rates import availability_ppm, worst_known
 from hanse.placement.table import REACH_CODES, UNKNOWN_RTT_US, WHOLE_MILLI, Ints, NodeTable
+from hanse.placement.traffic import told
 
 DENIED_SINCE = "placement.denied-since"
 """Rule id of the reason that carries, from plan to plan, since when policy denies a place that runs."""
@@ -43,6 +44,7 @@ def explanation(placing: Placing, outcome: Outcome, world: World) -> Explanation
             _candidate(placing, outcome, world, row=row, limit=limit, moving=cost) for (row, limit), cost in pairs
         ),
         alike=placing.feasibility.first if outcome.limits is None else None,
+        availability=_claim(placing, outcome, world),
     )
 
 
@@ -69,6 +71,7 @@ class Storyteller:
             replicas_why=like.replicas_why,
             candidates=like.candidates,
             alike=like.alike,
+            availability=like.availability,
         )
 
     def _is_same_ground(self, placing: Placing, like: Explanation) -> bool:
@@ -113,7 +116,10 @@ def limit_reason(placing: Placing, row: int, limit: Limit, world: World, whose: 
             asked = ", ".join(f"{key}={value}" for key, value in sorted(workload.node_selector.items()))
             cite, message = f"selector{of}", f"node {node} does not carry {asked}"
         case Limit.REACHABILITY | Limit.DRAIN:
-            cite, message = f"reach of node {node}", _reach_message(node, _REACH_OF_CODE[int(table.reach[row])])
+            cite, message = (
+                f"reach of node {node}",
+                _reach_message(node, _REACH_OF_CODE.get(int(table.reach[row]), Reach.UNREACHABLE)),
+            )
         case Limit.FAILURE:
             cite, message = f"reports of node {node}", placing.standing.excluded[node].message
         case Limit.CAPACITY:
@@ -236,14 +242,47 @@ def _why(placing: Placing, outcome: Outcome, world: World) -> str:
     table, why = world.table, placing.feasibility.demand.why
     if outcome.wanted > placing.feasibility.demand.replicas:
         why = f"{outcome.wanted} replicas: {_why_more(placing, outcome, world)}; else {why}"
-    if placing.workload.slo.availability_ppm is not None and len(outcome.rows):
-        domains = domains_of(world.rates, table, outcome.rows)
-        why += f"; the places chosen give {percent(set_availability_ppm(domains, world.settings))}"
+    claim = _claim(placing, outcome, world)
+    if claim is not None:
+        why += f"; the places chosen give {percent(claim.reached_ppm)}"
         worst = worst_known(world.rates, table, outcome.rows, world.settings)
         why += f", for {worst}" if worst else ""
+        if claim.shortfall is not None:
+            why += f", short of {percent(claim.target_ppm)}: {_SHORT[claim.shortfall]}"
+    if demand := told(placing.workload.slo):
+        why += f"; {demand}"
     if outcome.limits is None:
         why += f"; of {table.size} nodes by limit: {placing.feasibility.counted}"
     return why
+
+
+_SHORT: Mapping[Shortfall, str] = {
+    Shortfall.FIXED: "the count is fixed by the spec",
+    Shortfall.ROOM: "replicas have no place",
+    Shortfall.BUDGET: "the budget pays for no more replicas",
+    Shortfall.MOST: "no more may be asked for",
+    Shortfall.PLACES: "the places that are legal, in reach and have room do not lie further apart",
+}
+
+
+def _claim(placing: Placing, outcome: Outcome, world: World) -> AvailabilityClaim | None:
+    """What the places chosen give of the availability asked for, for the auditor to work out anew."""
+    workload, settings = placing.workload, world.settings
+    target, count = workload.slo.availability_ppm, len(outcome.rows)
+    if target is None or not count:
+        return None
+    reached, short = availability_ppm(world.rates, world.table, outcome.rows, settings), None
+    if reached < target:
+        short = Shortfall.PLACES
+        if workload.replicas is not None:
+            short = Shortfall.FIXED
+        elif outcome.missing:
+            short = Shortfall.ROOM
+        elif workload.most_replicas is not None and count >= workload.most_replicas:
+            short = Shortfall.BUDGET
+        elif count >= settings.most_replicas:
+            short = Shortfall.MOST
+    return AvailabilityClaim(target_ppm=target, reached_ppm=reached, shortfall=short)
 
 
 def _why_more(placing: Placing, outcome: Outcome, world: World) -> str:

@@ -7,7 +7,6 @@ one `Feasibility`; what changes while a plan is made (free room, failures of one
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -19,13 +18,15 @@ from hanse.core.ids import NodeId, WorkloadId
 from hanse.core.snapshot import Reach, Snapshot
 from hanse.core.verdict import Verdicts
 from hanse.core.work import Workload
-from hanse.placement.choose import least_cover
+from hanse.placement.cover import least_cover
 from hanse.placement.demand import Demand, Spread, demand
 from hanse.placement.gravity import Gravity
+from hanse.placement.growing import with_behind
+from hanse.placement.ranking import cheapest_first, place_in, reordered
 from hanse.placement.rates import Rates, rates_of, typical
 from hanse.placement.score import ScoreTable, score, with_more_kinds
 from hanse.placement.settings import PlacementSettings
-from hanse.placement.table import REACH_CODES, Flags, Ints, Kinds, NodeTable, OriginTable, kinds, origin_table
+from hanse.placement.table import GONE, REACH_CODES, Flags, Ints, Kinds, NodeTable, OriginTable, kinds, origin_table
 from hanse.placement.tally import Tally, tally_of, with_tally
 
 Codes = npt.NDArray[np.int8]
@@ -51,6 +52,7 @@ class Limit(IntEnum):
 
 
 _LABELS: Mapping[Limit, str] = {limit: "" if limit is Limit.NONE else limit.name.lower() for limit in Limit}
+_WORDS = tuple(_LABELS.values())
 
 
 NOTHING_FULL = (-1, -1)
@@ -68,6 +70,10 @@ class Feasibility:
     scores: ScoreTable
     order: Ints
     """Feasible rows, cheapest first, ties by node id."""
+    open_of_kind: Ints
+    """How many rows of `order` are of each kind."""
+    place_of_kind: Ints
+    """A number per kind of node for its site and operator, and so for all its failure domains."""
     origins: tuple[str, ...]
     """Origins that the latency SLO names; empty where there is no SLO."""
     reach_masks: tuple[int, ...]
@@ -86,20 +92,20 @@ class Feasibility:
     """The best few rows per limit by score."""
     full_before: tuple[int, int] = NOTHING_FULL
     """Rows of `order` with a score and number below these were found full, unless room came back there since."""
-    releases: int = 0
-    """What `Room.releases` was when they were found full."""
+    freed_seen: int = 0
+    """Rows of `Room.freed` that were looked at when they were found full."""
     allowed: int = 0
     """Nodes that policy allows."""
     first: WorkloadId | None = None
     """The first workload by id that has this shape; set once all are known."""
     seen: int = 0
     """Changes of nodes taken in: entries of `Screen.changed`."""
-
-    @property
-    def counted(self) -> str:
-        """Nodes per limit in words."""
-        counts = self.counts.tolist()
-        return ", ".join(f"{limit.label or 'feasible'} {counts[limit]}" for limit in Limit if counts[limit])
+    policy_class: int = 0
+    """The number of the policy class that the shape is of."""
+    offered: tuple[int, ...] = ()
+    """What `demand` was worked out from: see `Screen._demand`."""
+    counted: str = ""
+    """Nodes per limit in words."""
 
     @property
     def every_origin(self) -> int:
@@ -108,7 +114,18 @@ class Feasibility:
 
     def place_of(self, cost_and_row: tuple[int, int]) -> int:
         """The position in `order` before which everything costs less, or the same on a lower row."""
-        return _place_in(self.order, cost_and_row, self.scores)
+        return place_in(self.order, cost_and_row, self.scores)
+
+    def pass_full(self, chunk: Ints, opened: Ints) -> None:
+        """Note how far everything is full: up to the first of the open rows of a chunk, else up to its end."""
+        first = opened[:1] if len(opened) else chunk[-1:]
+        if len(first):
+            self.full_before = int(self.scores.totals_microeur(first)[0]), int(first[0]) + (not len(opened))
+
+    def places_at(self, cost_microeur: int) -> list[int]:
+        """The places of all rows of `order` with one score."""
+        kinds = np.flatnonzero((self.scores.kind_microeur == cost_microeur) & (self.open_of_kind > 0))
+        return sorted({*self.place_of_kind[kinds].tolist()})
 
     def masks_of(self, rows: Ints) -> Ints:
         """Row numbers into `reach_masks` of some nodes."""
@@ -141,8 +158,23 @@ class Screen:
     """Rows allowed, per class."""
     speakers: list[list[WorkloadId]] = field(default_factory=list)
     """A few workloads of each class: policy is asked about a changed node on their behalf."""
+    parts: dict[tuple[int, object], _PerKind] = field(default_factory=dict)
+    """What the recipe says of the kinds from a number on, by what is asked; for as long as no node changes."""
+    grounds: dict[object, Feasibility] = field(default_factory=dict)
+    """One shape for each of those that only their demand tells apart."""
+    reads_data: bool = False
+    """Some workload reads data sets, so that what sending from one site costs counts at every other."""
     changed: list[int] = field(default_factory=list)
     """Rows whose facts or reach changed since the start, in order of change; shapes take them in when asked for."""
+
+    def again(self, known: Feasibility, workload: Workload) -> Feasibility:
+        """The feasibility of a workload whose spec is as it was when `known` was found for it."""
+        number = self._class_of(workload.id)
+        if number != known.policy_class:
+            return self.of(workload)
+        if known.seen < len(self.changed):
+            self._catch_up(known, workload, self.masks[number])
+        return known
 
     def of(self, workload: Workload) -> Feasibility:
         """The feasibility of a workload's shape."""
@@ -158,13 +190,12 @@ class Screen:
             workload.most_replicas,
             workload.egress_bytes_month,
             (workload.data.reads, workload.data.sets, workload.job) if workload.data.sets else None,
-            tuple(sorted(workload.node_selector.items())),
+            tuple(sorted(workload.node_selector.items())) if workload.node_selector else (),
             number,
         )
         found = self.shapes.get(key)
         if found is None:
-            found = self.shapes[key] = self._screen(workload, self.masks[number])
-            found.seen = len(self.changed)
+            found = self.shapes[key] = self._screen(workload, number)
         elif found.seen < len(self.changed):
             self._catch_up(found, workload, self.masks[number])
         return found
@@ -176,6 +207,7 @@ class Screen:
         *,
         table: NodeTable,
         changed: Kinds,
+        gravity: Gravity,
         rows: Ints,
         nodes: Sequence[NodeId],
     ) -> None:
@@ -185,15 +217,18 @@ class Screen:
         """
         for number, mask in enumerate(self.masks):
             speaker = next((w for w in self.speakers[number] if w in snapshot.workloads), None)
-            longer = np.zeros(table.size, dtype=np.bool_)
-            longer[: len(mask)] = mask
+            longer = with_behind(mask, np.zeros(table.size - len(mask), dtype=np.bool_))
             for node in nodes:
                 is_there = speaker is not None and node in snapshot.fabric.nodes
                 longer[table.row_of[node]] = is_there and _allows(verdicts, speaker, node)
             self.masks[number] = longer
         self.snapshot, self.verdicts, self.table, self.kinds = snapshot, verdicts, table, changed
-        self.gravity = Gravity(fabric=snapshot.fabric, settings=self.settings, site_ids=table.site_ids)
-        self.labels.clear()
+        self.gravity = gravity
+        self.parts.clear()
+        for (key, value), mask in self.labels.items():
+            longer = with_behind(mask, np.zeros(table.size - len(mask), dtype=np.bool_))
+            longer[rows] = table.picked(rows).mask_of_label(key, value)
+            self.labels[key, value] = longer
         self.changed.extend(rows.tolist())
         self._share_again()
 
@@ -237,47 +272,61 @@ class Screen:
             self.speakers[known[1]].append(workload)
         return known[1]
 
-    def _screen(self, workload: Workload, is_allowed: Flags) -> Feasibility:
+    def _screen(self, workload: Workload, number: int) -> Feasibility:
+        """The feasibility of a new shape: who asks for another count of the same has all but the demand in common."""
+        ground = (_asked_of_kinds(workload), tuple(sorted(workload.node_selector.items())), number)
+        like = self.grounds.get(ground)
+        if like is None or like.seen < len(self.changed):
+            found = self.grounds[ground] = self._laid_out(workload, self.masks[number])
+        else:
+            found = _copied(like)
+        found.seen, found.policy_class = len(self.changed), number
+        self._settle_demand(workload, found)
+        return found
+
+    def _laid_out(self, workload: Workload, is_allowed: Flags) -> Feasibility:
         """Work the recipe out once per kind of node, then policy and selector per node."""
         kinds, settings = self.kinds, self.settings
-        part = self._per_kind(workload, kinds)
+        part = self._part(workload, 0)
         is_selected = self._selected(workload) if workload.node_selector else None
         every = np.arange(self.table.size)
         kept = _per_node(part.code, kinds, every, is_allowed, is_selected)
         fresh = self._without_suspects(kept, every)
-        masks, mask_of_kind = _masks(part.within, kinds.table.size)
         kept_rows = np.flatnonzero(kept == Limit.NONE)
-        order = _cheapest_first(np.flatnonzero(fresh == Limit.NONE), part.scores)
+        order = cheapest_first(np.flatnonzero(fresh == Limit.NONE), part.scores)
         counts = np.bincount(fresh, minlength=len(Limit))
-        found = Feasibility(
+        return Feasibility(
             limit=fresh,
             limit_if_kept=kept,
             scores=part.scores,
             order=order,
+            open_of_kind=np.bincount(kinds.of_row[order], minlength=kinds.table.size),
+            place_of_kind=part.place_of_kind,
             origins=_slo_origins(workload),
-            reach_masks=masks,
-            mask_of_kind=mask_of_kind,
+            reach_masks=part.masks,
+            mask_of_kind=part.mask_of_kind,
             trips_us=part.trips_us,
             code_of_kind=part.code,
             demand=_NO_DEMAND,
             counts=counts,
-            tally=tally_of(self.table, kept_rows, mask_of_kind[kinds.of_row[kept_rows]]),
+            tally=tally_of(self.table, kept_rows, part.mask_of_kind[kinds.of_row[kept_rows]]),
             samples=_samples(fresh, counts.tolist(), part.scores, settings.kept_per_limit),
-            allowed=int(is_allowed.sum()),
+            allowed=int(np.count_nonzero(is_allowed)),
+            counted=_in_words(counts),
         )
-        found.demand = self._demand(workload, found)
-        return found
 
     def _catch_up(self, shape: Feasibility, workload: Workload, is_allowed: Flags) -> None:
         """Take in the nodes that changed since this shape was last asked for."""
         table, kinds = self.table, self.kinds
         rows = np.array(sorted({*self.changed[shape.seen :]}), dtype=np.int64)
         shape.seen = len(self.changed)
-        known = len(shape.code_of_kind)
+        known, before = len(shape.code_of_kind), shape.scores
         if known < kinds.table.size:
-            more = self._per_kind(workload, Kinds(of_row=kinds.of_row, table=kinds.table.picked(_span(known, kinds))))
-            masks, mask_of_kind = _masks(more.within, kinds.table.size - known)
+            more = self._part(workload, known)
+            masks, mask_of_kind = more.masks, more.mask_of_kind
             numbers = {mask: number for number, mask in enumerate((*dict.fromkeys((*shape.reach_masks, *masks)),))}
+            shape.place_of_kind = np.concatenate([shape.place_of_kind, more.place_of_kind])
+            shape.open_of_kind = with_behind(shape.open_of_kind, np.zeros(len(more.code), dtype=np.int64))
             shape.scores = with_more_kinds(shape.scores, more.scores)
             shape.code_of_kind = np.concatenate([shape.code_of_kind, more.code])
             shape.trips_us = {o: np.concatenate([trip, more.trips_us[o]]) for o, trip in shape.trips_us.items()}
@@ -296,24 +345,44 @@ class Screen:
         shape.counts -= np.bincount(shape.limit[old], minlength=len(Limit))
         was_kept = np.zeros(len(rows), dtype=np.bool_)
         was_kept[: len(old)] = shape.limit_if_kept[old] == Limit.NONE
+        if shape.limit is shape.limit_if_kept:
+            shape.limit = shape.limit.copy()
+        was_open = old[shape.limit[old] == Limit.NONE]
         shape.limit_if_kept = _written(shape.limit_if_kept, rows, kept, table.size)
         shape.limit = _written(shape.limit, rows, fresh, table.size)
-        shape.order = _reordered(shape.order, rows, rows[fresh == Limit.NONE], shape.scores)
+        is_open = fresh == Limit.NONE
+        np.subtract.at(shape.open_of_kind, before.kind[was_open], 1)
+        np.add.at(shape.open_of_kind, shape.scores.kind[rows[is_open]], 1)
+        shape.order = reordered(shape.order, was_open, before, rows[is_open], shape.scores)
         shape.samples = {
             limit: tuple(row for row in some if shape.limit[row] == limit) for limit, some in shape.samples.items()
         }
         shape.allowed = int(np.count_nonzero(is_allowed))
+        shape.counted = _in_words(shape.counts)
         turned = was_kept != (kept == Limit.NONE)
         if turned.any():
             # Neither site nor operator of a node changes by an event, so each is counted where it was.
             for some, times in ((rows[turned & ~was_kept], 1), (rows[turned & was_kept], -1)):
-                shape.tally = with_tally(shape.tally, tally_of(table, some, shape.masks_of(some)), times)
-            shape.demand = self._demand(workload, shape)
+                if len(some):
+                    shape.tally = with_tally(shape.tally, tally_of(table, some, shape.masks_of(some)), times)
+            self._settle_demand(workload, shape)
+
+    def _part(self, workload: Workload, first: int) -> _PerKind:
+        """What the recipe says of the kinds from one on, worked out once for all who ask the same of a kind."""
+        key = (first, _asked_of_kinds(workload))
+        found = self.parts.get(key)
+        if found is None:
+            kinds = self.kinds
+            if first:
+                kinds = Kinds(of_row=kinds.of_row, table=kinds.table.picked(np.arange(first, kinds.table.size)))
+            found = self.parts[key] = self._per_kind(workload, kinds)
+        return found
 
     def _per_kind(self, workload: Workload, kinds: Kinds) -> _PerKind:
         table, settings = kinds.table, self.settings
         trips = {origin: self.origins.to_sites_us(origin)[table.site] for origin in workload.slo.origins}
         slo_origins = _slo_origins(workload)
+        self.reads_data = self.reads_data or bool(workload.data.sets)
         within = _within(workload, trips, slo_origins, table.size, settings)
         scores = score(workload, kinds, _worst_served_us(workload, trips, within, table.size), self.gravity, settings)
         codes = np.full(table.size, _OPEN, dtype=np.int8)
@@ -324,7 +393,16 @@ class Screen:
         codes[~_large_enough(workload, table)] = Limit.CAPACITY
         for reach, limit in _REACH_LIMITS.items():
             codes[table.reach == REACH_CODES[reach]] = limit
-        return _PerKind(code=codes, scores=scores, within=within, trips_us=trips)
+        codes[table.reach == GONE] = Limit.REACHABILITY
+        masks, mask_of_kind = _masks(within, table.size)
+        return _PerKind(
+            code=codes,
+            scores=scores,
+            masks=masks,
+            mask_of_kind=mask_of_kind,
+            place_of_kind=table.site * len(table.places.operators) + table.operator,
+            trips_us=trips,
+        )
 
     def _without_suspects(self, kept: Codes, rows: Ints) -> Codes:
         is_suspect = self.table.reach[rows] == REACH_CODES[Reach.SUSPECT]
@@ -334,14 +412,19 @@ class Screen:
         fresh[(kept == Limit.NONE) & is_suspect] = Limit.REACHABILITY
         return fresh
 
-    def _demand(self, workload: Workload, shape: Feasibility) -> Demand:
-        usable = [shape.reach_masks[index] for index in np.flatnonzero(shape.tally.mask).tolist()]
-        cover = least_cover(shape.every_origin, usable)
+    def _settle_demand(self, workload: Workload, shape: Feasibility) -> None:
+        """Work the demand out where something that it follows from is not as it was."""
+        usable = tuple(shape.reach_masks[index] for index in np.flatnonzero(shape.tally.mask).tolist())
         settings = self.settings
         if workload.slo.availability_ppm is not None and not self.rates.is_assumed:
             kept_rows = np.flatnonzero(shape.limit_if_kept == Limit.NONE)
             settings = typical(self.rates, self.table, kept_rows, settings)
-        return demand(workload, shape.tally.distinct, cover, settings)
+        # More domains than replicas may be asked for tell nothing more.
+        distinct = {level: min(there, settings.most_replicas) for level, there in shape.tally.distinct.items()}
+        offered = (*settings.down_ppm, *distinct.values(), *usable)
+        if offered != shape.offered:
+            shape.offered = offered
+            shape.demand = demand(workload, distinct, least_cover(shape.every_origin, usable), settings)
 
     def _selected(self, workload: Workload) -> Flags:
         selected = np.ones(self.table.size, dtype=np.bool_)
@@ -358,11 +441,39 @@ class _PerKind:
 
     code: Codes
     scores: ScoreTable
-    within: Flags
+    masks: tuple[int, ...]
+    mask_of_kind: Ints
+    place_of_kind: Ints
     trips_us: Mapping[str, Ints]
 
 
+def _asked_of_kinds(workload: Workload) -> object:
+    """What tells workloads apart that the recipe would judge a kind of node by."""
+    reads = (workload.data.reads, workload.data.sets, workload.job) if workload.data.sets else None
+    resources, slo, budget = workload.resources, workload.slo, workload.budget
+    return resources, workload.gpu, workload.objective, slo, budget, workload.egress_bytes_month, reads
+
+
+def _copied(like: Feasibility) -> Feasibility:
+    """The same to go on with apart, with nothing known of what is full."""
+    limit = like.limit.copy()
+    return replace(
+        like,
+        limit=limit,
+        limit_if_kept=limit if like.limit_if_kept is like.limit else like.limit_if_kept.copy(),
+        order=like.order.copy(),
+        open_of_kind=like.open_of_kind.copy(),
+        counts=like.counts.copy(),
+        full_before=NOTHING_FULL,
+        freed_seen=0,
+        first=None,
+        offered=(),
+    )
+
+
 _MOST_SPEAKERS = 16
+_BITS = 63
+"""Sets of so many origins do not fit a machine word."""
 _NO_DEMAND = Demand(replicas=0, spread=Spread.NODE, why="")
 _OPEN = np.int8(127)
 """Stands for no limit while the first of several is looked for as the least."""
@@ -398,10 +509,6 @@ def _slo_origins(workload: Workload) -> tuple[str, ...]:
     return workload.slo.demanding if workload.slo.latency_p99_us is not None else ()
 
 
-def _span(first: int, kinds: Kinds) -> Ints:
-    return np.arange(first, kinds.table.size)
-
-
 def _per_node(code: Codes, kinds: Kinds, rows: Ints, is_allowed: Flags, is_selected: Flags | None) -> Codes:
     """The limit of some nodes for a replica that is there already, from that of their kinds."""
     found = np.minimum(code[kinds.of_row[rows]], np.where(is_allowed, _OPEN, np.int8(Limit.POLICY)))
@@ -411,29 +518,17 @@ def _per_node(code: Codes, kinds: Kinds, rows: Ints, is_allowed: Flags, is_selec
     return found
 
 
+def _in_words(counts: Ints) -> str:
+    return ", ".join(
+        f"{label or 'feasible'} {count}" for label, count in zip(_WORDS, counts.tolist(), strict=True) if count
+    )
+
+
 def _written(codes: Codes, rows: Ints, values: Codes, size: int) -> Codes:
-    """A copy with some rows written, as long as the table has become."""
-    longer = np.zeros(size, dtype=np.int8)
-    longer[: len(codes)] = codes
+    """The limits with those of some rows written, as long as the table has become. Takes over `codes`."""
+    longer = with_behind(codes, np.zeros(size - len(codes), dtype=np.int8)) if len(codes) < size else codes
     longer[rows] = values
     return longer
-
-
-def _reordered(order: Ints, changed: Ints, opened: Ints, scores: ScoreTable) -> Ints:
-    """Rows by score without those that changed, then with those of them that are open."""
-    is_changed = np.zeros(len(scores.kind), dtype=np.bool_)
-    is_changed[changed] = True
-    left = order[~is_changed[order]]
-    if not len(opened):
-        return left
-    kind, costs = scores.kind, scores.kind_microeur
-    fresh = sorted((int(costs[kind[row]]), row) for row in opened.tolist())
-    return np.insert(left, [_place_in(left, one, scores) for one in fresh], [row for _, row in fresh])
-
-
-def _place_in(order: Ints, cost_and_row: tuple[int, int], scores: ScoreTable) -> int:
-    kind, costs = scores.kind, scores.kind_microeur
-    return bisect_left(order, cost_and_row, key=lambda row: (int(costs[kind[row]]), int(row)))
 
 
 def _within(
@@ -476,16 +571,12 @@ def _large_enough(workload: Workload, table: NodeTable) -> Flags:
 def _masks(within: Flags, size: int) -> tuple[tuple[int, ...], Ints]:
     if not len(within):
         return (0,), np.zeros(size, dtype=np.int64)
-    columns, inverse = np.unique(within.T, axis=0, return_inverse=True)
-    masks = tuple(sum(1 << bit for bit in np.flatnonzero(column).tolist()) for column in columns)
-    return masks, np.asarray(inverse.reshape(-1), dtype=np.int64)
-
-
-def _cheapest_first(rows: Ints, scores: ScoreTable) -> Ints:
-    """Rows by score, ties by node id. Kinds share scores, so few bits tell them apart and a radix sort does."""
-    distinct, rank = np.unique(scores.kind_microeur, return_inverse=True)
-    width = np.uint16 if len(distinct) < 2**16 else np.int64
-    return np.asarray(rows[np.argsort(rank.astype(width)[scores.kind[rows]], kind="stable")])
+    if len(within) >= _BITS:
+        columns, inverse = np.unique(within.T, axis=0, return_inverse=True)
+        masks = tuple(sum(1 << bit for bit in np.flatnonzero(column).tolist()) for column in columns)
+        return masks, np.asarray(inverse.reshape(-1), dtype=np.int64)
+    distinct, inverse = np.unique((1 << np.arange(len(within))) @ within, return_inverse=True)
+    return tuple(distinct.tolist()), np.asarray(inverse, dtype=np.int64)
 
 
 def _samples(codes: Codes, counts: Sequence[int], scores: ScoreTable, most: int) -> Mapping[Limit, tuple[int, ...]]:

@@ -7,13 +7,14 @@ unless a price for that site says otherwise. Reading from elsewhere goes at the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
 
-from hanse.core.fabric import Fabric, Price, Site
+from hanse.core.fabric import Fabric, Node, Price, Site
 from hanse.core.ids import SiteId
 from hanse.core.units import PERIODS_US
 from hanse.core.work import Workload
@@ -44,8 +45,27 @@ class Gravity:
     settings: PlacementSettings
     site_ids: Sequence[SiteId]
     """Sites in the order of the columns."""
-    prices: dict[SiteId, tuple[Price, ...]] = field(default_factory=dict, compare=False)
-    """What the nodes of each site ask; read when first asked for, since most plans never do."""
+    prices: dict[SiteId, Counter[Price]] = field(default_factory=dict, compare=False)
+    """What the nodes of each site ask, and how many do; read when first asked for, since most plans never do."""
+
+    def renewed(self, fabric: Fabric, left: Iterable[Node], come: Iterable[Node]) -> Gravity:
+        """The same for a fabric where some nodes are gone or as they were no more, and others new. Takes over."""
+        if self.prices:
+            for node in left:
+                self.prices[node.site][node.price] -= 1
+                self.prices[node.site] = +self.prices[node.site]
+            for node in come:
+                self.prices.setdefault(node.site, Counter())[node.price] += 1
+        return replace(self, fabric=fabric)
+
+    def is_swayed(self, left: Iterable[Node], come: Iterable[Node]) -> bool:
+        """Tell whether such a change is one of what sending from a site costs: it then counts at every other site."""
+        after: dict[SiteId, Counter[Price]] = {}
+        for nodes, times in ((left, -1), (come, 1)):
+            for node in nodes if self.prices else ():
+                known = self.prices.get(node.site, Counter())
+                after.setdefault(node.site, Counter(known))[node.price] += times
+        return any(_tariffs(counts) != _tariffs(self.prices.get(site, {})) for site, counts in after.items())
 
     def of(self, workload: Workload, site: SiteId) -> Pull:
         """What reading its data sets costs a replica at a site per month."""
@@ -63,22 +83,26 @@ class Gravity:
         pulls = [_fetch(state_bytes, held, self.fabric.sites[s], self._sources(), self.settings) for s in self.site_ids]
         return _ints(pull.money_microeur for pull in pulls), _ints(pull.wait_us for pull in pulls)
 
-    def _sources(self) -> Mapping[SiteId, tuple[Price, ...]]:
+    def _sources(self) -> Mapping[SiteId, Collection[Price]]:
         if not self.prices:
             self.prices.update(prices_at(self.fabric))
         return self.prices
 
 
-def prices_at(fabric: Fabric) -> Mapping[SiteId, tuple[Price, ...]]:
-    """What the nodes of each site ask, each list once."""
-    found: dict[SiteId, dict[Price, None]] = {}
+def prices_at(fabric: Fabric) -> Mapping[SiteId, Counter[Price]]:
+    """What the nodes of each site ask, each list once, and how many ask it."""
+    found: dict[SiteId, Counter[Price]] = {}
     for node in fabric.nodes.values():
-        found.setdefault(node.site, {})[node.price] = None
-    return {site: tuple(prices) for site, prices in found.items()}
+        found.setdefault(node.site, Counter())[node.price] += 1
+    return found
+
+
+def _tariffs(prices: Mapping[Price, int]) -> set[tuple[int, tuple[tuple[str, int], ...]]]:
+    return {(price.egress_gib_microeur, price.egress_to) for price, count in prices.items() if count > 0}
 
 
 def reading(
-    workload: Workload, to: Site, prices: Mapping[SiteId, tuple[Price, ...]], settings: PlacementSettings
+    workload: Workload, to: Site, prices: Mapping[SiteId, Collection[Price]], settings: PlacementSettings
 ) -> Pull:
     """What reading all its data sets costs a replica at one site per month."""
     amounts = {one.dataset: one.bytes_month for one in workload.data.reads}
@@ -113,7 +137,7 @@ def _fetch(
     amount: Fraction | int,
     sources: Sequence[SiteId],
     to: Site,
-    prices: Mapping[SiteId, tuple[Price, ...]],
+    prices: Mapping[SiteId, Collection[Price]],
     settings: PlacementSettings,
 ) -> Pull:
     """From the copy that costs least; a local one needs no uplink."""

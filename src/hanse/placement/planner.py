@@ -21,25 +21,24 @@ from hanse.core.verdict import Verdicts
 from hanse.core.work import Budget, Moving, Workload
 from hanse.placement.batch import place_alike
 from hanse.placement.choose import Choice, Problem, choose, domains_for
-from hanse.placement.demand import set_availability_ppm
 from hanse.placement.explain import Storyteller, sample
-from hanse.placement.feasible import NOTHING_FULL, Limit, Screen, screen
+from hanse.placement.feasible import NOTHING_FULL, Feasibility, Limit, Screen, screen
+from hanse.placement.few import MANY, choose_few
 from hanse.placement.gpu_order import GpuOrder
 from hanse.placement.inputs import input_digests
 from hanse.placement.outcome import Outcome, Placing, World, limits_now, totals_microeur
 from hanse.placement.preempt import displace
-from hanse.placement.rates import domains_of, worst_known
+from hanse.placement.rates import availability_ppm, worst_known
 from hanse.placement.settings import DEFAULT_SETTINGS, PlacementSettings
 from hanse.placement.standing import Standing, standings
-from hanse.placement.table import Ints, NodeTable, Room, among, full_room, node_table
+from hanse.placement.table import MANY_FREED, Ints, NodeTable, Room, among, full_room, node_table
 from hanse.placement.unplaced import unplaced
+from hanse.placement.walk import Reached, may_walk, walk
 from hanse.wire.canonical import digest_of
 
 _CHUNK = 256
 NOTHING = Standing()
 """Shared by all workloads that have nothing yet."""
-_MANY_FREED = 2_048
-"""Where room came back on more nodes than this, all are looked at again."""
 _NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 
 
@@ -119,10 +118,13 @@ def with_input(plan: Plan, name: str, digest: str) -> Plan:
     return replace(draft, id=PlanId(f"p{plan.generation}-{plan_digest(draft)[:16]}"))
 
 
-def placing_of(workload: Workload, screening: Screen, has: Standing | None) -> Placing:
-    """Make one workload ready to be placed, with what it already has."""
+def placing_of(
+    workload: Workload, screening: Screen, has: Standing | None, feasibility: Feasibility | None = None
+) -> Placing:
+    """Make one workload ready to be placed, with what it already has; `feasibility` where that is known."""
     table = screening.table
-    feasibility = screening.of(workload)
+    if feasibility is None:
+        feasibility = screening.of(workload)
     if has is None:
         return Placing(
             workload=workload,
@@ -198,13 +200,19 @@ def place(placing: Placing, charged: Ints, world: World) -> Outcome:
     """Place one workload; `charged` are the rows whose room it holds so far."""
     room, workload, ids = world.room, placing.workload, world.table.ids
     held = {row: room.held.get((workload.id, row), ()) for row in charged.tolist()}
-    for row in charged.tolist():
-        room.let_go(row, workload)
+    kept = placing.kept.tolist()
+    for row in held:
+        room.lift(row, workload)
+    # What it may keep is among its candidates whatever is noted; the rest is room that came back, for it as for others.
+    room.freed.note(row for row in held if row not in kept)
     outcome = _choose_enough(placing, world)
-    for row in outcome.rows.tolist():
+    rows = outcome.rows.tolist()
+    for row in rows:
         room.hold(row, workload, held.get(row, placing.standing.devices.get(ids[row], ())))
-    if len(charged) and not among(charged, outcome.rows).all():
+    left = [row for row in held if row not in rows]
+    if left:
         room.releases += 1
+        room.freed.note(row for row in left if row in kept)
     return outcome
 
 
@@ -242,25 +250,55 @@ def _lasts(outcome: Outcome, target_ppm: int, world: World) -> bool:
     rows, table = outcome.rows, world.table
     if not worst_known(world.rates, table, rows, world.settings):
         return True
-    return set_availability_ppm(domains_of(world.rates, table, rows), world.settings) >= target_ppm
+    return availability_ppm(world.rates, table, rows, world.settings) >= target_ppm
 
 
 def _choose(placing: Placing, wanted: int, world: World) -> Outcome:
-    """Choose among the cheapest open nodes; among all of them where those might not hold the answer."""
-    rows = _shortlist(placing, world.room, world.settings.shortlist_nodes)
+    """Choose among the cheapest open nodes; among all of them where those might not hold the answer.
+
+    Several replicas are to stand apart, and the cheapest nodes rarely do: they are looked for place by place at once.
+    """
+    is_apart = wanted > 1 and may_walk(placing)
+    rows = None if is_apart else _shortlist(placing, world.room, world.settings.shortlist_nodes)
     if rows is not None:
         totals = totals_microeur(placing, rows, world.settings)
         problem = _problem(placing, wanted, rows, totals, world.table)
-        choice = choose(problem)
+        choice = _chosen(problem)
         if _is_settled(problem, choice):
             return _outcome(placing, choice, world, wanted=wanted, rows=rows, totals=totals)
-    rows = _with_kept(placing, _in_question(placing, wanted, world), world.room)
+    if may_walk(placing):
+        rows, totals, choice = _walked(placing, wanted, world)
+        return _outcome(placing, choice, world, wanted=wanted, rows=rows, totals=totals)
+    rows = _with_kept(placing, _open_rows(placing, world.room), world.room)
     if placing.workload.gpu is not None and world.gpus is not None:
         losses = world.gpus.losses(rows, placing.workload, world.table, world.room)
         rows = rows[np.argsort(losses, kind="stable")]
     totals = totals_microeur(placing, rows, world.settings)
-    choice = choose(_problem(placing, wanted, rows, totals, world.table))
+    choice = _chosen(_problem(placing, wanted, rows, totals, world.table))
     return _outcome(placing, choice, world, wanted=wanted, rows=rows, totals=totals)
+
+
+def _walked(placing: Placing, wanted: int, world: World) -> tuple[Ints, Ints, Choice]:
+    """Choose among the cheapest open nodes of each place, looking no further for them than the answer needs."""
+    for reached in walk(placing, wanted, world, _freed(placing, world.room)):
+        rows = _with_kept(placing, _without_failed(placing, reached.rows), world.room)
+        totals = totals_microeur(placing, rows, world.settings)
+        choice = _chosen(_problem(placing, wanted, rows, totals, world.table))
+        if reached.is_end or _is_final(choice, wanted, totals, reached):
+            break
+    return rows, totals, choice
+
+
+def _is_final(choice: Choice, wanted: int, totals: Ints, reached: Reached) -> bool:
+    """Tell whether nobody further on could improve a choice: complete, clean at each step, and no dearer than they."""
+    if choice.uncovered or choice.shared or choice.strayed or len(choice.positions) < wanted or not reached.has_all:
+        return False
+    return int(totals[list(choice.positions)].max(initial=0)) <= reached.least_beyond_microeur
+
+
+def _chosen(problem: Problem) -> Choice:
+    has_budget = problem.most_bill_microeur is not None or problem.most_carbon_ug is not None
+    return choose(problem) if has_budget or len(problem.score_microeur) > MANY else choose_few(problem)
 
 
 def _outcome(placing: Placing, choice: Choice, world: World, *, wanted: int, rows: Ints, totals: Ints) -> Outcome:
@@ -293,9 +331,8 @@ def _shortlist(placing: Placing, room: Room, most: int) -> Ints | None:
         opened = chunk[room.may_take(chunk, placing.workload)]
         start, length = start + len(chunk), length * 2  # Where the cheapest are full, few looks get past them.
         if is_full:
-            first = opened[:1] if len(opened) else chunk[-1:]
+            feasibility.pass_full(chunk, opened)
             is_full = not len(opened)
-            feasibility.full_before = int(feasibility.scores.totals_microeur(first)[0]), int(first[0]) + is_full
         found.append(opened)
         count += len(opened)
     if start >= len(feasibility.order):
@@ -312,23 +349,23 @@ def note_full(placing: Placing, room: Room) -> None:
     if first > 0:
         row = feasibility.order[first : first + 1]
         feasibility.full_before = int(feasibility.scores.totals_microeur(row)[0]), int(row[0])
-        feasibility.releases = room.releases
+        feasibility.freed_seen = room.freed.count
 
 
 def _freed(placing: Placing, room: Room) -> Ints:
     """Open rows, cheapest first, among those that were found full before and got room back since."""
     feasibility = placing.feasibility
-    if feasibility.releases == room.releases:
+    if feasibility.freed_seen == room.freed.count:
         return _NO_ROWS
-    rows = np.flatnonzero(room.freed_at > feasibility.releases)
-    if len(rows) > _MANY_FREED:
-        feasibility.full_before, feasibility.releases = NOTHING_FULL, room.releases
+    rows = room.freed.since(feasibility.freed_seen)
+    if rows is None or len(rows) > MANY_FREED:
+        feasibility.full_before, feasibility.freed_seen = NOTHING_FULL, room.freed.count
         return _NO_ROWS
     rows = rows[(feasibility.limit[rows] == Limit.NONE) & room.may_take(rows, placing.workload)]
     totals, (dearest, row) = feasibility.scores.totals_microeur(rows), feasibility.full_before
     is_before = (totals < dearest) | ((totals == dearest) & (rows < row))
     if not is_before.any():
-        feasibility.releases = room.releases
+        feasibility.freed_seen = room.freed.count
     return np.asarray(rows[is_before][np.argsort(totals[is_before], kind="stable")])
 
 
@@ -341,22 +378,6 @@ def _is_settled(problem: Problem, choice: Choice) -> bool:
     is_listed[[*choice.positions, *problem.kept]] = False
     dearest = problem.score_microeur[list(choice.positions)].max(initial=0)
     return bool((problem.score_microeur[is_listed] >= dearest).any())
-
-
-def _in_question(placing: Placing, wanted: int, world: World) -> Ints:
-    """Open rows that an answer may hold: of those that only their score tells apart, the cheapest `wanted`.
-
-    Who shares site and operator shares every failure domain and serves the same origins; budgets and devices tell more.
-    """
-    rows, table = _open_rows(placing, world.room), world.table
-    if len(rows) <= _CHUNK or placing.workload.budget != Budget() or placing.workload.gpu is not None:
-        return rows
-    place = table.site[rows] * (1 + int(table.operator[rows].max())) + table.operator[rows]
-    by_place = np.argsort(place, kind="stable")
-    is_first = np.append(True, np.diff(place[by_place]) != 0)
-    first = np.flatnonzero(is_first)
-    nth = np.arange(len(rows)) - first[np.cumsum(is_first) - 1]
-    return np.asarray(rows[by_place[nth < wanted]])
 
 
 def _open_rows(placing: Placing, room: Room) -> Ints:
@@ -477,7 +498,8 @@ def _uprooting_microeur(workload: Workload, has: Standing, screening: Screen) ->
     if workload.moving == Moving():
         return None
     table, settings = screening.table, screening.settings
-    sources = sorted({screening.snapshot.fabric.nodes[n].site for n in has.settled if n in table.row_of})
+    nodes = screening.snapshot.fabric.nodes  # A node that is gone keeps its row until a whole plan is made.
+    sources = sorted({nodes[n].site for n in has.settled if n in nodes})
     money, time_us = screening.gravity.moves(workload.moving.state_bytes, sources)
     price = settings.moving_microeur_per_s
     away = (money + (time_us + workload.moving.cold_start_us) * price // US_PER_S)[table.site]

@@ -7,7 +7,8 @@ others stay as they are, so nothing moves for a small gain because something els
 for, at intervals.
 
 Who passes a `Prepared` on gives it away: the large stores behind it are taken over, and an old one refuses service.
-What concerns every score (intensities, sites, round trips) is no event: `respond` then answers None.
+What concerns every score (intensities, sites, round trips, what sending data from a site costs) is no event: `respond`
+then answers None.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from hanse.core.errors import invariant
+from hanse.core.fabric import Node
 from hanse.core.ids import WorkloadId
 from hanse.core.plan import Assignment, Explanation, Plan, Unplaced
 from hanse.core.snapshot import Running, Snapshot
@@ -134,6 +136,8 @@ def respond(
 def _is_narrow(state: Prepared, snapshot: Snapshot, changed: Changes) -> bool:
     if changed.is_wide or not can_take_in(state.world.table, snapshot, changed.nodes):
         return False
+    if state.screening.reads_data and state.screening.gravity.is_swayed(*_left_and_come(state, snapshot, changed)):
+        return False
     new = [snapshot.workloads[w] for w in changed.workloads if w in snapshot.workloads]
     # A resource that nobody asked for so far has no column, and a higher priority may take from others.
     return set(asked(new)) <= set(state.world.table.axes.names) and not any(w.priority for w in new)
@@ -162,9 +166,16 @@ def _with_nodes(
     with_changed_room(world.room, before, table, rows)
     there = [node for node in changed.nodes if node in table.row_of]
     kinds = with_changed_kinds(screening.kinds, table, rows)
-    screening.take_in(snapshot, verdicts, table=table, changed=kinds, rows=rows, nodes=there)
+    gravity = screening.gravity.renewed(snapshot.fabric, *_left_and_come(state, snapshot, changed))
+    screening.take_in(snapshot, verdicts, table=table, changed=kinds, gravity=gravity, rows=rows, nodes=there)
     state.world = replace(world, snapshot=snapshot, verdicts=verdicts, now=now, table=table)
     return list(map(int, rows))
+
+
+def _left_and_come(state: Prepared, snapshot: Snapshot, changed: Changes) -> tuple[list[Node], list[Node]]:
+    """The changed nodes as they were, and as they are."""
+    before, after = state.world.snapshot.fabric.nodes, snapshot.fabric.nodes
+    return [before[n] for n in changed.nodes if n in before], [after[n] for n in changed.nodes if n in after]
 
 
 def _touched(state: Prepared, changed: Changes, rows: Sequence[int], now: WallTime) -> Sequence[WorkloadId]:
@@ -184,25 +195,28 @@ def _cleared(
 ) -> Sequence[Placing]:
     """Free the room of what is touched, take that of what may stay, and put the rest in turn."""
     room, again = state.world.room, []
+    named, came_free = set(changed.workloads), set[int]()
     for identity in touched:
         held, before = state.assignments.pop(identity, ()), state.placings.get(identity)
         workload = snapshot.workloads.get(identity)
-        if before is not None:
-            _free(state, before.workload)
+        freed = _lifted(state, before.workload) if before is not None else []
         if workload is None:
+            came_free.update(freed)
             for store in (state.placings, state.outcomes, state.expiries):
                 store.pop(identity, None)
             state.short.discard(identity)
             assignments[identity] = ()
             continue
-        reports = changed.running.get(identity, ()) if identity in set(changed.workloads) else _known(before)
+        reports = changed.running.get(identity, ()) if identity in named else _known(before)
         has = None
         if reports or held:
             has = standing(workload, reports, held, now=state.world.now, settings=state.world.settings)
-        placing = placing_of(workload, state.screening, has)
+        placing = _placing_again(state, workload, before, has)
+        came_free.update(_without(freed, placing.kept.tolist()))
         if placing.feasibility.first is None:
             placing.feasibility.first = identity
         again.append(placing)
+    room.freed.note(sorted(came_free))  # Once for all that left a node: nobody looked since.
     again.sort(key=precedence)
     for placing in again:
         for row in placing.kept.tolist():
@@ -214,12 +228,26 @@ def _known(before: Placing | None) -> tuple[Running, ...]:
     return () if before is None else before.standing.reports
 
 
-def _free(state: Prepared, workload: Workload) -> None:
+def _placing_again(state: Prepared, workload: Workload, before: Placing | None, has: Standing | None) -> Placing:
+    """Make a workload ready to be placed once more; where its spec is the same, what it asks for is known."""
+    is_known = before is not None and before.workload is workload
+    feasibility = state.screening.again(before.feasibility, workload) if before is not None and is_known else None
+    return placing_of(workload, state.screening, has, feasibility)
+
+
+def _lifted(state: Prepared, workload: Workload) -> list[int]:
+    """Take the replicas of a workload off their nodes for now; the rows are to be noted as free unless held again."""
     outcome = state.outcomes.get(workload.id)
-    for row in outcome.rows.tolist() if outcome is not None else ():
-        state.world.room.let_go(row, workload)
+    rows = outcome.rows.tolist() if outcome is not None else []
+    for row in rows:
+        state.world.room.lift(row, workload)
         state.homes[row].discard(workload.id)
-        state.freed.add(row)
+    state.freed.update(rows)
+    return rows
+
+
+def _without(rows: Sequence[int], others: Sequence[int]) -> list[int]:
+    return [row for row in rows if row not in others]
 
 
 def _settle(
@@ -258,14 +286,18 @@ def _retried(
             continue
         fits = freed[state.world.room.may_take(freed, placing.workload)]
         # Most find no room in what came free, and that is known before their shape takes in what changed.
-        if not len(fits) or not (state.screening.of(placing.workload).limit[fits] == Limit.NONE).any():
+        if (
+            not len(fits)
+            or not (state.screening.again(placing.feasibility, placing.workload).limit[fits] == Limit.NONE).any()
+        ):
             hopeless.add(kind)
             continue
         fresh = _as_before(state, placing) if identity in already else _again(state, placing)
         missing = outcome.missing
-        _free(state, placing.workload)
-        for row in fresh.kept.tolist():
-            state.world.room.hold(row, fresh.workload, fresh.standing.devices.get(state.world.table.ids[row], ()))
+        room, kept = state.world.room, fresh.kept.tolist()
+        room.freed.note(_without(_lifted(state, placing.workload), kept))
+        for row in kept:
+            room.hold(row, fresh.workload, fresh.standing.devices.get(state.world.table.ids[row], ()))
         _settle(state, fresh, fresh.kept, assignments)
         if state.outcomes[identity].missing >= missing:
             hopeless.add(kind)
@@ -276,16 +308,17 @@ def _retried(
 
 def _as_before(state: Prepared, placing: Placing) -> Placing:
     """The same workload with what it held before the event: what the event itself gave it has not begun to run."""
-    return placing_of(placing.workload, state.screening, None if placing.standing is NOTHING else placing.standing)
+    has = None if placing.standing is NOTHING else placing.standing
+    return _placing_again(state, placing.workload, placing, has)
 
 
 def _again(state: Prepared, placing: Placing) -> Placing:
     """The same workload with what it holds by now."""
     held = state.assignments.get(placing.workload.id, ())
     if not held and placing.standing is NOTHING:
-        return placing_of(placing.workload, state.screening, None)
+        return _placing_again(state, placing.workload, placing, None)
     has = standing(placing.workload, placing.standing.reports, held, now=state.world.now, settings=state.world.settings)
-    return placing_of(placing.workload, state.screening, has)
+    return _placing_again(state, placing.workload, placing, has)
 
 
 def _expiry(has: Standing) -> WallTime | None:

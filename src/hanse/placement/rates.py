@@ -12,7 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from hanse.core.snapshot import Snapshot
-from hanse.placement.demand import Domains, Spread
+from hanse.placement.demand import (
+    MOST_EXACT,
+    Domains,
+    Spread,
+    pattern_availability_ppm,
+    set_availability_ppm,
+)
 from hanse.placement.settings import PlacementSettings
 from hanse.placement.table import Ints, NodeTable
 
@@ -62,18 +68,20 @@ class Rates:
 def rates_of(snapshot: Snapshot, table: NodeTable, settings: PlacementSettings) -> Rates:
     """Read the shares of time that domains beyond single nodes are down."""
     fabric, seen = snapshot.fabric, snapshot.observed_down_ppm
-    operators = sorted(fabric.operators)
-    countries = sorted({site.country for site in fabric.sites.values()})
-    stated_sites = [fabric.sites[site].down_ppm for site in table.site_ids]
+    sites, operators, countries = table.site_ids, tuple(table.places.operators), tuple(table.places.countries)
+    stated_sites = [fabric.sites[site].down_ppm for site in sites]
     stated_operators = [fabric.operators[operator].down_ppm for operator in operators]
-    is_known = [*stated_sites, *stated_operators] != [None] * (len(stated_sites) + len(stated_operators))
+    stated_countries = [
+        None if (said := fabric.jurisdictions.get(country)) is None else said.down_ppm for country in countries
+    ]
+    is_known = any(said is not None for said in (*stated_sites, *stated_operators, *stated_countries))
     return Rates(
         is_assumed=not (seen or is_known or (table.down_ppm != settings.node_down_ppm).any()),
-        site=_column("site", table.site_ids, stated_sites, seen, settings.site_down_ppm),
+        site=_column("site", sites, stated_sites, seen, settings.site_down_ppm),
         operator=_column("operator", operators, stated_operators, seen, settings.operator_down_ppm),
-        country=_column("country", countries, [None] * len(countries), seen, settings.jurisdiction_down_ppm),
+        country=_column("country", countries, stated_countries, seen, settings.jurisdiction_down_ppm),
         observed=frozenset(seen),
-        site_ids=table.site_ids,
+        site_ids=sites,
         operator_ids=operators,
         countries=countries,
     )
@@ -93,6 +101,15 @@ def typical(rates: Rates, table: NodeTable, rows: Ints, settings: PlacementSetti
     if tuple(middle.values()) == assumed:
         return settings
     return settings.with_down_ppm(*middle.values())
+
+
+def availability_ppm(rates: Rates, table: NodeTable, rows: Ints, settings: PlacementSettings) -> int:
+    """The chance that at least one replica on some nodes is up: see `set_availability_ppm`."""
+    if not rates.is_assumed:
+        return set_availability_ppm(domains_of(rates, table, rows), settings)
+    counted = rows[:MOST_EXACT]
+    places = (table.site[counted].tolist(), table.operator[counted].tolist(), table.country[counted].tolist())
+    return pattern_availability_ppm((counted.tolist(), *places), settings.down_ppm)
 
 
 def domains_of(rates: Rates, table: NodeTable, rows: Ints) -> list[Domains]:

@@ -109,6 +109,9 @@ def _after_event(
 def plan_after(state: Prepared, response: Response, parent: Plan, trigger: str) -> Plan:
     """The whole plan after an event: the parent's parts, with those that the response replaces."""
     world, touched = state.world, response.assignments
+    for waiting in (state.placings[w] for w in sorted(state.short)):
+        # Who found no room in what came free was not screened anew, but what is in its way is told as it is now.
+        state.screening.again(waiting.feasibility, waiting.workload)
     stays = [a for a in parent.assignments if a.workload not in touched]
     fresh = [a for held in touched.values() for a in held]
     explanations = {w: told for w, told in parent.explanations.items() if w in state.placings}

@@ -65,6 +65,11 @@ class PlacementSettings:
     kept_per_limit: int = 3
     """How many rejected candidates per limit a large fabric's explanation keeps."""
 
+    @property
+    def down_ppm(self) -> tuple[int, int, int, int]:
+        """The share of time that a node, a site, an operator and a jurisdiction are down."""
+        return self.node_down_ppm, self.site_down_ppm, self.operator_down_ppm, self.jurisdiction_down_ppm
+
     def with_down_ppm(self, node: int, site: int, operator: int, jurisdiction: int) -> PlacementSettings:
         """The same with other shares of down time."""
         return replace(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hanse.core.fabric import PARTS, GpuNeed, Node, Power, Resources
-from hanse.core.ids import NodeId, SiteId, WorkloadId
+from hanse.core.fabric import PARTS, Fabric, GpuNeed, Node, Power, Resources
+from hanse.core.ids import CountryCode, NodeId, OperatorId, SiteId, WorkloadId
 from hanse.core.snapshot import Reach, Snapshot
 from hanse.core.units import PERIODS_US
 from hanse.core.work import Workload
@@ -22,10 +23,14 @@ Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 REACH_CODES: Mapping[Reach, int] = {reach: code for code, reach in enumerate(Reach)}
+GONE = -1
+"""In place of a code of `REACH_CODES`: the node is no longer of the fabric, and keeps its row until a whole plan."""
 UNKNOWN_RTT_US = np.iinfo(np.int64).max
 """Round trip from an origin that the fabric cannot locate."""
 MANY = 2**31
 """More replicas than any fabric takes."""
+MANY_FREED = 2_048
+"""Where room came back on more nodes than this, all are looked at again."""
 
 
 _A_HANDFUL = 8
@@ -49,13 +54,31 @@ class Axes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """The numbers of sites, operators and countries, in id order; the same for as long as the fabric has the same."""
+
+    sites: Mapping[SiteId, int]
+    operators: Mapping[OperatorId, int]
+    countries: Mapping[CountryCode, int]
+
+    @classmethod
+    def of(cls, fabric: Fabric) -> Places:
+        """Number those of a fabric."""
+        return cls(
+            sites={name: number for number, name in enumerate(sorted(fabric.sites))},
+            operators={name: number for number, name in enumerate(sorted(fabric.operators))},
+            countries={c: number for number, c in enumerate(sorted({site.country for site in fabric.sites.values()}))},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeTable:
     """Columns over nodes; `site`, `operator` and `country` are row numbers of the respective names."""
 
     ids: Sequence[NodeId]
     row_of: dict[NodeId, int]
     nodes: Sequence[Node]
-    site_ids: tuple[SiteId, ...]
+    places: Places
     site: Ints
     operator: Ints
     country: Ints
@@ -93,6 +116,11 @@ class NodeTable:
     def memory_bytes(self) -> Ints:
         """Memory that work may take per node."""
         return np.asarray(self.amounts[:, 1])
+
+    @property
+    def site_ids(self) -> tuple[SiteId, ...]:
+        """Sites by number."""
+        return tuple(self.places.sites)
 
     def has_model(self, need: GpuNeed) -> Flags:
         """Rows whose GPUs are of a model that will do."""
@@ -134,10 +162,11 @@ COLUMNS = (
     "energy_microeur_kwh", "intensity_g_per_kwh",
 )  # fmt: skip
 _KIND_COLUMNS = (
-    "site", "reach", "amounts", "prices", "gpu_count", "gpu_model", "gpu_hour_microeur", "idle_mw", "per_core_mw",
-    "per_gpu_mw", "egress_gib_microeur", "embodied_ug_month",
+    "site", "operator", "reach", "amounts", "prices", "gpu_count", "gpu_model", "gpu_hour_microeur", "idle_mw",
+    "per_core_mw", "per_gpu_mw", "egress_gib_microeur", "embodied_ug_month",
 )  # fmt: skip
-"""What score and recipe read of a node, policy and selectors aside; the rest follows from the site."""
+"""What score and recipe read of a node, policy and selectors aside; the rest follows from the site. With the operator,
+so that nodes of one kind share every failure domain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +177,33 @@ class Kinds:
     """The kind of each node."""
     table: NodeTable
     """One node per kind."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Freed:
+    """Rows where room came back, in order, so that whoever looked before looks at these only and not at all nodes."""
+
+    rows: list[int] = field(default_factory=list)
+    forgotten: int = 0
+    """How many were dropped from the front of `rows`."""
+
+    @property
+    def count(self) -> int:
+        """How many there ever were: what `since` is asked with next time."""
+        return self.forgotten + len(self.rows)
+
+    def note(self, rows: Iterable[int]) -> None:
+        """Room came back on some nodes."""
+        self.rows.extend(rows)
+        if len(self.rows) > 2 * MANY_FREED:
+            self.forgotten += len(self.rows) - MANY_FREED
+            del self.rows[:-MANY_FREED]
+
+    def since(self, count: int) -> Ints | None:
+        """The rows since there were `count`, ascending, each once; None where they are too many to tell."""
+        if count < self.forgotten:
+            return None
+        return np.array(sorted({*self.rows[count - self.forgotten :]}), dtype=np.int64)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -163,8 +219,8 @@ class Room:
     """GPUs that the replica of a workload holds on a node."""
     releases: int = 0
     """How often room came back."""
-    freed_at: Ints
-    """Per node what `releases` was when room last came back there; 0 where it never did."""
+    freed: Freed = field(default_factory=Freed)
+    """Where it came back of late."""
 
     @property
     def cpu_milli(self) -> Ints:
@@ -194,7 +250,7 @@ class Room:
         """Free `amount` on a node."""
         self.free[:, row] += self.axes.vector(amount)
         self.releases += 1
-        self.freed_at[row] = self.releases
+        self.freed.note((row,))
 
     def fits(self, rows: Ints, amount: Resources) -> Flags:
         """Tell for each of `rows` whether `amount` fits now; GPUs aside."""
@@ -207,6 +263,13 @@ class Room:
         """Tell for each of `rows` whether one replica fits now, GPUs included."""
         found = self.fits(rows, workload.resources)
         return found if workload.gpu is None else found & self.has_gpus(rows, workload.gpu)
+
+    def may_all_take(self, workload: Workload) -> Flags:
+        """Tell for every node whether one replica fits now, GPUs included."""
+        found = np.ones(self.free.shape[1], dtype=np.bool_)
+        for free, each in zip(self.free, self.axes.vector(workload.resources).tolist(), strict=True):
+            found &= free >= each
+        return found if workload.gpu is None else found & self.has_gpus(np.arange(len(found)), workload.gpu)
 
     def has_gpus(self, rows: Ints, need: GpuNeed) -> Flags:
         """Tell for each of `rows` whether GPUs enough are free now, whatever their model."""
@@ -230,7 +293,13 @@ class Room:
 
     def let_go(self, row: int, workload: Workload) -> None:
         """Free the room of one replica."""
-        self.give_back(row, workload.resources)
+        self.lift(row, workload)
+        self.freed.note((row,))
+
+    def lift(self, row: int, workload: Workload) -> None:
+        """Free the room of one replica for a moment: who lifts it holds it again, or notes that it stays free."""
+        self.free[:, row] += self.axes.vector(workload.resources)
+        self.releases += 1
         if workload.gpu is not None:
             self.devices[row, list(self.held.pop((workload.id, row), ()))] += workload.gpu.share_milli
 
@@ -263,6 +332,7 @@ def node_table(snapshot: Snapshot, *, unknown_zone_g_per_kwh: int, node_down_ppm
         snapshot,
         tuple(sorted(fabric.nodes)),
         axes=Axes(names=asked(snapshot.workloads.values())),
+        places=Places.of(fabric),
         gpu_models=tuple(models),
         unknown_zone_g_per_kwh=unknown_zone_g_per_kwh,
         node_down_ppm=node_down_ppm,
@@ -274,6 +344,7 @@ def table_of(
     ids: tuple[NodeId, ...],
     *,
     axes: Axes,
+    places: Places,
     gpu_models: tuple[str, ...],
     unknown_zone_g_per_kwh: int,
     node_down_ppm: int,
@@ -282,17 +353,16 @@ def table_of(
     fabric = snapshot.fabric
     nodes = tuple(fabric.nodes[node] for node in ids)
     sites = tuple(fabric.sites[node.site] for node in nodes)
-    site_ids = tuple(sorted(fabric.sites))
     intensity = snapshot.intensity_g_per_kwh
     model_row = {model: row for row, model in enumerate(gpu_models)}
     return NodeTable(
         ids=ids,
         row_of={node: row for row, node in enumerate(ids)},
         nodes=nodes,
-        site_ids=site_ids,
-        site=_numbered([node.site for node in nodes], site_ids),
-        operator=_numbered([node.operator for node in nodes], sorted(fabric.operators)),
-        country=_numbered([site.country for site in sites], sorted({site.country for site in fabric.sites.values()})),
+        places=places,
+        site=_numbered([node.site for node in nodes], places.sites),
+        operator=_numbered([node.operator for node in nodes], places.operators),
+        country=_numbered([site.country for site in sites], places.countries),
         reach=_ints([REACH_CODES[snapshot.reach.get(node, Reach.UNREACHABLE)] for node in ids]),
         axes=axes,
         amounts=_rows_of([axes.vector(node.allocatable) for node in nodes], len(axes.names)),
@@ -338,8 +408,7 @@ def full_room(table: NodeTable) -> Room:
     slots = np.arange(int(table.gpu_count.max(initial=0)))
     devices = np.where(slots < table.gpu_count[:, None], WHOLE_MILLI, -1)
     # `ascontiguousarray` would hand out the table's own memory where there is one node: its transpose is contiguous.
-    freed_at = np.zeros(table.size, dtype=np.int64)
-    return Room(axes=table.axes, free=table.amounts.T.copy(), devices=devices, freed_at=freed_at)
+    return Room(axes=table.axes, free=table.amounts.T.copy(), devices=devices)
 
 
 def among(rows: Ints, few: Ints) -> Flags:
@@ -350,6 +419,16 @@ def among(rows: Ints, few: Ints) -> Flags:
     for row in few.tolist():
         found |= rows == row
     return found
+
+
+def cheapest(costs: Ints, most: int) -> Ints:
+    """Positions of the `most` least costs, least first, ties by position: without sorting all of them."""
+    if len(costs) <= most:
+        return np.argsort(costs, kind="stable")
+    dearest = np.partition(costs, most - 1)[most - 1]
+    below = np.flatnonzero(costs < dearest)
+    ties = np.flatnonzero(costs == dearest)[: most - len(below)]
+    return np.concatenate([below[np.argsort(costs[below], kind="stable")], ties])
 
 
 def asked(workloads: Iterable[Workload]) -> tuple[str, ...]:
@@ -398,6 +477,5 @@ def _ints(values: list[int]) -> Ints:
     return np.array(values, dtype=np.int64)
 
 
-def _numbered(names: Sequence[str], all_names: Sequence[str]) -> Ints:
-    row = {name: index for index, name in enumerate(all_names)}
-    return _ints([row[name] for name in names])
+def _numbered(names: Sequence[str], number_of: Mapping[Any, int]) -> Ints:
+    return _ints([number_of[name] for name in names])

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from hanse.core.ids import NodeId
-from hanse.core.snapshot import Reach, Snapshot
+from hanse.core.snapshot import Snapshot
+from hanse.placement.growing import with_behind
 from hanse.placement.table import (
     COLUMNS,
-    REACH_CODES,
+    GONE,
     WHOLE_MILLI,
     Ints,
     Kinds,
@@ -51,6 +52,7 @@ def with_changed(
         snapshot,
         there,
         axes=table.axes,
+        places=table.places,
         gpu_models=table.gpu_models,
         unknown_zone_g_per_kwh=unknown_zone_g_per_kwh,
         node_down_ppm=node_down_ppm,
@@ -63,9 +65,9 @@ def with_changed(
     for name, column in columns.items():
         column[rows] = getattr(part, name)[known]
         if len(fresh):
-            columns[name] = np.concatenate([column, getattr(part, name)[fresh]])
+            columns[name] = with_behind(column, getattr(part, name)[fresh])
     if len(gone):
-        columns["reach"][gone] = REACH_CODES[Reach.UNREACHABLE]
+        columns["reach"][gone] = GONE
     # Lists, so that one event does not copy a name per node.
     nodes_now = table.nodes if isinstance(table.nodes, list) else list(table.nodes)
     ids_now = table.ids if isinstance(table.ids, list) else list(table.ids)
@@ -81,7 +83,8 @@ def with_changed(
 
 
 def with_changed_kinds(kinds: Kinds, table: NodeTable, rows: Ints) -> Kinds:
-    """The kinds with some rows sorted anew; a kind nobody had yet comes behind the others. Takes over `of_row`."""
+    """The kinds with some rows sorted anew; a kind nobody had yet comes behind the others."""
+    # A copy, because shapes that have not caught up read the kinds as they were.
     of_row = np.concatenate([kinds.of_row, np.zeros(table.size - len(kinds.of_row), dtype=np.int64)])
     known, found = kind_columns(kinds.table), kind_columns(table.picked(rows))
     added: list[int] = []
@@ -105,10 +108,9 @@ def with_changed_room(room: Room, before: Ints, table: NodeTable, rows: Ints) ->
         room.free = np.concatenate([room.free, table.amounts[-fresh:].T], axis=1)
         slots = np.arange(room.devices.shape[1])
         devices = np.where(slots < table.gpu_count[-fresh:, None], WHOLE_MILLI, -1)
-        room.devices = np.concatenate([room.devices, devices])
-        room.freed_at = np.concatenate([room.freed_at, np.zeros(fresh, dtype=np.int64)])
+        room.devices = with_behind(room.devices, devices)
     room.releases += 1
-    room.freed_at[rows] = room.releases
+    room.freed.note(rows.tolist())
 
 
 def _with_rows(kinds: NodeTable, table: NodeTable, rows: Sequence[int]) -> NodeTable:

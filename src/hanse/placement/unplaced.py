@@ -18,11 +18,13 @@ from hanse.core.verdict import Change, Reason
 from hanse.placement.explain import amount, euro, gpus, limit_reason, policy_reasons
 from hanse.placement.feasible import Codes, Limit
 from hanse.placement.outcome import Outcome, Placing, World, limits_now
-from hanse.placement.table import UNKNOWN_RTT_US, Ints, NodeTable, Room
+from hanse.placement.table import GONE, UNKNOWN_RTT_US, Ints, NodeTable, Room, cheapest
 
 _MOST_REASONS_PER_LIMIT = 3
 _MOST_NODES_ASKED = 50
 """Nodes whose denials are counted: enough to tell the common rule, bounded on a large fabric."""
+_NOT_THERE = -2
+"""In place of a limit: the node is gone, so that it is in nobody's way."""
 _NEAREST_FIRST = (
     Limit.BUDGET,
     Limit.LATENCY,
@@ -40,6 +42,7 @@ def unplaced(placing: Placing, outcome: Outcome, world: World) -> Unplaced:
     """Name the binding limits, nearest first, and the changes that would help, nearest first."""
     codes = limits_now(placing, world.room)
     codes[outcome.rows] = -1  # Already used: a node takes one replica of a workload.
+    codes[world.table.reach[: len(codes)] == GONE] = _NOT_THERE
     return Unplaced(
         workload=placing.workload.id,
         missing=outcome.missing,
@@ -73,11 +76,11 @@ def _reasons(placing: Placing, outcome: Outcome, codes: Codes, world: World) -> 
         )
     for limit in _NEAREST_FIRST:
         rows = np.flatnonzero(codes == limit)
-        rows = rows[np.argsort(feasibility.scores.totals_microeur(rows), kind="stable")]
+        totals = feasibility.scores.totals_microeur(rows)
         if limit is Limit.POLICY:
-            yield from _policy_reasons(placing, rows, world)
+            yield from _policy_reasons(placing, rows[cheapest(totals, _MOST_NODES_ASKED)], world)
             continue
-        for row in rows[:_MOST_REASONS_PER_LIMIT].tolist():
+        for row in rows[cheapest(totals, _MOST_REASONS_PER_LIMIT)].tolist():
             yield limit_reason(placing, row, limit, world)
     if (codes == -1).any():
         yield Reason(
@@ -85,7 +88,7 @@ def _reasons(placing: Placing, outcome: Outcome, codes: Codes, world: World) -> 
             cite=f"spread of {workload.id}",
             message=f"{len(outcome.rows)} nodes hold a replica already and take no second one",
         )
-    if not len(codes):
+    if not (codes != _NOT_THERE).any():
         yield Reason(rule="placement.no-nodes", cite="fabric", message="the fabric has no nodes")
 
 
@@ -93,7 +96,7 @@ def _policy_reasons(placing: Placing, rows: Ints, world: World) -> Iterator[Reas
     """Each rule once, with the message for the first node it denies; the rule that denies most nodes comes first."""
     first: dict[str, Reason] = {}
     denials: Counter[str] = Counter()
-    for row in rows[:_MOST_NODES_ASKED].tolist():
+    for row in rows.tolist():
         for reason in policy_reasons(placing.workload.id, world.table.ids[row], world):
             first.setdefault(reason.rule, reason)
             denials[reason.rule] += 1
@@ -127,14 +130,14 @@ def _more_budget(placing: Placing, outcome: Outcome, codes: Codes, table: NodeTa
         (workload.budget.cost_microeur_month, scores.bill_microeur[scores.kind], "cost"),
         (workload.budget.carbon_ug_month, scores.carbon_ug[scores.kind], "carbon"),
     ):
-        cheapest = rows[np.argsort(column[rows], kind="stable")][:short]
-        needed = int(column[outcome.rows].sum() + column[cheapest].sum())
+        least = rows[cheapest(column[rows], short)]
+        needed = int(column[outcome.rows].sum() + column[least].sum())
         if most is not None and needed > most:
             amount = euro(needed) if name == "cost" else f"{needed / 10**9:.4f} kg"
             yield Change(
                 what=f"raise budget.{name} of {workload.id} to {amount}/month",
                 target="spec",
-                allows=tuple(sorted(table.ids[row] for row in cheapest.tolist())),
+                allows=tuple(sorted(table.ids[row] for row in least.tolist())),
             )
 
 

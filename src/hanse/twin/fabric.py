@@ -20,6 +20,7 @@ from hanse.core.ids import ControllerId, NodeId, SiteId, WorkloadId
 from hanse.core.ports import Addresses, ControlPorts, NodePorts
 from hanse.core.snapshot import Series
 from hanse.core.time import US_PER_S, WallTime
+from hanse.core.traffic import COUNT_US
 from hanse.core.work import Workload
 from hanse.identity import key_from_secret, make_csr
 from hanse.identity.authority import SECRET_BYTES, key_pem
@@ -62,6 +63,8 @@ class Settings:
     """One way to the substrate, by node; chance decides for those that are not named."""
     dial_every_us: int = 300 * US_PER_S
     """How often sites measure one another; the default of the app."""
+    count_us: int = COUNT_US
+    """How often is looked at where requests enter; the default of the app."""
     owner_policy: Mapping[NodeId, str] = field(default_factory=dict)
     """Cedar rules of single nodes' owners."""
 
@@ -150,6 +153,7 @@ class TwinFabric:
             intensity_g_per_kwh=self.settings.intensity_g_per_kwh,
             gazetteer=self.settings.gazetteer,
             dial_every_us=self.settings.dial_every_us,
+            count_us=self.settings.count_us,
         )
 
     # --- what users do ---
@@ -284,6 +288,7 @@ class TwinFabric:
             version=VERSION,
             packs=self.settings.packs,
             owner_policy=self.settings.owner_policy.get(node.id, ""),
+            count_us=self.settings.count_us,
         )
 
     async def _join(self, place: _NodePlace, machine: MachinePorts) -> JoinResponse:

@@ -150,7 +150,8 @@ class View:
             for key, r in sorted(self.nodes.items())
             if r.node.site in sites and r.node.operator in operators and not r.is_revoked
         }
-        return Fabric(sites=sites, operators=operators, nodes=nodes)
+        jurisdictions = {r.jurisdiction.id: r.jurisdiction for r in live if r.jurisdiction is not None}
+        return Fabric(sites=sites, operators=operators, nodes=nodes, jurisdictions=jurisdictions)
 
     def policies(self) -> tuple[Policy, ...]:
         """Layers of rules as the specs say now, in id order."""

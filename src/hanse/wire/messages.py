@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from hanse.core.fabric import Attested, Fabric, Gpus, Measured, Node, Operator, Resources, Site
+from hanse.core.fabric import Attested, Fabric, Gpus, Jurisdiction, Measured, Node, Operator, Resources, Site
 from hanse.core.geo import Place
 from hanse.core.ids import ControllerId, Digest, InstanceId, NodeId, PlanId, WorkloadId
 from hanse.core.jobs import JobProgress
@@ -32,6 +32,7 @@ class SpecRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="s
     dataset: DataSet | None = None
     namespace: Namespace | None = None
     secret: Secret | None = None
+    jurisdiction: Jurisdiction | None = None
     is_deleted: bool = False
 
 

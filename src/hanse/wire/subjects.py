@@ -37,6 +37,8 @@ MEASURED = "measured"
 """What landmarks measured: key is the node at the landmark, sealed `Survey` (by the controller)."""
 DISTANCES = "distances"
 """What sites measured of one another: key is the site that measures, sealed `SiteTrips` (by the controller)."""
+DEMAND = "demand"
+"""Where requests enter: key is the site, sealed `SiteDemand` (by the controller)."""
 REVOCATIONS = "revocations"
 """The one key of `TRUST`."""
 
@@ -83,7 +85,7 @@ API_TOKENS = "api-tokens"
 BUCKETS = (
     SPECS, NODES, PRESENCE, ORDERS, REPORTS, ROUTES, PLANS, LEASES, TRUST, WITNESS, ACTIONS, ACTORS, TOKENS,
     APPRAISAL, ATTESTED, SPENDING, FEEDS, MEASURED, CREDENTIALS, BASIS, SECRETS, RELEASES, FEDERATION, API_TOKENS,
-    JOBS, HISTORY, DISTANCES,
+    JOBS, HISTORY, DISTANCES, DEMAND,
 )  # fmt: skip
 ARTIFACTS = "artifacts"
 """Object store of components, by digest."""

@@ -8,8 +8,9 @@ import socket
 import pytest
 
 from hanse.adapters.dialer import TcpDialer
+from substrate import held_port
 
-PATIENCE_US = 2_000_000
+PATIENCE_US = 60_000_000
 
 
 def test_who_listens_is_timed() -> None:
@@ -29,6 +30,5 @@ def test_what_is_no_address_is_no_answer(address: str) -> None:
 
 
 def test_a_refusal_is_no_answer() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    assert asyncio.run(TcpDialer().connect_us(f"127.0.0.1:{port}", PATIENCE_US)) is None
+    with held_port() as port:
+        assert asyncio.run(TcpDialer().connect_us(f"127.0.0.1:{port}", PATIENCE_US)) is None

@@ -285,7 +285,7 @@ def test_a_full_disk_is_named_and_the_old_value_stays(tmp_path):
         [sys.executable, "-W", "error", "-c", script, str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -315,7 +315,7 @@ def test_processes_that_share_a_root_lose_no_increment(tmp_path):
         """
     )
     workers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) for _ in range(3)]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0, 0]
+    assert [worker.wait(timeout=600) for worker in workers] == [0, 0, 0]
     assert run(DiskStore(tmp_path).get("state", "counter")).value == b"75"
 
 
@@ -330,7 +330,7 @@ def test_the_index_stays_small_and_revisions_survive_its_compaction(tmp_path):
         assert lines < 300
         assert await DiskStore(tmp_path).put("state", "new", b"") > revision + 3
 
-    run(scenario(), timeout_s=60)
+    run(scenario())
 
 
 def test_a_cancelled_write_still_tells_watchers_what_it_did(tmp_path):
@@ -338,7 +338,7 @@ def test_a_cancelled_write_still_tells_watchers_what_it_did(tmp_path):
 
     def path_of(bucket, key):
         entered.set()
-        assert may_go_on.wait(10)
+        assert may_go_on.wait(60)
         return default_path(bucket, key)
 
     async def scenario():

@@ -15,7 +15,7 @@ import pytest
 
 from hanse.adapters.handover import SOCKET, Giver, HandoverError, take
 
-WAIT_S = 10
+WAIT_S = 60
 
 
 @pytest.fixture

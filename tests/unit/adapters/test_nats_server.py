@@ -19,7 +19,7 @@ from hanse.adapters.nats_buckets import ensure_buckets
 from hanse.adapters.nats_server import NatsServer, SubstrateError, server_config
 from hanse.adapters.nats_store import NatsStore
 from hanse.core.errors import StoreError
-from substrate import linked
+from substrate import held_port, linked
 
 GOLDEN = """\
 server_name: "hanse-1"
@@ -153,9 +153,8 @@ def test_killed_under_load_and_restarted_it_has_every_acknowledged_write(tmp_pat
             number += 1
 
     async def scenario():
-        server = _server(tmp_path)
+        server = _server(tmp_path, port=port)
         await server.start()
-        port = server.port
         async with linked(port) as link:
             await ensure_buckets(link, ["state"], artifacts=[], replicas=1)
             store, stop = NatsStore(link), asyncio.Event()
@@ -164,7 +163,7 @@ def test_killed_under_load_and_restarted_it_has_every_acknowledged_write(tmp_pat
                     group.create_task(write(store, name, stop))
                 for _ in range(3):
                     target = len(answers) + 150
-                    await until(lambda least=target: len(answers) >= least, 30)
+                    await until(lambda least=target: len(answers) >= least)
                     await server.kill()
                     server = _server(tmp_path, port=port)
                     await server.start()
@@ -176,7 +175,8 @@ def test_killed_under_load_and_restarted_it_has_every_acknowledged_write(tmp_pat
         assert {key: revision for key, revision in acknowledged.items() if found.get(key, 0) < revision} == {}
         assert len(answers) > 450
 
-    run(scenario(), timeout_s=60)
+    with held_port() as port:  # nobody else may be given it while the server is dead
+        run(scenario())
 
 
 @pytest.mark.substrate

@@ -16,7 +16,8 @@ from hanse.adapters.processes import Child, ChildEvent, ChildSpec, ProcessError,
 from hanse.adapters.supervisor import Supervisor, load_run
 from hanse.core.time import US_PER_MS, US_PER_S
 
-WAIT_S = 20
+WAIT_S = 120
+"""For a hang alone: every child is an interpreter to start."""
 ENV = {**os.environ, "PYTHONUNBUFFERED": "1"}
 FOREVER = "import signal; print('ready', flush=True); signal.pause()"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {FOREVER[15:]}"

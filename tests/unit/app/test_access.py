@@ -189,7 +189,17 @@ def test_a_role_opens_what_it_says_in_its_namespaces_and_a_denial_names_the_rule
 
 
 def test_every_kind_of_document_in_a_submission_is_asked_about() -> None:
-    asked = {"functions", "operators", "sites", "nodes", "policies", "secrets", "datasets", "namespaces"}
+    asked = {
+        "functions",
+        "operators",
+        "sites",
+        "nodes",
+        "policies",
+        "secrets",
+        "datasets",
+        "namespaces",
+        "jurisdictions",
+    }
     assert {one.name for one in fields(Manifests)} - {"wheres"} == asked, "a new kind needs its line in `parts_of`"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -187,7 +186,7 @@ def test_delete_understands_what_is_meant() -> None:
 
 
 def test_help_is_quick() -> None:
-    """Bounded in CPU time of this process tree, generously: what it must not do is import half the product."""
+    """What it must not do is import half the product."""
     code = "import sys; from hanse.app.cli.root import app; print(sorted(m for m in sys.modules if m.count('.') < 1))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
     heavy = [
@@ -197,7 +196,5 @@ def test_help_is_quick() -> None:
 
 
 def test_python_m_hanse_is_the_command_line() -> None:
-    began = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "hanse", "--help"], capture_output=True, check=True, text=True)
     assert "hanse" in done.stdout
-    assert time.perf_counter() - began < 30

@@ -72,23 +72,31 @@ def in_background(work: Callable[[], object]) -> threading.Thread:
     return thread
 
 
+def ended(*threads: threading.Thread) -> None:
+    """Wait until what ran in the background is done."""
+    for thread in threads:
+        thread.join(120)
+        assert not thread.is_alive()
+
+
 def with_flow(access: Access, use: Callable[[Flow], Coroutine[Any, Any, T]]) -> T:
     async def scenario() -> T:
-        async with provider_client(None) as http, asyncio.timeout(60):
+        async with provider_client(None) as http, asyncio.timeout(240):
             return await use(await begin(method_of(access), http, SystemClock()))
 
     return asyncio.run(scenario())
 
 
 def by_browser(access: Access, name: str) -> Credentials:
-    person = Person(name)
+    person, threads = Person(name), list[threading.Thread]()
 
     async def use(flow: Flow) -> Credentials:
-        return await flow.by_browser(lambda url: in_background(lambda: person.sign_in(url)), wait_s=30)
+        return await flow.by_browser(lambda url: threads.append(in_background(lambda: person.sign_in(url))), wait_s=120)
 
     try:
         return with_flow(access, use)
     finally:
+        ended(*threads)  # the person still reads the last page when the code is back
         person.close()
 
 
@@ -113,12 +121,14 @@ def test_with_a_browser_the_code_comes_back_and_the_api_knows_who_it_is(issuer: 
 def test_with_a_device_code_somebody_signs_in_elsewhere(issuer: str, tmp_path: Path) -> None:
     access, person = access_of(tmp_path, issuer), Person("grace")
     shown: list[str] = []
+    threads: list[threading.Thread] = []
 
     def show(url: str, code: str) -> None:
         shown.append(code)
-        in_background(lambda: person.sign_in(url))
+        threads.append(in_background(lambda: person.sign_in(url)))
 
-    made = with_flow(access, lambda flow: flow.by_device(show, wait_s=50))
+    made = with_flow(access, lambda flow: flow.by_device(show, wait_s=120))
+    ended(*threads)
     person.close()
     assert whoami(access, made.bearer)["roles"] == {"auditor": ["*"], "developer": ["clinic"]}
     assert len(shown) == 1
@@ -174,7 +184,7 @@ def test_an_answer_to_another_sign_in_is_not_taken(issuer: str, tmp_path: Path) 
     def intrude(url: str) -> None:
         asked = parse_qs(urlsplit(url).query)
         back = asked["redirect_uri"][0]
-        with httpx.Client(trust_env=False) as http:
+        with httpx.Client(trust_env=False, timeout=60.0) as http:
             said.append(http.get(f"{back}?code=stolen&state=guessed").status_code)
             said.append(http.get(f"{back}?code=stolen").status_code)
             said.append(http.get(back.replace("/callback", "/other")).status_code)
@@ -183,10 +193,10 @@ def test_an_answer_to_another_sign_in_is_not_taken(issuer: str, tmp_path: Path) 
     with pytest.raises(LoginError) as caught:
         with_flow(
             access_of(tmp_path, issuer),
-            lambda flow: flow.by_browser(lambda url: threads.append(in_background(lambda: intrude(url))), wait_s=30),
+            lambda flow: flow.by_browser(lambda url: threads.append(in_background(lambda: intrude(url))), wait_s=120),
         )
     assert caught.value.code == "login.refused"
-    threads[0].join(timeout=10)
+    ended(*threads)
     assert said == [400, 400, 404, 200]
 
 

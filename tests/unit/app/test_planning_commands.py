@@ -65,9 +65,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     ticks = itertools.count(0, 250_000)
     pipeline = SimpleNamespace(
         packs=packs, cache=None, snapshot=lambda: at, current_plan=current_plan, rules=lambda _: (packs, ("gdpr",)),
-        watch=lambda: Watch(clock_us=lambda: next(ticks), until_us=10**12),
+        watch=lambda: Watch(clock_us=lambda: next(ticks), until_us=10**12), with_data=lambda at, _: at,
     )  # fmt: skip
-    controller = SimpleNamespace(config=config, pipeline=pipeline)
+    state = SimpleNamespace(datasets=dict, workloads=lambda: at.workloads)
+    controller = SimpleNamespace(config=config, pipeline=pipeline, state=state)
     return run_against(controller, tmp_path, monkeypatch)
 
 

@@ -80,9 +80,10 @@ def test_sign_in_ask_and_sign_out(
         return True
 
     monkeypatch.setattr(webbrowser, "open", browse)
-    assert run("login", "--timeout", "60", "-o", "json") == 0
+    assert run("login", "--timeout", "120", "-o", "json") == 0
     assert answer_of(capsys)["roles"] == {"developer": ["clinic"]}
-    threads[0].join(timeout=10)
+    threads[0].join(timeout=120)
+    assert not threads[0].is_alive()
     person.close()
     kept = tmp_path / "domain" / "credentials.json"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600

@@ -36,3 +36,26 @@ def test_a_circle_that_was_settled_is_found_by_the_next_call():
         assert seen() is None
     finally:
         gc.unfreeze()
+
+
+def test_nothing_is_collected_while_a_decision_is_made_and_all_goes_on_after_it():
+    one = Record()
+    one.itself = one
+    seen = weakref.ref(one)
+    del one
+    with memory.undisturbed():
+        assert not gc.isenabled()
+        assert seen() is not None
+    assert gc.isenabled()
+    gc.collect()
+    assert seen() is None
+
+
+def test_a_collector_that_was_off_stays_off():
+    gc.disable()
+    try:
+        with memory.undisturbed():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

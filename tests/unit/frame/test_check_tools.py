@@ -98,7 +98,7 @@ def _check(tools: Path) -> tuple[int, str]:
     bash = shutil.which("bash")
     assert bash is not None
     done = subprocess.run(
-        [bash, str(SCRIPT)], env={"PATH": str(tools)}, capture_output=True, text=True, timeout=30, check=False
+        [bash, str(SCRIPT)], env={"PATH": str(tools)}, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.stdout == ""
     return done.returncode, done.stderr

@@ -31,5 +31,5 @@ def test_arguments_are_passed_on_whole() -> None:
 
 
 def _step(*arguments: str) -> tuple[int, str, str]:
-    done = subprocess.run([str(SCRIPT), *arguments], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([str(SCRIPT), *arguments], capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, done.stdout, done.stderr

@@ -53,7 +53,7 @@ clinic.yaml:13:12: spec.egress[0].jurisdiction: missing field
 clinic.yaml:14:13: spec.replicas: expected a whole number, found text 'two'
     write digits only, without quotes
 clinic.yaml:17:7: kind: kind Model is not yet supported in this version
-    supported: Function, Service, Job, Dataset, Namespace, Operator, Site, Node, Policy, Secret
+    supported: Function, Service, Job, Dataset, Namespace, Operator, Site, Jurisdiction, Node, Policy, Secret
 clinic.yaml:19:13: apiVersion: not accepted: 'v1'
     accepted: 'hanse.dev/v1'
 clinic.yaml:21:18: metadata.name: duplicate name: Function clinic/Triage

@@ -112,6 +112,12 @@ def refused_without_need(plan):
     return sealed(replace(plan, assignments=plan.assignments[1:], unplaced=(entry,)))
 
 
+def refused_for_what_is_not_so(plan):
+    why = Reason(rule="placement.budget", cite="budget of clinic.triage", message="too dear")
+    entry = Unplaced(workload=plan.assignments[0].workload, missing=1, reasons=(why,), changes=())
+    return sealed(replace(plan, assignments=plan.assignments[1:], unplaced=(entry,)))
+
+
 def refused_without_reason(plan):
     entry = Unplaced(workload=plan.assignments[0].workload, missing=1, reasons=(), changes=())
     return sealed(replace(plan, assignments=plan.assignments[1:], unplaced=(entry,)))
@@ -141,6 +147,7 @@ SEEDED = {
     orphan: "plan.generation",
     unordered: "plan.order",
     refused_without_need: "unplaced.place-free",
+    refused_for_what_is_not_so: "unplaced.unfounded",
     refused_without_reason: "unplaced.unreasoned",
     refused_for_nobody: "unplaced.unknown",
 }

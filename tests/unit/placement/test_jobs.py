@@ -135,7 +135,9 @@ def test_only_what_is_due_is_planned(eu) -> None:
     assert timed(world(eu, work, zones), {}).workloads[work.id].replicas == 0, "nothing runs before it has hours"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60, deadline=None
+)
 @given(
     st.lists(st.integers(0, 900), min_size=1, max_size=40), st.integers(1, 9), st.integers(1, 30), st.booleans(),
     st.integers(0, 500),

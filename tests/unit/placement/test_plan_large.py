@@ -9,9 +9,10 @@ import pytest
 
 from hanse.core.fabric import Resources
 from hanse.core.ids import NodeId, WorkloadId
+from hanse.core.rng import Rng
 from hanse.core.snapshot import Reach
-from hanse.core.work import Slo
-from hanse.placement import PlacementSettings, audit
+from hanse.core.work import Moving, Slo
+from hanse.placement import PlacementSettings, audit, replan
 
 SMALL_LIST = PlacementSettings(shortlist_nodes=8)
 WHOLE_LIST = PlacementSettings(shortlist_nodes=10_000)
@@ -80,3 +81,18 @@ def test_a_place_that_lost_its_ground_is_among_the_candidates_of_a_large_fabric(
     (told,) = [c for c in second.explanations[WorkloadId("clinic.triage")].candidates if c.node == place]
     assert told.limit == "policy"
     assert any(reason.rule == "placement.denied-since" for reason in told.reasons)
+
+
+def test_work_with_state_whose_node_is_gone_is_placed_anew(eu):
+    """A node that is gone keeps its row until a whole plan is made; what leaves it has no site to send from."""
+    one_by_one = PlacementSettings(full_explanation_nodes=0)
+    world = eu.snapshot(eu.function("w", moving=Moving(state_bytes=2**34, cold_start_us=30_000_000)))
+    how = {"now": world.at_us, "rng": Rng(0), "trigger": "test", "settings": one_by_one}
+    made, kept = replan(None, world, eu.verdicts(world), None, **how)
+    (home,) = eu.nodes_of(made, "clinic.w")
+    left = replace(world.fabric, nodes={n: facts for n, facts in world.fabric.nodes.items() if n != home})
+    later = replace(world, fabric=left, running=eu.runs(made), reach=dict.fromkeys(left.nodes, Reach.READY))
+    after, kept = replan(kept, later, eu.verdicts(later), made, **how)
+    assert kept.has_events, "answered as an event"
+    assert eu.nodes_of(after, "clinic.w") not in ([], [home])
+    assert audit(after, later, eu.verdicts(later), settings=one_by_one) == ()

@@ -46,7 +46,9 @@ def test_an_hour_costs_an_hour_of_the_price(eu) -> None:
 
 
 @given(cuts=st.lists(st.integers(1, 21_599), max_size=6, unique=True))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_how_often_it_is_brought_up_never_changes_the_sum(eu, cuts: list[int]) -> None:
     world, spec = serving(eu)
     start = accrued(None, world, settings=PlacementSettings())

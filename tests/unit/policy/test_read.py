@@ -118,7 +118,9 @@ def test_rules_that_are_none_of_the_owners_are_refused(rules: str, words: str) -
         check_secret(replace(SECRET, rules=rules))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     only=st.lists(st.sampled_from(["DE", "FR", "SE", "IE", "CH"]), max_size=2, unique=True),
     exclude=st.lists(st.sampled_from(["US", "DE"]), max_size=1),

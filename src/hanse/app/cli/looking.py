@@ -29,6 +29,7 @@ class Thing(StrEnum):
     INSTANCES = "instances"
     OPERATORS = "operators"
     SITES = "sites"
+    JURISDICTIONS = "jurisdictions"
     PLANS = "plans"
 
 
@@ -53,7 +54,7 @@ def get(
     watch: WatchOption = False,
     session: Session,
 ) -> None:
-    """List what there is: workloads, jobs, namespaces, nodes, instances, operators, sites, plans."""
+    """List what there is: workloads, jobs, namespaces, nodes, instances, operators, sites, jurisdictions, plans."""
     from hanse.app.cli.names import workload_name
     from hanse.app.render import tables
 
@@ -167,6 +168,7 @@ def _askers(client: Client, workload: str | None) -> Mapping[Thing, Callable[[],
         Thing.INSTANCES: lambda: client.instances(workload),
         Thing.OPERATORS: client.operators,
         Thing.SITES: client.sites,
+        Thing.JURISDICTIONS: client.jurisdictions,
         Thing.PLANS: client.plans,
     }
 

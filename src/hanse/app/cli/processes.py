@@ -11,6 +11,7 @@ import typer
 
 from hanse.app.cli.fronts import AccessOption
 from hanse.app.cli.session import DEFAULT_STATE, StateOption
+from hanse.app.cli.sight import CountOption
 from hanse.app.options import FrontOptions
 from hanse.core.errors import HanseError
 
@@ -58,6 +59,7 @@ def run_controller(
     optimise_every: Annotated[
         float, typer.Option(min=0, max=86_400, help="Seconds between two runs of the global solver; 0: never.")
     ] = 600.0,
+    count_every: CountOption = 30.0,
     state: StateOption = DEFAULT_STATE,
 ) -> None:
     """Run one controller and its API in the foreground. The first to take the lease leads; the others stand by."""
@@ -72,6 +74,7 @@ def run_controller(
         substrate_url=substrate,
         node_substrate_urls=tuple(node_substrate or (substrate,)),
         optimise_every_us=round(optimise_every * 1e6),
+        count_us=round(count_every * 1e6),
         latency_table=None if latency is None else str(latency),
         access=None if access is None else str(access),
     )

@@ -46,6 +46,15 @@ AccountOption = Annotated[
         "--account-every", min=1.0, max=3600.0, help="Seconds between accounts of usage and decisions to the ledger."
     ),
 ]
+CountOption = Annotated[
+    float,
+    typer.Option(
+        "--count-every",
+        min=1.0,
+        max=3600.0,
+        help="Seconds between two looks at where requests enter; the same for all of a fabric.",
+    ),
+]
 
 
 def sight_options(
@@ -56,6 +65,7 @@ def sight_options(
     access_log_ratio: AccessLogRatioOption = 1.0,
     tell_paths: TellPathsOption = False,
     account_every: AccountOption = 300.0,
+    count_every: CountOption = 30.0,
 ) -> SightOptions:
     """Take shares as whole numbers of a million, times as microseconds, files by their full names."""
     return SightOptions(
@@ -65,6 +75,7 @@ def sight_options(
         access_log_ratio_ppm=round(access_log_ratio * 1e6),
         tells_paths=tell_paths,
         account_us=round(account_every * 1e6),
+        count_us=round(count_every * 1e6),
     )
 
 

@@ -69,10 +69,28 @@ def explain(view: ExplainView, nodes: Sequence[NodeView]) -> Group:
         head,
         because,
         None if view.explanation is None else explanation(view.explanation, nodes),
+        _demand(view),
         _round_trips(view.round_trips),
         None if view.unplaced is None else refusal(view.unplaced, with_head=True),
         None if view.unplaced is not None else changes(view.changes),
     )
+
+
+_SOURCES = {
+    "stated": "as measured; placement goes by what its owner states",
+    "measured": "measured, and placement goes by it",
+    "unmeasured": "to be measured; placement goes by what its owner states until enough is",
+}
+
+
+def _demand(view: ExplainView) -> RenderableType | None:
+    if not view.demand and view.demand_source == "stated":
+        return None
+    lines = []
+    for one in view.demand:
+        stands = f"{q.rate(one.rate_milli)} for {q.age(one.age_us)}, " if one.rate_milli else ""
+        lines.append(line(Text(f"{one.site}: {stands}{q.rate(one.measured_milli)} now"), indent=2))
+    return stack(Text(), heading(f"Demand ({_SOURCES[view.demand_source]})"), *lines)
 
 
 def _round_trips(trips: Sequence[RoundTripView]) -> RenderableType | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hanse.core.time import WallTime, to_datetime
-from hanse.core.units import format_bytes, format_duration
+from hanse.core.units import format_bytes, format_duration, format_rate
 
 NOTHING = "-"
 
@@ -45,6 +45,11 @@ def latency(us: int | None) -> str:
 def size(count: int) -> str:
     """``64Mi``."""
     return format_bytes(count)
+
+
+def rate(milli: int) -> str:
+    """``20/s``, ``0.25/s``."""
+    return format_rate(milli)
 
 
 def memory(used: int, capacity: int) -> str:

@@ -16,6 +16,7 @@ from hanse.app.render.style import FAINT, WARN, table, word
 from hanse.control.views import (
     InstanceView,
     JobView,
+    JurisdictionView,
     NamespaceView,
     NodeView,
     OperatorView,
@@ -107,6 +108,14 @@ def jobs(views: Iterable[JobView]) -> Table:
             f"{view.failures} of {view.retries + 1}",
             Text(view.late, style=WARN) if view.late else Text(view.reason or view.why),
         )
+    return made
+
+
+def jurisdictions(views: Iterable[JurisdictionView]) -> Table:
+    """Countries as failure domains: how often everything in each is down at once, and who says so."""
+    made = table("COUNTRY", "SITES", "DOWN", "AS", right=("DOWN",))
+    for view in views:
+        made.add_row(view.id, ", ".join(view.sites) or q.NOTHING, f"{view.down_ppm} ppm", view.source)
     return made
 
 
@@ -228,12 +237,15 @@ def grid(rows: Mapping[str, int | None]) -> Table:
 
 
 def usage(rows: Iterable[UsageView]) -> Table:
-    """What workloads took since the controller leads; destinations with most bytes first."""
+    """What workloads took since the controller leads; destinations and sites of entry with most first."""
+    rows = tuple(rows)
+    enters = ("ENTERS AT",) if any(row.entering_milli for row in rows) else ()
     made = table(
-        "WORKLOAD", "REQUESTS", "ERRORS", "CPU", "PEAK MEMORY", "COLD STARTS", "EGRESS",
+        "WORKLOAD", "REQUESTS", "ERRORS", "CPU", "PEAK MEMORY", "COLD STARTS", "EGRESS", *enters,
         right=("REQUESTS", "ERRORS", "CPU", "PEAK MEMORY", "COLD STARTS"),
     )  # fmt: skip
     for row in rows:
+        asked = sorted(row.entering_milli.items(), key=lambda one: (-one[1], one[0]))
         sent = sorted(row.egress_bytes.items(), key=lambda one: (-one[1], one[0]))
         made.add_row(
             row.workload,
@@ -243,6 +255,7 @@ def usage(rows: Iterable[UsageView]) -> Table:
             q.size(row.peak_memory_bytes),
             f"{row.cold_starts:,}",
             ", ".join(f"{name} {q.size(count)}" for name, count in sent) or q.NOTHING,
+            *([", ".join(f"{site} {q.rate(milli)}" for site, milli in asked) or q.NOTHING] if enters else []),
         )
     return made
 

@@ -38,11 +38,16 @@ class Outcome:
 
 
 @contextlib.asynccontextmanager
-async def steady_load(urls: Sequence[str], verify: ssl.SSLContext | bool = True) -> AsyncIterator[Outcome]:
-    """Send GET requests to `urls` in turn while the block lasts; requests under way are finished and counted."""
+async def steady_load(
+    urls: Sequence[str], verify: ssl.SSLContext | bool = True, deadline_s: float = DEADLINE_S
+) -> AsyncIterator[Outcome]:
+    """Send GET requests to `urls` in turn while the block lasts; requests under way are finished and counted.
+
+    One that has no answer after `deadline_s` seconds has failed.
+    """
     outcome = Outcome()
     stop = asyncio.Event()
-    client = httpx.AsyncClient(timeout=DEADLINE_S, trust_env=False, verify=verify)
+    client = httpx.AsyncClient(timeout=deadline_s, trust_env=False, verify=verify)
     async with client, asyncio.TaskGroup() as tasks:
         for number in range(WORKERS):
             mine = [*urls[number % len(urls) :], *urls[: number % len(urls)]]

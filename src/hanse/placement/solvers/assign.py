@@ -1,10 +1,11 @@
 """Assign each job to one agent under capacities, with a fixed cost per agent in use: near the optimum, with a bound.
 
-`Assigning, Effort -> Assigned`. Generalised assignment, and with fixed costs single-source facility location, in four
+`Assigning, Effort -> Assigned`. Generalised assignment, and with fixed costs single-source facility location, in five
 steps. The linear relaxation, strengthened per agent and job where opening costs, gives a bound and reduced costs. A
 kernel of the pairs that look best by them is solved first: small, and near the optimum nearly always. Then some agents
-at a time give up their jobs and share them out anew, with agents that are closed, until no such window improves. The
-answer then rules out for good every pair and agent whose reduced cost lies above the gap; what is left is solved.
+at a time give up their jobs and share them out anew, with agents that are closed, until no such window improves. Where
+opening costs, sets of agents near the one in use are tried as a whole: a window sees too few jobs to change the set.
+The answer then rules out for good every pair and agent whose reduced cost lies above the gap; what is left is solved.
 
 What the relaxation rules out can be in no better answer, so the last step's bound holds for the whole problem.
 
@@ -19,7 +20,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hanse.placement.solvers.assigning import Assigning
 from hanse.placement.solvers.mip import DEFAULT_EFFORT, Effort, Flags, Floats, Ints, Model, Watch, solve
+from hanse.placement.solvers.openings import promising
 
 _KERNEL_AGENTS = (3, 6, 12)
 """Agents kept per job in the kernel, besides those the relaxation uses; the next where the one before has no answer."""
@@ -29,15 +32,8 @@ _WINDOW_JOBS = 50
 """Jobs that a window shares out anew: as many as are solved to the end in well under a second."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assigning:
-    """Costs and uses per agent and job; an infinite cost forbids a pair."""
-
-    costs: Floats
-    uses: Floats
-    capacity: Floats
-    opening: Floats
-    """Cost of using an agent at all; zeros where there is none."""
+_SETS = 3
+"""Sets of agents solved before the search for a better one ends: estimates err by less than the third best does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +72,7 @@ def assign(of: Assigning, effort: Effort = DEFAULT_EFFORT, watch: Watch | None =
     best = _kernel_answer(of, relaxed, small, watch)
     if best is not None:
         best = _by_windows(of, relaxed, best, small, watch)
+        best = _by_openings(of, relaxed, best, small, watch)
     gap = math.inf if best is None else _objective(of, best) - relaxed.bound
     if best is not None and gap <= effort.gap * abs(relaxed.bound):
         return Assigned(agent_of=best, objective=_objective(of, best), bound=relaxed.bound)
@@ -121,6 +118,30 @@ def _by_windows(of: Assigning, relaxed: _Relaxed, best: Ints, small: Effort, wat
         found, _ = _whole(of, allowed, small, best, watch)
         if found is not None and _objective(of, found) < least:
             best, least = found, _objective(of, found)
+    return best
+
+
+def _by_openings(of: Assigning, relaxed: _Relaxed, best: Ints, small: Effort, watch: Watch | None) -> Ints:
+    """Solve with the most promising other set of agents, and go on from there while that pays."""
+    tried: set[bytes] = set()
+    is_done = not (of.opening > 0).any()
+    while not is_done:
+        is_done, least = True, _objective(of, best)
+        used = np.isin(np.arange(len(of.opening)), best)
+        tried.add(used.tobytes())
+        found = promising(of, used, _SETS + len(tried))
+        for agents in [one for one in found if one.tobytes() not in tried][:_SETS]:
+            gap = least - relaxed.bound
+            if gap <= small.gap * abs(relaxed.bound) or (watch is not None and not watch.left_us):
+                return best
+            tried.add(agents.tobytes())
+            allowed = np.isfinite(of.costs) & (relaxed.reduced <= gap) & agents[:, None]
+            if not allowed.any(axis=0).all():
+                continue
+            other, _ = _whole(of, allowed, small, None, watch)
+            if other is not None and _objective(of, other) < least:
+                best, is_done = _by_windows(of, relaxed, other, small, watch), False
+                break
     return best
 
 

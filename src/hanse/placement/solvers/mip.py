@@ -123,8 +123,6 @@ def solve(
         "mip_rel_gap": effort.gap,
         "mip_abs_gap": 1e-9,
     }
-    if watch is not None:
-        options["time_limit"] = watch.left_us / 1e6
     for name, value in options.items():
         highs.setOptionValue(name, value)
     if highs.passModel(_program(model)) == highspy.HighsStatus.kError:
@@ -133,9 +131,22 @@ def solve(
         point = highspy.HighsSolution()
         point.col_value = start.tolist()
         highs.setSolution(point)
+    if watch is not None:
+        _stop_by(highs, watch)
     if highs.run() == highspy.HighsStatus.kError:
         raise SolverFailed("HiGHS failed", hint="this is a bug in hanse; please report it")
     return _solution(highs, model)
+
+
+def _stop_by(highs: Any, watch: Watch) -> None:
+    """Ask the caller's clock while solving: HiGHS's own limit knows wall time only, and a caller may count CPU time."""
+
+    def check(event: Any) -> None:
+        if not watch.left_us:
+            event.interrupt()
+
+    highs.cbMipInterrupt.subscribe(check)
+    highs.cbSimplexInterrupt.subscribe(check)
 
 
 def _solution(highs: Any, model: Model) -> Solution:

@@ -163,11 +163,12 @@ class MemoryRuntime:
         if route.workload in self._loaded:
             await self._serve(route.workload)
             return self.node
+        self._count(route.workload, requests=1)
         for replica in sorted(route.replicas, key=lambda one: (one.rtt_us, one.node)):
             await asyncio.sleep(replica.rtt_us / US_PER_S)
             target = self._mesh.at(replica.address)
             if target is not None and target.serves(route.workload):
-                await target._serve(route.workload)
+                await target._serve(route.workload, from_mesh=1)
                 if self._mesh.at(replica.address) is target:  # it lived long enough to answer
                     return replica.node
             self._count(route.workload, retried=1)
@@ -177,10 +178,10 @@ class MemoryRuntime:
         """Tell whether the workload is loaded here."""
         return workload in self._loaded
 
-    async def _serve(self, workload: WorkloadId) -> None:
+    async def _serve(self, workload: WorkloadId, *, from_mesh: int = 0) -> None:
         service_us = self._model.service_us + self._rng.randint(0, self._model.service_jitter_us)
         self.busy_us += service_us
-        self._count(workload, requests=1, cpu_us=service_us)
+        self._count(workload, requests=1, from_mesh=from_mesh, cpu_us=service_us)
         await asyncio.sleep(service_us / US_PER_S)
 
     def _route(self, path: str) -> RouteEntry | None:
@@ -188,11 +189,14 @@ class MemoryRuntime:
         fitting = [route for route in self._routes if _is_below(path, route.path)]
         return max(fitting, key=lambda route: (len(route.path), route.workload), default=None)
 
-    def _count(self, workload: WorkloadId, *, requests: int = 0, retried: int = 0, cpu_us: int = 0) -> None:
+    def _count(
+        self, workload: WorkloadId, *, requests: int = 0, from_mesh: int = 0, retried: int = 0, cpu_us: int = 0
+    ) -> None:
         held = self._stats.get(workload, WorkloadStats())
         self._stats[workload] = replace(
             held,
             requests=held.requests + requests,
+            from_mesh=held.from_mesh + from_mesh,
             retried=held.retried + retried,
             cpu_us=held.cpu_us + cpu_us,
             latency_us_p50=self._model.service_us + self._model.service_jitter_us // 2,

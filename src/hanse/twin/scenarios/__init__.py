@@ -15,6 +15,7 @@ from hanse.twin.scenarios.steady import STEADY
 from hanse.twin.scenarios.substrate_outage import SUBSTRATE_OUTAGE
 from hanse.twin.scenarios.swarm import SWARM
 from hanse.twin.scenarios.tampered_store import TAMPERED_STORE
+from hanse.twin.scenarios.traffic import TRAFFIC
 
 SCENARIOS = {
     one.name: one
@@ -33,6 +34,7 @@ SCENARIOS = {
         TAMPERED_STORE,
         JOBS,
         SLOW_LINE,
+        TRAFFIC,
         SWARM,
     )
 }
