@@ -121,3 +121,16 @@ def test_the_least_cover_is_a_cover_and_exact_for_few_origins(bits, masks):
 @settings(max_examples=300, deadline=None)
 def test_choosing_among_few_is_choosing_by_column(problem):
     assert choose_few(problem) == choose(problem)
+
+
+@given(problems(with_budget=True))
+@settings(max_examples=500, deadline=None)
+def test_what_a_budget_still_pays_for_is_chosen(problem):
+    found = choose(problem).positions
+    if len(found) == problem.replicas:
+        return
+    for one in set(range(len(problem.score_microeur))) - set(found):
+        wanted = [*found, one]
+        over_money = problem.bill_microeur[wanted].sum() > problem.most_bill_microeur
+        most_carbon = problem.most_carbon_ug
+        assert over_money or (most_carbon is not None and problem.carbon_ug[wanted].sum() > most_carbon)

@@ -59,8 +59,10 @@ def test_no_global_plan_of_a_wide_world_breaks_a_rule_costs_more_or_is_undone(wo
     quick, best = quickly(snapshot, rules), globally(snapshot, rules)
     assert audit(quick, snapshot, rules) == ()
     assert audit(best, snapshot, rules) == ()
-    assert len(best.assignments) == len(quick.assignments)
-    assert best.bound_microeur <= best.objective_microeur <= quick.objective_microeur
+    assert missing(best) <= missing(quick)
+    if missing(best) == missing(quick):
+        assert best.objective_microeur <= quick.objective_microeur
+    assert best.bound_microeur <= best.objective_microeur
     carried = replace(snapshot, running=carried_out(best))
     assert difference(best, globally(carried, rules, best)).is_empty
     lost = data.draw(st.sampled_from(sorted(snapshot.fabric.nodes)))

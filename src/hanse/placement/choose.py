@@ -68,6 +68,12 @@ def choose(problem: Problem) -> Choice:
     _fill(problem, chosen, among=is_kept)
     strayed = _fill(problem, chosen, among=np.ones_like(is_kept))
     _improve(problem, chosen)
+    filled = -1
+    while filled < len(chosen) < problem.replicas:
+        # A swap may have left enough of a budget for one more.
+        filled = len(chosen)
+        strayed = _fill(problem, chosen, among=np.ones_like(is_kept)) or strayed
+        _improve(problem, chosen)
     positions = tuple(sorted(chosen))
     return Choice(
         positions=positions,
@@ -146,19 +152,31 @@ def _leaves_coverable(problem: Problem, chosen: list[int], eligible: Flags) -> F
 
 
 def _affordable(problem: Problem, chosen: list[int], to_come: int) -> Flags:
-    """Candidates that leave enough of both budgets for the replicas still to come at the cheapest price."""
-    affordable = np.ones(len(problem.score_microeur), dtype=np.bool_)
-    for most, column in (
-        (problem.most_bill_microeur, problem.bill_microeur),
-        (problem.most_carbon_ug, problem.carbon_ug),
-    ):
-        if most is None:
-            continue
-        spent = int(column[chosen].sum()) if chosen else 0
-        fits = column <= most - spent - _cheapest_sum(column, to_come)
-        # Where the whole count is not affordable, as many as possible: the reserve is dropped.
-        affordable &= fits if (fits & affordable).any() else column <= most - spent
-    return affordable
+    """Candidates that leave enough of each budget for the replicas still to come, or for as many as it pays at all.
+
+    Those to come count at the cheapest price.
+    """
+    is_open = np.ones(len(problem.score_microeur), dtype=np.bool_)
+    is_open[chosen] = False
+    budgets = [
+        (column, most - (int(column[chosen].sum()) if chosen else 0))
+        for most, column in (
+            (problem.most_bill_microeur, problem.bill_microeur),
+            (problem.most_carbon_ug, problem.carbon_ug),
+        )
+        if most is not None
+    ]
+    for column, left in budgets:
+        is_open &= column <= left
+    if not budgets or not to_come:
+        return is_open
+    for count in range(min(to_come, int(is_open.sum()) - 1), 0, -1):
+        fits = is_open.copy()
+        for column, left in budgets:
+            fits &= column <= left - _cheapest_sum(column[is_open], count)
+        if fits.any():
+            return fits
+    return is_open
 
 
 def _cheapest_sum(column: Ints, count: int) -> int:
