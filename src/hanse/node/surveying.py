@@ -9,7 +9,8 @@ only makes a node seem farther.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from hanse.core.errors import BusError, HanseError
 from hanse.core.ports import Bus, Clock, Dialer, Entropy
@@ -17,6 +18,7 @@ from hanse.wire import canonical, envelope
 from hanse.wire.subjects import tell
 from hanse.wire.survey_messages import Answered, Dialled, DialTarget, Ping, Pong, SurveyTarget
 
+Target = TypeVar("Target")
 TRIES = 4
 """Questions per node; more would only help where the line is loaded."""
 DEADLINE_US = 1_000_000
@@ -28,22 +30,26 @@ NONCE_BYTES = 16
 
 async def survey(targets: Sequence[SurveyTarget], bus: Bus, clock: Clock, entropy: Entropy) -> tuple[Answered, ...]:
     """Measure each of these nodes, in their order; one that gives no valid answer is left out."""
-    found: list[Answered] = []
-    for first in range(0, len(targets), AT_ONCE):
-        some = targets[first : first + AT_ONCE]
-        trips = await asyncio.gather(*(_best(target, bus, clock, entropy) for target in some))
-        found += [Answered(one.node, trip) for one, trip in zip(some, trips, strict=True) if trip is not None]
-    return tuple(found)
+    found = await _each(targets, lambda target: _best(target, bus, clock, entropy))
+    return tuple(Answered(target.node, trip) for target, trip in found)
 
 
 async def dial(targets: Sequence[DialTarget], dialer: Dialer) -> tuple[Dialled, ...]:
     """Measure the way to each of these sites, in their order; one that does not answer is left out."""
-    found: list[Dialled] = []
+    found = await _each(targets, lambda target: _nearest(target, dialer))
+    return tuple(Dialled(target.site, trip) for target, trip in found)
+
+
+async def _each(
+    targets: Sequence[Target], measure: Callable[[Target], Awaitable[int | None]]
+) -> Sequence[tuple[Target, int]]:
+    """Measure some at a time; those that answered, in their order."""
+    found: list[tuple[Target, int]] = []
     for first in range(0, len(targets), AT_ONCE):
         some = targets[first : first + AT_ONCE]
-        trips = await asyncio.gather(*(_nearest(target, dialer) for target in some))
-        found += [Dialled(one.site, trip) for one, trip in zip(some, trips, strict=True) if trip is not None]
-    return tuple(found)
+        trips = await asyncio.gather(*(measure(target) for target in some))
+        found += [(target, trip) for target, trip in zip(some, trips, strict=True) if trip is not None]
+    return found
 
 
 async def _nearest(target: DialTarget, dialer: Dialer) -> int | None:

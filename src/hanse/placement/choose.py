@@ -65,14 +65,15 @@ def choose(problem: Problem) -> Choice:
     chosen: list[int] = []
     is_kept = np.zeros(len(problem.score_microeur), dtype=np.bool_)
     is_kept[list(problem.kept)] = True
+    everyone = np.ones_like(is_kept)
     _fill(problem, chosen, among=is_kept)
-    strayed = _fill(problem, chosen, among=np.ones_like(is_kept))
+    strayed = _fill(problem, chosen, among=everyone)
     _improve(problem, chosen)
     filled = -1
     while filled < len(chosen) < problem.replicas:
         # A swap may have left enough of a budget for one more.
         filled = len(chosen)
-        strayed = _fill(problem, chosen, among=np.ones_like(is_kept)) or strayed
+        strayed = _fill(problem, chosen, among=everyone) or strayed
         _improve(problem, chosen)
     positions = tuple(sorted(chosen))
     return Choice(
@@ -88,7 +89,6 @@ def _fill(problem: Problem, chosen: list[int], *, among: Flags) -> bool:
     strayed = False
     while len(chosen) < problem.replicas:
         eligible = among & _affordable(problem, chosen, problem.replicas - len(chosen) - 1)
-        eligible[chosen] = False
         if not eligible.any():
             return strayed
         eligible &= _leaves_coverable(problem, chosen, eligible)
@@ -118,7 +118,6 @@ def _improve(problem: Problem, chosen: list[int]) -> None:
 
 def _best_with(problem: Problem, others: list[int], *, instead_of: int) -> int | None:
     eligible = _affordable(problem, others, 0)
-    eligible[others] = False
     eligible[instead_of] = True
     missing = problem.every_origin & ~_covered(problem, others)
     open_bits = np.array([(missing & ~mask).bit_count() for mask in problem.masks], dtype=np.int64)[problem.mask_of]
@@ -152,14 +151,13 @@ def _leaves_coverable(problem: Problem, chosen: list[int], eligible: Flags) -> F
 
 
 def _affordable(problem: Problem, chosen: list[int], to_come: int) -> Flags:
-    """Candidates that leave enough of each budget for the replicas still to come, or for as many as it pays at all.
-
-    Those to come count at the cheapest price.
+    """Candidates not chosen yet that leave enough of each budget for the replicas still to come, or for as many as it
+    pays at all. Those to come count at the cheapest price.
     """
     is_open = np.ones(len(problem.score_microeur), dtype=np.bool_)
     is_open[chosen] = False
     budgets = [
-        (column, most - (int(column[chosen].sum()) if chosen else 0))
+        (column, most - int(column[chosen].sum()))
         for most, column in (
             (problem.most_bill_microeur, problem.bill_microeur),
             (problem.most_carbon_ug, problem.carbon_ug),
@@ -180,9 +178,7 @@ def _affordable(problem: Problem, chosen: list[int], to_come: int) -> Flags:
 
 
 def _cheapest_sum(column: Ints, count: int) -> int:
-    if count == 0 or not len(column):
-        return 0
-    return int(np.partition(column, min(count, len(column)) - 1)[:count].sum())
+    return int(np.partition(column, count - 1)[:count].sum())
 
 
 def _shared_with(problem: Problem, chosen: list[int]) -> Ints:
