@@ -29,10 +29,11 @@ from hanse.attest import (
 from hanse.attest.tpm_credential import ENTROPY_BYTES, SECRET_BYTES
 from hanse.control.config import ControlConfig
 from hanse.control.state import FabricState
+from hanse.control.writing import write
 from hanse.core.errors import HanseError
 from hanse.core.fabric import Attested, Origin
 from hanse.core.ids import NodeId
-from hanse.core.ports import BusMessage, ControlPorts, Entry
+from hanse.core.ports import BusMessage, ControlPorts
 from hanse.core.time import US_PER_S, WallTime
 from hanse.wire import envelope
 from hanse.wire.subjects import APPRAISAL, ATTESTED
@@ -168,5 +169,4 @@ class Attesting:
         return self._state.appraiser(self._config.attestation_life_us)
 
     async def _write(self, bucket: str, key: str, value: bytes) -> None:
-        revision = await self._ports.store.put(bucket, key, value, self._state.revision(bucket, key))
-        self._state.apply(Entry(bucket=bucket, key=key, value=value, revision=revision))
+        await write(self._ports.store, self._state, bucket, key, value)

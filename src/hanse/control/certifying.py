@@ -17,8 +17,9 @@ import msgspec
 from hanse.control.controller import Controller
 from hanse.control.service import FabricService, NotFound
 from hanse.control.state import certificate_of
+from hanse.control.writing import write
 from hanse.core.ids import OperatorId
-from hanse.core.ports import ControlPorts, Entry
+from hanse.core.ports import ControlPorts
 from hanse.core.time import WallTime
 from hanse.identity.credential import TrustedIssuer, verify_credential
 from hanse.wire import envelope
@@ -100,8 +101,7 @@ class Certifying:
     async def _write(self, record: CredentialRecord) -> None:
         key, value = f"{record.operator}.{_id(record)}", envelope.seal(record, self._ports.signer)
         state = self._controller.state
-        revision = await self._ports.store.put(CREDENTIALS, key, value, state.revision(CREDENTIALS, key))
-        state.apply(Entry(bucket=CREDENTIALS, key=key, value=value, revision=revision))
+        await write(self._ports.store, state, CREDENTIALS, key, value)
 
 
 def _id(record: CredentialRecord) -> str:

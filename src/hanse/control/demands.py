@@ -14,9 +14,10 @@ import structlog
 
 from hanse.control.config import ControlConfig
 from hanse.control.state import FabricState
+from hanse.control.writing import write
 from hanse.core.errors import HanseError
 from hanse.core.ids import NodeId, SiteId, WorkloadId
-from hanse.core.ports import BusMessage, ControlPorts, Entry
+from hanse.core.ports import BusMessage, ControlPorts
 from hanse.core.time import MonoTime, WallTime
 from hanse.core.traffic import LOOKS
 from hanse.placement import entering_at, settle_site
@@ -104,8 +105,7 @@ class Demands:
         if is_news:
             log.info("demand.changed", site=site, rates_milli={w: rate for w, (rate, _) in _standing(rows).items()})
         value = envelope.seal(SiteDemand(site=site, at_us=now, rows=rows), self._ports.signer)
-        revision = await self._ports.store.put(DEMAND, site, value, self._state.revision(DEMAND, site))
-        self._state.apply(Entry(bucket=DEMAND, key=site, value=value, revision=revision))
+        await write(self._ports.store, self._state, DEMAND, site, value)
 
 
 def _standing(rows: Mapping[WorkloadId, DemandRow]) -> Mapping[WorkloadId, tuple[int, WallTime]]:

@@ -15,9 +15,10 @@ import structlog
 from hanse.control.config import ControlConfig
 from hanse.control.liveness import Liveness
 from hanse.control.state import FabricState
+from hanse.control.writing import write
 from hanse.core.errors import HanseError
 from hanse.core.ids import NodeId, SiteId
-from hanse.core.ports import ControlPorts, Entry
+from hanse.core.ports import ControlPorts
 from hanse.core.snapshot import Reach
 from hanse.core.time import US_PER_S, WallTime
 from hanse.placement import settle
@@ -104,8 +105,7 @@ class Distances:
             if trip.samples:
                 trips.append(trip)
         value = envelope.seal(SiteTrips(site=site, trips=tuple(trips), life_us=life_us), self._ports.signer)
-        revision = await self._ports.store.put(DISTANCES, site, value, self._state.revision(DISTANCES, site))
-        self._state.apply(Entry(bucket=DISTANCES, key=site, value=value, revision=revision))
+        await write(self._ports.store, self._state, DISTANCES, site, value)
 
     def _trips(self, site: SiteId) -> Mapping[SiteId, SiteTrip]:
         record = self._state.distances().get(site)

@@ -13,6 +13,7 @@ from hanse.attest import EvidenceRefused
 from hanse.control.attesting import Attesting
 from hanse.control.config import ControlConfig
 from hanse.control.state import FabricState
+from hanse.control.writing import write
 from hanse.core.errors import HanseError
 from hanse.core.fabric import Attested, Grade, Tier, Trust
 from hanse.core.ids import NodeId, OperatorId, SiteId, WorkloadId
@@ -241,10 +242,7 @@ class Enrolment:
         if known == record:
             return
         sealed = envelope.seal(record, self._ports.signer)
-        revision = await self._ports.store.put(
-            NODES, request.node.id, sealed, self._state.revision(NODES, request.node.id)
-        )
-        self._state.apply(Entry(bucket=NODES, key=request.node.id, value=sealed, revision=revision))
+        await write(self._ports.store, self._state, NODES, request.node.id, sealed)
 
     def _serial(self) -> int:
         return serial_from_secret(self._ports.entropy.secret(16))

@@ -21,10 +21,11 @@ from hanse.control.improving import Think, look_for_better, pays
 from hanse.control.jobs import advanced
 from hanse.control.liveness import Liveness
 from hanse.control.state import FabricState, snapshot
+from hanse.control.writing import write
 from hanse.core.errors import ConflictError, HanseError
 from hanse.core.ids import NodeId, WorkloadId, ordinal_of
 from hanse.core.plan import Assignment, Plan
-from hanse.core.ports import ControlPorts, Entry
+from hanse.core.ports import ControlPorts
 from hanse.core.rng import Rng
 from hanse.core.snapshot import Phase, Reach, Snapshot
 from hanse.core.time import WallTime
@@ -479,8 +480,7 @@ class Pipeline:
 
     async def _write(self, bucket: str, key: str, value: bytes) -> None:
         self._refuse_without_lease()
-        revision = await self._ports.store.put(bucket, key, value, self._state.revision(bucket, key))
-        self._state.apply(Entry(bucket=bucket, key=key, value=value, revision=revision))
+        await write(self._ports.store, self._state, bucket, key, value)
 
     def _refuse_without_lease(self) -> None:
         """A round may outlast the lease; whoever took it over decides anew from what stands."""

@@ -17,9 +17,10 @@ import structlog
 from hanse.control.journal import Journal
 from hanse.control.pipeline import Pipeline
 from hanse.control.state import FabricState
+from hanse.control.writing import write
 from hanse.core.errors import HanseError
 from hanse.core.ids import Digest, NodeId, SecretId, WorkloadId
-from hanse.core.ports import BusMessage, ControlPorts, Entry
+from hanse.core.ports import BusMessage, ControlPorts
 from hanse.core.secret import Secret
 from hanse.core.snapshot import Snapshot
 from hanse.core.time import WallTime
@@ -185,8 +186,7 @@ class Releasing:
             return
         key = f"{node}.{one.secret}"
         sealed = envelope.seal(msgspec.structs.replace(fresh, last_us=now), self._ports.signer)
-        revision = await self._ports.store.put(RELEASES, key, sealed, self._state.revision(RELEASES, key))
-        self._state.apply(Entry(bucket=RELEASES, key=key, value=sealed, revision=revision))
+        await write(self._ports.store, self._state, RELEASES, key, sealed)
 
 
 def _order_of(state: FabricState, node: NodeId, workload: WorkloadId, now: WallTime) -> Order | None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from hanse.control.controller import Controller
 from hanse.control.service import FabricService, NotFound
+from hanse.control.writing import write
 from hanse.core.errors import BusError, ConflictError
 from hanse.core.ids import NodeId, SecretId
-from hanse.core.ports import ControlPorts, Entry
+from hanse.core.ports import ControlPorts
 from hanse.core.secret import Secret
 from hanse.core.time import WallTime
 from hanse.identity.sealing import info_for_domain
@@ -114,8 +115,7 @@ class SecretVerbs:
         fresh = SecretVersion(version=version, set_us=self._ports.clock.wall(), sealed=canonical.digest_bytes(sealed))
         value = SecretValue(secret=secret, sealed=sealed, versions=(*(() if known is None else known.versions), fresh))
         record = envelope.seal(value, self._ports.signer)
-        revision = await self._ports.store.put(SECRETS, secret, record, state.revision(SECRETS, secret))
-        state.apply(Entry(bucket=SECRETS, key=secret, value=record, revision=revision))
+        await write(self._ports.store, state, SECRETS, secret, record)
         await self.tell_nodes(secret)
         return self.view(secret)
 

@@ -20,12 +20,13 @@ from hanse.control.pipeline import Decision, decide
 from hanse.control.proofs import Prove, in_manifest, proofs_of, try_only
 from hanse.control.state import FabricState
 from hanse.control.views import Submission, TopRow, WorkloadChange
+from hanse.control.writing import write
 from hanse.core.errors import BlobError, BusError, HanseError
 from hanse.core.fabric import Jurisdiction, Operator, Site
 from hanse.core.ids import Digest, NodeId, WorkloadId, is_digest
 from hanse.core.layer import Policy
 from hanse.core.plan import Plan
-from hanse.core.ports import ControlPorts, Entry, LogLine
+from hanse.core.ports import ControlPorts, LogLine
 from hanse.core.secret import Secret
 from hanse.core.snapshot import Reach, Series, Snapshot
 from hanse.core.time import WallTime, to_datetime
@@ -424,8 +425,7 @@ class FabricService:
 
     async def _write(self, bucket: str, key: str, value: bytes) -> None:
         state = self._controller.state
-        revision = await self._ports.store.put(bucket, key, value, state.revision(bucket, key))
-        state.apply(Entry(bucket=bucket, key=key, value=value, revision=revision))
+        await write(self._ports.store, state, bucket, key, value)
 
     def _refuse_if_used(self, record: SpecRecord) -> None:
         nodes = self._controller.state.nodes()

@@ -14,9 +14,10 @@ import structlog
 
 from hanse.control.config import ControlConfig
 from hanse.control.state import FabricState
+from hanse.control.writing import write
 from hanse.core.errors import HanseError
 from hanse.core.ids import NodeId
-from hanse.core.ports import ControlPorts, Entry
+from hanse.core.ports import ControlPorts
 from hanse.core.time import US_PER_S, WallTime
 from hanse.wire import envelope
 from hanse.wire.subjects import MEASURED, tell
@@ -80,8 +81,7 @@ class Surveying:
         now = WallTime(self._ports.clock.wall())
         record = Survey(landmark=landmark, answered=found, at_us=now, life_us=self._config.survey_life_us)
         value = envelope.seal(record, self._ports.signer)
-        revision = await self._ports.store.put(MEASURED, landmark, value, self._state.revision(MEASURED, landmark))
-        self._state.apply(Entry(bucket=MEASURED, key=landmark, value=value, revision=revision))
+        await write(self._ports.store, self._state, MEASURED, landmark, value)
         log.info("survey.taken", landmark=landmark, nodes=len(found))
 
 
