@@ -142,9 +142,10 @@ def _density(one: Figures) -> list[tuple[str, ...]]:
 def _neighbour(one: Figures) -> list[tuple[str, ...]]:
     return [
         (
-            f"p99 of `hello` beside a neighbour that {row['what']}",
-            f"{_range(row['p99_growth'], 2)} times",
-            row.get("bar", "under 1.2 times"),
+            f"p99 of `hello` beside a neighbour that {row['what']}; in the same rounds beside programs of the lowest "
+            "priority that only count",
+            f"{_range(row['p99_growth'], 2)} times; {_range(row['machine_growth'], 2)} times",
+            "under 1.2 times",
         )
         for row in one.values()
         if isinstance(row, dict) and "what" in row

@@ -1,7 +1,9 @@
-"""What a function at its limits costs its neighbours, and what the same work costs them outside of the engine.
+"""What a function at its limits costs its neighbours, beside what this machine takes from all who use it whole.
 
-The second is the part that no engine can take away where load, neighbours and noise share the processors: caches, the
-kernel's balancing, and a processor that is not idle when a request comes.
+In each round hello is asked alone, beside the noise, and beside programs of the lowest priority that only count: what
+those cost (caches, the hypervisor's pauses of a processor that is never idle, the way from sleep to run) no engine can
+take away. The noise's clients run at the lowest priority: in life they are other machines, and what they do to receive
+an answer is none of the engine's work. They still get all that is left over.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,6 @@ from benches import report
 from benches.engine import loads, servers
 from benches.engine.loads import Load
 from benches.engine.rivals import Effort
-from benches.engine.servers import Server
 from benches.engine.tools import Say, Tools
 
 NEIGHBOURS = {
@@ -27,54 +28,54 @@ NEIGHBOURS = {
     "hog": "takes all memory it may have",
     "flood": "writes an answer without end",
 }
-OUTSIDE = {
-    "outside_idle": "spins outside of the engine on every processor, at the priority of its long lane",
-    "outside": "spins outside of the engine on every processor, at ordinary priority",
-}
 VICTIM_RATE = 500.0
 NOISE_CONNECTIONS = 8
 NEIGHBOUR_LIMITS = {"concurrency": 2, "queue": 16, "timeout_ms": 1_000}
-SPIN = "import os\nif {is_idle}: os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\nwhile True: pass\n"
+ROUNDS = 3
+"""More rounds than of other figures: a percentile of some hundred requests is an unsteady one."""
+COUNT = [sys.executable, "-c", "while True: pass"]
 
 
 def noisy_neighbour(tools: Tools, effort: Effort, say: Say) -> dict[str, Any]:
-    """The 99th percentile of hello at a steady rate, alone and beside each kind of noise, in turn."""
-    figures: dict[str, Any] = {"rate": VICTIM_RATE, "limits": NEIGHBOUR_LIMITS}
-    for noise, what in {**NEIGHBOURS, **OUTSIDE}.items():
-        alone, beside = [], []
+    """The 99th percentile of hello at a steady rate: alone, beside each noise, and beside mere counting, in turn."""
+    figures: dict[str, Any] = {"rate": VICTIM_RATE, "limits": NEIGHBOUR_LIMITS, "rounds": ROUNDS * effort.rounds}
+    for noise, what in NEIGHBOURS.items():
+        samples: dict[str, list[loads.Sample]] = {"alone": [], "beside": [], "machine": []}
         with tempfile.TemporaryDirectory(prefix="hanse-bench-") as folder, servers.bare_host() as host:
             host.start(Path(folder))
             host.serve({"w": tools.components["hello"]})
-            if noise in NEIGHBOURS:
-                host.serve({noise: tools.components["loop" if noise == "spin" else noise]}, **NEIGHBOUR_LIMITS)
-            victim = Load(path="/w", connections=16, seconds=effort.seconds, rate=VICTIM_RATE)
+            host.serve({noise: tools.components["loop" if noise == "spin" else noise]}, **NEIGHBOUR_LIMITS)
             server = host.as_server()
+            victim = Load(path="/w", connections=16, seconds=effort.seconds, rate=VICTIM_RATE)
             loads.put(tools, server, victim)
-            for _ in range(effort.rounds):
-                alone.append(loads.put(tools, server, victim))
-                with _noise(noise, tools, server, effort.seconds + 2):
-                    beside.append(loads.put(tools, server, victim))
-        growth = [b.p99_us / a.p99_us for a, b in zip(alone, beside, strict=True)]
+            clients = [str(tools.load), server.address, f"/{noise}", str(NOISE_CONNECTIONS), str(effort.seconds + 2)]
+            for _ in range(figures["rounds"]):
+                samples["alone"].append(loads.put(tools, server, victim))
+                with _lowest([clients]):
+                    samples["beside"].append(loads.put(tools, server, victim))
+                with _lowest([COUNT] * (os.cpu_count() or 1)):
+                    samples["machine"].append(loads.put(tools, server, victim))
         figures[noise] = {
             "what": what,
-            **({} if noise in NEIGHBOURS else {"bar": "the part that is not the engine's"}),
-            "alone": loads.summary(alone),
-            "beside": loads.summary(beside),
-            "p99_growth": report.spread(growth, 2),
+            **{name: loads.summary(taken) for name, taken in samples.items()},
+            "p99_growth": _growth(samples["beside"], samples["alone"]),
+            "machine_growth": _growth(samples["machine"], samples["alone"]),
         }
-        say(f"neighbour {noise} ({what}): p99 x {figures[noise]['p99_growth']}")
+        grown, machine = figures[noise]["p99_growth"], figures[noise]["machine_growth"]
+        say(f"neighbour {noise} ({what}): p99 x {grown}, the machine's own x {machine}")
     return figures
 
 
+def _growth(beside: Sequence[loads.Sample], alone: Sequence[loads.Sample]) -> dict[str, Any]:
+    return report.spread([b.p99_us / a.p99_us for a, b in zip(alone, beside, strict=True)], 2)
+
+
 @contextlib.contextmanager
-def _noise(noise: str, tools: Tools, server: Server, seconds: float) -> Iterator[None]:
-    if noise in NEIGHBOURS:
-        commands = [[str(tools.load), server.address, f"/{noise}", str(NOISE_CONNECTIONS), str(seconds)]]
-    else:
-        program = SPIN.format(is_idle=noise == "outside_idle")
-        commands = [[sys.executable, "-c", program]] * (os.cpu_count() or 1)
+def _lowest(commands: Sequence[Sequence[str]]) -> Iterator[None]:
+    """Run programs at the lowest priority (`SCHED_IDLE`, sched(7)) meanwhile."""
     with contextlib.ExitStack() as running:
         for command in commands:
             process = running.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL))
             running.callback(process.kill)
+            os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
         yield

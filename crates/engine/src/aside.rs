@@ -1,26 +1,29 @@
 //! Guests that compute for long step aside: `work -> here, until it is interrupted; then on a thread of low priority`.
 //!
 //! A short request must not wait behind a long one. Yielding alone would make it wait for as many intervals as there are
-//! long ones, so a guest that was interrupted once goes on in a runtime of its own, whose threads the kernel preempts
-//! for every other one of the process. It gets all that the others leave over.
+//! long ones, so a guest that was interrupted once goes on in the `lane`, whose threads the kernel preempts for every other
+//! one of the process. It gets all that the others leave over. So does a guest that computes little at a
+//! time and never stops, such as one that writes an answer without end.
 
 use std::cell::Cell;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
-use crate::error::EngineError;
 use crate::host::Signs;
+use crate::lane::thread_time;
 use crate::workload::Workload;
 
 /// Processor time after which a guest has computed for long.
 pub(crate) const LONG: Duration = Duration::from_millis(2);
+/// Part of the time by the clock that a guest which waits in between may compute beyond that: what streams a little now and
+/// then, for hours, is none of the long ones.
+const SHARE: u32 = 20;
 
 thread_local! {
     /// Processor time of this thread when it took up the guest that it runs.
@@ -30,18 +33,6 @@ thread_local! {
 /// Whether the guest that this thread runs has computed for `long` since it last let others run.
 pub(crate) fn has_computed_for(long: Duration) -> bool {
     thread_time().saturating_sub(BEGAN.get()) >= long
-}
-
-/// Processor time of this thread.
-#[allow(unsafe_code)]
-fn thread_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock exists on every Linux, and the structure is ours and of the type asked for.
-    let _ = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
 }
 
 /// Whether a workload's guests tend to compute for long: those begin aside, so that not even their first stretch is in
@@ -78,34 +69,6 @@ impl Habit {
     }
 }
 
-/// Where long work goes; set when the engine starts.
-pub(crate) type LongLane = Arc<OnceLock<Handle>>;
-
-/// Start the runtime for guests that compute for long.
-///
-/// # Errors
-/// `engine.setup` when its threads cannot be started.
-pub(crate) fn long_lane(threads: usize) -> Result<Runtime, EngineError> {
-    Builder::new_multi_thread()
-        .worker_threads(threads)
-        .thread_name("hanse-long")
-        .on_thread_start(lower_priority)
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(EngineError::setup)
-}
-
-/// Run only while no other thread wants the processor, and be preempted by one at once (sched(7), `SCHED_IDLE`).
-#[allow(unsafe_code)]
-fn lower_priority() {
-    // SAFETY: all zero is a valid value of this structure of integers.
-    let parameters: libc::sched_param = unsafe { std::mem::zeroed() };
-    // SAFETY: reads the structure, which is ours; 0 is the calling thread. Everybody may lower his own priority; where it
-    // is refused all the same the thread runs as the others do, which is no worse than before.
-    let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) };
-}
-
 /// Work of one instance, whose time is added to the workload's account.
 pub(crate) struct Aside {
     place: Place,
@@ -114,6 +77,7 @@ pub(crate) struct Aside {
     has_ended: bool,
     workload: Arc<Workload>,
     signs: Arc<Signs>,
+    ran: Option<Ran>,
     /// Given back when whoever waits for the work has seen its end: a version that is replaced is not over before.
     _turn: Option<OwnedSemaphorePermit>,
 }
@@ -122,24 +86,42 @@ type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 enum Place {
     Here(Option<Work>),
-    There(JoinHandle<()>),
+    /// Comes back when the lane has closed.
+    There(JoinHandle<Option<Work>>),
 }
 
 impl Aside {
-    pub(crate) fn new(
-        work: Work,
-        workload: Arc<Workload>,
-        signs: Arc<Signs>,
-        turn: Option<OwnedSemaphorePermit>,
-    ) -> Self {
+    /// Work for one request, in its `turn`.
+    pub(crate) fn of_one(work: Work, workload: Arc<Workload>, signs: Arc<Signs>, turn: OwnedSemaphorePermit) -> Self {
+        let mut aside = Self::of_many(work, workload, signs);
+        aside.ran = Some(Ran::default());
+        aside._turn = Some(turn);
+        aside
+    }
+
+    /// Work for many requests: that all of them together take much says nothing about any.
+    pub(crate) fn of_many(work: Work, workload: Arc<Workload>, signs: Arc<Signs>) -> Self {
         Self {
             place: Place::Here(Some(work)),
-            begins_there: workload.habit.is_long() && workload.long_lane.get().is_some(),
+            begins_there: workload.habit.is_long(),
             has_ended: false,
             workload,
             signs,
-            _turn: turn,
+            ran: None,
+            _turn: None,
         }
+    }
+
+    /// The first stretch, or the next one, in the thread that asks.
+    fn step(&mut self, running: &mut Work, context: &mut Context<'_>) -> Poll<()> {
+        let (polled, ran) = timed(&self.workload, running, context);
+        if polled.is_pending()
+            && let Some(so_far) = &mut self.ran
+            && so_far.is_long(ran, Instant::now)
+        {
+            self.signs.is_long.store(true, Ordering::Relaxed);
+        }
+        polled
     }
 }
 
@@ -147,32 +129,38 @@ impl Future for Aside {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if let Place::Here(work) = &mut self.place {
-            let Some(mut running) = work.take() else {
-                return Poll::Ready(());
-            };
-            if !self.begins_there && timed(&self.workload, &mut running, context).is_ready() {
-                self.has_ended = true;
-                return Poll::Ready(());
+        loop {
+            match &mut self.place {
+                Place::Here(work) => {
+                    let Some(mut running) = work.take() else {
+                        return Poll::Ready(());
+                    };
+                    let is_open = self.workload.long_lane.is_open();
+                    if !(self.begins_there && is_open) && self.step(&mut running, context).is_ready() {
+                        self.has_ended = true;
+                        return Poll::Ready(());
+                    }
+                    let is_long = self.begins_there || self.signs.is_long.load(Ordering::Relaxed);
+                    if !(is_open && is_long) {
+                        self.place = Place::Here(Some(running));
+                        return Poll::Pending;
+                    }
+                    let there = There {
+                        work: Some(running),
+                        workload: self.workload.clone(),
+                    };
+                    self.place = Place::There(self.workload.long_lane.spawn(there));
+                }
+                Place::There(work) => match ready!(Pin::new(work).poll(context)) {
+                    Ok(Some(back)) => self.place = Place::Here(Some(back)),
+                    // An error means that the lane is gone with the engine, and the work with it.
+                    Ok(None) | Err(_) => {
+                        self.has_ended = true;
+                        return Poll::Ready(());
+                    }
+                },
             }
-            let is_long = self.begins_there || self.signs.is_long.load(Ordering::Relaxed);
-            let Some(lane) = self.workload.long_lane.get().filter(|_| is_long) else {
-                self.place = Place::Here(Some(running));
-                return Poll::Pending;
-            };
-            let there = There {
-                work: running,
-                workload: self.workload.clone(),
-            };
-            self.place = Place::There(lane.spawn(there));
         }
-        let Place::There(work) = &mut self.place else {
-            return Poll::Pending;
-        };
-        // An error means that the lane is gone with the engine, and the work with it.
-        let _ = ready!(Pin::new(work).poll(context));
-        self.has_ended = true;
-        Poll::Ready(())
     }
 }
 
@@ -188,20 +176,48 @@ impl Drop for Aside {
 
 /// Work that has stepped aside.
 struct There {
-    work: Work,
+    work: Option<Work>,
     workload: Arc<Workload>,
 }
 
 impl Future for There {
-    type Output = ();
+    type Output = Option<Work>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Work>> {
         let this = &mut *self;
-        timed(&this.workload, &mut this.work, context)
+        if !this.workload.long_lane.is_open() {
+            return Poll::Ready(this.work.take());
+        }
+        let Some(work) = &mut this.work else {
+            return Poll::Ready(None);
+        };
+        timed(&this.workload, work, context).0.map(|()| None)
     }
 }
 
-fn timed(workload: &Workload, work: &mut Work, context: &mut Context<'_>) -> Poll<()> {
+/// What a guest has taken of the processor, in stretches between which it waited.
+#[derive(Default)]
+struct Ran {
+    in_all: Duration,
+    /// Known from when it has taken much.
+    since: Option<Instant>,
+}
+
+impl Ran {
+    /// Whether it is a long one after one more stretch, which most are too short for to ask what time it is `now`.
+    fn is_long(&mut self, stretch: Duration, now: impl FnOnce() -> Instant) -> bool {
+        self.in_all += stretch;
+        if self.in_all < LONG {
+            return false;
+        }
+        let now = now();
+        let since = *self.since.get_or_insert(now);
+        self.in_all >= LONG * 2 + now.saturating_duration_since(since) / SHARE
+    }
+}
+
+/// Poll, and how much processor time that took.
+fn timed(workload: &Workload, work: &mut Work, context: &mut Context<'_>) -> (Poll<()>, Duration) {
     // Processor time and not time by the clock: on a busy machine a guest is charged for what it ran.
     let began = thread_time();
     BEGAN.set(began);
@@ -209,7 +225,7 @@ fn timed(workload: &Workload, work: &mut Work, context: &mut Context<'_>) -> Pol
     let ran = thread_time().saturating_sub(began);
     let ran_ns = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
     workload.counters.cpu_ns.fetch_add(ran_ns, Ordering::Relaxed);
-    polled
+    (polled, ran)
 }
 
 #[cfg(test)]
@@ -231,6 +247,18 @@ mod tests {
         }
         (0..5).for_each(|_| habit.note(false, false));
         assert!(!habit.is_long(), "short ones that came to their end do count");
+    }
+
+    #[test]
+    fn much_in_little_time_is_long_and_little_now_and_then_is_not() {
+        let (start, stretch) = (Instant::now(), Duration::from_micros(100));
+        let after = |count: u32, pause: Duration| {
+            let mut ran = Ran::default();
+            (1..=count).find(|&n| ran.is_long(stretch, || start + pause * n))
+        };
+        // 4 ms, and a twentieth of the time since the first 2.
+        assert_eq!(after(1_000, stretch), Some(42));
+        assert_eq!(after(100_000, stretch * SHARE), None);
     }
 
     #[test]

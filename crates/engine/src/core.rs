@@ -13,6 +13,7 @@ use crate::error::EngineError;
 use crate::front_tls::FrontIdentity;
 use crate::identity::Identity;
 use crate::jwt::Auth;
+use crate::lane::LongLane;
 use crate::peer::Peers;
 use crate::router::Table;
 use crate::service::Services;
@@ -41,6 +42,7 @@ pub(crate) struct Core {
     pub(crate) identity: watch::Sender<Option<Arc<Identity>>>,
     pub(crate) front_identity: watch::Sender<Option<Arc<FrontIdentity>>>,
     pub(crate) stopping: watch::Sender<Stopping>,
+    pub(crate) long_lane: LongLane,
 }
 
 /// Whether an engine goes on.
@@ -77,6 +79,7 @@ impl Core {
             places: Arc::new(Semaphore::new(config.max_connections)),
             tenants: Tenants::default(),
             peers: Peers::default(),
+            long_lane: LongLane::default(),
             identity: watch::Sender::new(None),
             front_identity: watch::Sender::new(None),
             stopping: watch::Sender::new(Stopping::No),

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::access::{Access, Gate};
-use crate::aside::LongLane;
 use crate::cache::Cache;
 use crate::config::EngineConfig;
 use crate::core::Core;
@@ -35,7 +34,6 @@ pub struct Engine {
     classes: Classes,
     /// The runtime of workloads that name no class; kept, so that the first of them loads as fast as the next.
     unclassed: Arc<Runtime>,
-    long_lane: LongLane,
     cache: Cache,
     instances: Arc<Instances>,
     way_out: WayOut,
@@ -61,7 +59,6 @@ impl Engine {
         Ok(Self {
             classes,
             unclassed,
-            long_lane: LongLane::default(),
             cache,
             instances: Arc::new(Instances::new(config.max_instances)),
             way_out: WayOut::Net(Arc::new(web_client(public_roots())?)),

@@ -145,7 +145,7 @@ fn guest(
     let (owner, watched) = (workload.clone(), signs.clone());
     let Permit { running, seat } = permit;
     let work = async move { drive(&workload, request, answer, &signs, deadline, seat).await };
-    Box::pin(Aside::new(Box::pin(work), owner, watched, Some(running)))
+    Box::pin(Aside::of_one(Box::pin(work), owner, watched, running))
 }
 
 async fn drive(

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Request, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,6 +23,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::bulk::{Burden, carry};
 use crate::core::{Core, Stopping};
 use crate::crew::Crew;
 use crate::front;
@@ -60,7 +62,9 @@ pub(crate) async fn listen(core: Arc<Core>, listener: TcpListener, crew: Crew) {
         let (core, streams) = (core.clone(), crew.clone());
         crew.serve(async move {
             core.stats.connections.fetch_add(1, Ordering::Relaxed);
-            if let Err(reason) = connection(&core, stream, streams).await {
+            let burden = Burden::default();
+            let connection = connection(core.clone(), stream, streams, burden.clone());
+            if let Some(Err(reason)) = carry(connection, burden, core.long_lane.clone()).await {
                 core.stats.cut_off(reason);
             }
             core.stats.connections.fetch_sub(1, Ordering::Relaxed);
@@ -73,16 +77,25 @@ pub(crate) async fn listen(core: Arc<Core>, listener: TcpListener, crew: Crew) {
 ///
 /// # Errors
 /// Why the connection was refused or cut off, as it is counted.
-async fn connection(core: &Arc<Core>, stream: std::net::TcpStream, streams: Crew) -> Result<(), &'static str> {
+async fn connection(
+    core: Arc<Core>,
+    stream: std::net::TcpStream,
+    streams: Crew,
+    burden: Burden,
+) -> Result<(), &'static str> {
+    let core = &core;
     // These fail only for a client that is gone already.
     let stream = TcpStream::from_std(stream).map_err(|_| "broken")?;
     stream.set_nodelay(true).map_err(|_| "broken")?;
     if !core.config.front_tls {
-        let stream = Impatient::new(stream, core.config.write_timeout());
-        return serve(core, stream, Arc::default(), std::future::pending(), streams).await;
+        let stream = Impatient::new(stream, core.config.write_timeout(), burden.clone());
+        return serve(core, stream, Arc::default(), std::future::pending(), streams, burden).await;
     }
     let identity = core.front_identity().ok_or("tls.no_certificate")?;
-    let handshake = timeout(core.config.header_timeout(), handshake(core, &identity, stream));
+    let handshake = timeout(
+        core.config.header_timeout(),
+        handshake(core, &identity, stream, burden.clone()),
+    );
     let stream = handshake.await.map_err(|_| "tls.timeout")??;
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let (principal, valid_for) = match leaf {
@@ -104,13 +117,14 @@ async fn connection(core: &Arc<Core>, stream: std::net::TcpStream, streams: Crew
             () = core.front_asks_otherwise(&identity) => {}
         }
     };
-    serve(core, stream, Arc::new(principal), over, streams).await
+    serve(core, stream, Arc::new(principal), over, streams, burden).await
 }
 
 async fn handshake(
     core: &Core,
     identity: &FrontIdentity,
     mut stream: TcpStream,
+    burden: Burden,
 ) -> Result<TlsStream<Impatient<TcpStream>>, &'static str> {
     let mut first = [0];
     if stream.peek(&mut first).await.map_err(|_| "broken")? == 0 {
@@ -121,7 +135,7 @@ async fn handshake(
         let _ = stream.write_all(PLAIN_ON_TLS).await;
         return Err("tls.plain_http");
     }
-    let stream = Impatient::new(stream, core.config.write_timeout());
+    let stream = Impatient::new(stream, core.config.write_timeout(), burden);
     let accepted = TlsAcceptor::from(identity.config.clone()).accept(stream).await;
     accepted.map_err(|_| "tls.handshake")
 }
@@ -133,6 +147,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     principal: Arc<Principal>,
     over: impl Future<Output = ()>,
     streams: Crew,
+    burden: Burden,
 ) -> Result<(), &'static str> {
     let limit = core.config.header_timeout();
     let (has_begun, is_http2) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -140,9 +155,17 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         let (core, has_begun, is_http2) = (core.clone(), has_begun.clone(), is_http2.clone());
         service_fn(move |request: Request<Incoming>| {
             has_begun.store(true, Ordering::Relaxed);
-            is_http2.store(request.version() == Version::HTTP_2, Ordering::Relaxed);
-            let (core, principal) = (core.clone(), principal.clone());
-            async move { Ok::<_, Infallible>(front::answer(&core, request, principal).await) }
+            let is_http1 = request.version() != Version::HTTP_2;
+            is_http2.store(!is_http1, Ordering::Relaxed);
+            let (core, principal, burden) = (core.clone(), principal.clone(), is_http1.then(|| burden.clone()));
+            let was_asked_only = request.body().is_end_stream();
+            async move {
+                let response = front::answer(&core, request, principal).await;
+                Ok::<_, Infallible>(match burden {
+                    Some(burden) => response.map(|body| burden.weigh(body, was_asked_only)),
+                    None => response,
+                })
+            }
         })
     };
     let mut builder = auto::Builder::new(streams);

@@ -200,7 +200,7 @@ impl Shared {
         workload.admission.has_room_for_some();
         let signs = Arc::new(Signs::default());
         let work = Box::pin(attend(workload.clone(), desk.clone(), waiting, seat, signs.clone()));
-        tokio::spawn(Aside::new(work, workload.clone(), signs, None));
+        tokio::spawn(Aside::of_many(work, workload.clone(), signs));
         let place = Place {
             workload: workload.clone(),
             desk,

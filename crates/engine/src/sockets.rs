@@ -1,5 +1,6 @@
 //! The listening sockets: bound here, or taken up from the process that had them before.
 
+use std::io;
 use std::net::TcpListener;
 use std::os::fd::{FromRawFd, RawFd};
 
@@ -49,8 +50,8 @@ impl Sockets {
 }
 
 fn bind(address: &str) -> Result<TcpListener, EngineError> {
-    let failed = |cause: std::io::Error| match cause.kind() {
-        std::io::ErrorKind::AddrInUse => EngineError::new(
+    let failed = |cause: io::Error| match cause.kind() {
+        io::ErrorKind::AddrInUse => EngineError::new(
             "engine.address_in_use",
             format!("another process listens on {address}"),
             "choose another port, or 0 for a free one",

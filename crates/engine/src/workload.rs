@@ -12,11 +12,12 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use wasmtime_wasi_http::handler::ProxyPre;
 
 use crate::answer::Fault;
-use crate::aside::{Habit, LongLane};
+use crate::aside::Habit;
 use crate::config::Limits;
 use crate::destination::Policy;
 use crate::egress::WayOut;
 use crate::host::GuestState;
+use crate::lane::LongLane;
 use crate::logs::LogRing;
 use crate::runtime::Runtime;
 use crate::shared::Shared;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use crate::aside::long_lane;
 use crate::core::Stopping;
 use crate::crew::Workers;
 use crate::engine::Engine;
@@ -63,9 +62,10 @@ impl Engine {
             let own = socket.try_clone().map_err(EngineError::setup)?;
             tokio::net::TcpListener::from_std(own).map_err(EngineError::setup)
         };
-        let lane = long_lane(self.core.config.worker_threads.max(1))?;
-        // Nobody else sets it: an engine starts once.
-        let _ = self.long_lane.set(lane.handle().clone());
+        let lane = self
+            .core
+            .long_lane
+            .start(self.core.config.worker_threads, workers.first().handle())?;
         let (front, mesh) = (listener(&sockets.front)?, listener(&sockets.mesh)?);
         let (first, crew) = (workers.first(), workers.crew());
         if let Some(exporter) = self.exporter.lock().unwrap_or_else(PoisonError::into_inner).take() {

@@ -89,7 +89,7 @@ impl Engine {
             name: workload.to_owned(),
             pre,
             runtime,
-            long_lane: self.long_lane.clone(),
+            long_lane: self.core.long_lane.clone(),
             habit: Habit::default(),
             warm: Warm::default(),
             shared: Shared::default(),

@@ -8,8 +8,8 @@ use std::convert::Infallible;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -20,19 +20,19 @@ use hyper::server::conn::http2 as server;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde_json::{Value, json};
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use wasmtime::component::Component;
 
 use crate::answer::{DEADLINE_MS, Fault};
-use crate::aside::{Habit, long_lane};
+use crate::aside::Habit;
 use crate::body::{Body, incoming};
 use crate::destination::Policy;
 use crate::egress::WayOut;
 use crate::error::EngineError;
 use crate::front::strip_ours;
 use crate::instance;
+use crate::lane::LongLane;
 use crate::logs::LogRing;
 use crate::runtime::{Runtime, Ticker};
 use crate::shared::Shared;
@@ -129,12 +129,15 @@ fn serve(setup: &Value, files: Vec<OwnedFd>, control: &Channel) -> Result<(), St
         .enable_time()
         .build()
         .map_err(|cause| cause.to_string())?;
-    let lane = long_lane(threads).map_err(|cause| cause.to_string())?;
+    let long_lane = LongLane::default();
+    let lane = long_lane
+        .start(threads, tokio.handle())
+        .map_err(|cause| cause.to_string())?;
     let outlet = tokio.block_on(outlet(outside))?;
     let worker = Arc::new(Worker {
         runtime: Arc::new(runtime),
         outlet: outlet.clone(),
-        lane: lane.handle().clone(),
+        long_lane,
         instances: Arc::new(Instances::new(instances)),
         versions: ArcSwap::default(),
         log_lines: usize::try_from(number(setup, "log_lines")).unwrap_or(1).max(1),
@@ -189,7 +192,7 @@ fn stream(socket: OwnedFd) -> Result<tokio::net::UnixStream, String> {
 pub(crate) struct Worker {
     runtime: Arc<Runtime>,
     outlet: Outlet,
-    lane: Handle,
+    long_lane: LongLane,
     instances: Arc<Instances>,
     pub(crate) versions: ArcSwap<HashMap<u64, Arc<Version>>>,
     log_lines: usize,
@@ -241,7 +244,6 @@ impl Worker {
         let pre = Arc::new(self.runtime.link(&component).map_err(|cause| cause.message)?);
         let limits = words::limits(spec);
         let name = spec["workload"].as_str().unwrap_or_default().to_owned();
-        let long_lane = Arc::new(OnceLock::from(self.lane.clone()));
         let logs = Arc::new(LogRing::new(self.log_lines));
         // A registry of its own, so that what is counted is this version's alone.
         let counters = Registry::default().workload(&name);
@@ -251,7 +253,7 @@ impl Worker {
                 name,
                 pre,
                 runtime: self.runtime.clone(),
-                long_lane,
+                long_lane: self.long_lane.clone(),
                 habit: Habit::default(),
                 warm: Warm::default(),
                 shared: Shared::default(),

@@ -111,7 +111,11 @@ fn pieces_trailers_and_large_bodies_pass_through() {
     converse(&node.addresses.front);
     let large: Vec<u8> = (0..8 << 20).map(|at: u32| (at / 7) as u8).collect();
     let reply = post(&node.addresses.front, "/echo", &large);
-    assert!(reply.is_whole && reply.body == large);
+    assert_eq!(
+        (reply.status, reply.is_whole, reply.body.len()),
+        (200, true, large.len())
+    );
+    assert!(reply.body == large);
     let mut stream = open(&node.addresses.front);
     stream
         .write_all(
