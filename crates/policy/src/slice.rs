@@ -7,6 +7,7 @@ use cedar_policy::{Context, Effect, Entities, EntityUid, EvalResult, Expression,
 
 use crate::decision::{Decision, Erred, Verdicts};
 use crate::term::{Stop, Term};
+use crate::value::{Text, Value};
 use crate::{PolicyError, bad_request};
 
 /// What a request says of itself, in the two ways in which it is asked.
@@ -69,7 +70,8 @@ impl Slice {
             return Ok(self.fixed.clone());
         }
         let names = self.attributes.iter();
-        let texts: Vec<_> = names.map(|name| facts.text(name.as_deref()?)).collect();
+        let text = |name: &str| facts.text(name).map(|text| Value::Text(Text(text)));
+        let texts: Vec<_> = names.map(|name| name.as_deref().and_then(text)).collect();
         let mut request = None;
         let mut ask = |expression: &Expression| {
             let request = match &mut request {

@@ -70,7 +70,7 @@ pub(crate) enum Stop {
 }
 
 /// The texts of a request by number; `None` where it is not sure that there is one.
-pub(crate) type Texts<'a> = [Option<Cow<'a, str>>];
+pub(crate) type Texts<'a> = [Option<Value<'a>>];
 
 impl Term {
     /// Evaluate where only a truth value will do.
@@ -80,12 +80,12 @@ impl Term {
             Self::And(all) => first(all, false, texts),
             Self::Or(all) => first(all, true, texts),
             Self::If(parts) => chosen(parts, texts)?.truth(texts),
-            Self::One(One::Get(_) | One::GetTag(_), _) => self.value(texts)?.truth().ok_or(Stop::Erred),
+            Self::One(One::Get(_) | One::GetTag(_), _) => self.value(texts).and_then(|value| is_true(&value)),
             Self::One(One::Not, operand) => operand.truth(texts).map(|truth| !truth),
-            Self::One(what, operand) => one(what, &operand.found(texts)?),
+            Self::One(what, operand) => one(what, &*operand.found(texts)?),
             Self::Two(what, operands) => match (what, operands.as_ref()) {
-                (Two::Contains, [Self::Set(members), member]) => is_among(&member.found(texts)?, members, texts),
-                (what, [left, right]) => two(*what, &left.found(texts)?, &right.found(texts)?),
+                (Two::Contains, [Self::Set(members), member]) => is_among(&*member.found(texts)?, members, texts),
+                (what, [left, right]) => two(*what, &*left.found(texts)?, &*right.found(texts)?),
             },
             Self::Free(_)
             | Self::Known(_)
@@ -93,24 +93,24 @@ impl Term {
             | Self::Cedars
             | Self::Attribute(_)
             | Self::Set(_)
-            | Self::Record(_) => self.value(texts)?.truth().ok_or(Stop::Erred),
+            | Self::Record(_) => self.value(texts).and_then(|value| is_true(&value)),
         }
     }
 
     /// Evaluate for one request.
-    pub(crate) fn value<'a>(&'a self, texts: &'a Texts<'_>) -> Result<Found<'a>, Stop> {
+    pub(crate) fn value<'a>(&'a self, texts: &'a Texts<'a>) -> Result<Found<'a>, Stop> {
         match self {
             Self::Free(_) | Self::Cedars => Err(Stop::Cedars),
             Self::Erred => Err(Stop::Erred),
             Self::Known(value) => Ok(Found::Known(value)),
-            Self::Attribute(number) => text(texts, *number).map(Found::Text),
+            Self::Attribute(number) => text(texts, *number).map(Found::Known),
             Self::If(parts) => chosen(parts, texts)?.value(texts),
             Self::Set(members) => {
                 let mut made = Vec::with_capacity(members.len());
                 for one in members {
                     made.push(one.found(texts)?.owned());
                 }
-                Ok(Found::Made(Value::set(made)))
+                Ok(Found::made(Value::set(made)))
             }
             Self::Record(record) => {
                 let (names, fields) = record.as_ref();
@@ -118,7 +118,7 @@ impl Term {
                 for (name, field) in names.iter().zip(fields) {
                     made.push((Cow::Borrowed(name.as_str()), field.found(texts)?.owned()));
                 }
-                Ok(Found::Made(Value::record(made)))
+                Ok(Found::made(Value::record(made)))
             }
             Self::One(One::Get(name), operand) => {
                 let operand = operand.found(texts)?;
@@ -127,23 +127,26 @@ impl Term {
             }
             Self::One(One::GetTag(tags), operand) => {
                 let operand = operand.found(texts)?;
-                match tags.get(operand.text().ok_or(Stop::Erred)?) {
+                let Value::Text(name) = &*operand else {
+                    return Err(Stop::Erred);
+                };
+                match tags.get(name) {
                     Some(Some(value)) => Ok(Found::Known(value)),
                     Some(None) => Err(Stop::Cedars),
                     None => Err(Stop::Erred),
                 }
             }
             Self::Present(_) | Self::And(_) | Self::Or(_) | Self::One(..) | Self::Two(..) => {
-                self.truth(texts).map(|truth| Found::Made(Value::Bool(truth)))
+                self.truth(texts).map(Found::of)
             }
         }
     }
 
     /// As [`Term::value`], in line for what most operands are.
     #[inline(always)]
-    fn found<'a>(&'a self, texts: &'a Texts<'_>) -> Result<Found<'a>, Stop> {
+    fn found<'a>(&'a self, texts: &'a Texts<'a>) -> Result<Found<'a>, Stop> {
         match self {
-            Self::Attribute(number) => text(texts, *number).map(Found::Text),
+            Self::Attribute(number) => text(texts, *number).map(Found::Known),
             Self::Known(value) => Ok(Found::Known(value)),
             _ => self.value(texts),
         }
@@ -172,8 +175,15 @@ impl Term {
     }
 }
 
-fn text<'a>(texts: &'a Texts<'_>, number: usize) -> Result<&'a str, Stop> {
-    texts.get(number).and_then(Option::as_deref).ok_or(Stop::Cedars)
+fn text<'a>(texts: &'a Texts<'a>, number: usize) -> Result<&'a Value<'a>, Stop> {
+    texts.get(number).and_then(Option::as_ref).ok_or(Stop::Cedars)
+}
+
+fn is_true(value: &Value<'_>) -> Result<bool, Stop> {
+    match value {
+        Value::Bool(truth) => Ok(*truth),
+        _ => Err(Stop::Erred),
+    }
 }
 
 /// The first of a chain that is `end`, or errs, decides it.
@@ -187,10 +197,10 @@ fn first(all: &[Term], end: bool, texts: &Texts<'_>) -> Result<bool, Stop> {
 }
 
 /// `contains` of a set that is written out, without making it. All members are evaluated, for they may err.
-fn is_among(member: &Found<'_>, members: &[Term], texts: &Texts<'_>) -> Result<bool, Stop> {
+fn is_among(member: &Value<'_>, members: &[Term], texts: &Texts<'_>) -> Result<bool, Stop> {
     let mut is_in = false;
     for one in members {
-        is_in |= one.found(texts)?.is(member);
+        is_in |= *one.found(texts)? == *member;
     }
     Ok(is_in)
 }
@@ -201,45 +211,37 @@ fn chosen<'a>(parts: &'a [Term; 3], texts: &Texts<'_>) -> Result<&'a Term, Stop>
 }
 
 /// `isEmpty`, `like`, `has` and `hasTag`.
-fn one(what: &One, operand: &Found<'_>) -> Result<bool, Stop> {
-    let text = || operand.text().ok_or(Stop::Erred);
-    match what {
-        One::Like(pattern) => text().map(|text| pattern.fits(text)),
-        One::HasTag(tags) => text().map(|name| tags.get(name).is_some()),
-        One::IsEmpty => members(operand).map(<[_]>::is_empty),
-        One::Has(name) => match operand.other() {
-            Some(Value::Record(fields)) => Ok(fields.iter().any(|(other, _)| other == name)),
-            _ => Err(no_record(operand)),
-        },
-        One::Not | One::Get(_) | One::GetTag(_) => Err(Stop::Cedars),
+fn one(what: &One, operand: &Value<'_>) -> Result<bool, Stop> {
+    match (what, operand) {
+        (One::Like(pattern), Value::Text(text)) => Ok(pattern.fits(&text.0)),
+        (One::HasTag(tags), Value::Text(name)) => Ok(tags.get(name).is_some()),
+        (One::IsEmpty, Value::Set(members)) => Ok(members.is_empty()),
+        (One::Has(name), Value::Record(fields)) => Ok(fields.iter().any(|(other, _)| other == name)),
+        (One::Has(_), other) => Err(no_record(other)),
+        _ => Err(Stop::Erred),
     }
 }
 
-fn two(what: Two, left: &Found<'_>, right: &Found<'_>) -> Result<bool, Stop> {
-    match what {
-        Two::Equal => Ok(left.is(right)),
-        Two::Contains => members(left).map(|all| right.is_in(all)),
-        Two::ContainsAll | Two::ContainsAny => {
-            let (all, some) = (members(left)?, members(right)?);
-            let mut are_in = some.iter().map(|one| Found::Known(one).is_in(all));
-            Ok(match what {
-                Two::ContainsAll => are_in.all(|is_in| is_in),
-                _ => are_in.any(|is_in| is_in),
-            })
-        }
+fn two(what: Two, left: &Value<'_>, right: &Value<'_>) -> Result<bool, Stop> {
+    match (what, left, right) {
+        (Two::Equal, _, _) => Ok(left == right),
+        (Two::Contains, Value::Set(all), one) => Ok(is_in(one, all)),
+        (Two::ContainsAll, Value::Set(all), Value::Set(some)) => Ok(some.iter().all(|one| is_in(one, all))),
+        (Two::ContainsAny, Value::Set(all), Value::Set(some)) => Ok(some.iter().any(|one| is_in(one, all))),
         // Of an entity that is known they are [`One`].
-        Two::HasTag | Two::GetTag => Err(no_record(left)),
+        (Two::HasTag | Two::GetTag, _, _) => Err(no_record(left)),
+        _ => Err(Stop::Erred),
     }
 }
 
-fn members<'f, 'a>(found: &'f Found<'a>) -> Result<&'f [Value<'a>], Stop> {
-    found.members().ok_or(Stop::Erred)
+fn is_in(member: &Value<'_>, set: &[Value<'_>]) -> bool {
+    set.binary_search(member).is_ok()
 }
 
 /// Why there is no attribute or tag of what is no record. Those of an entity that the request chose are not known here.
-fn no_record(found: &Found<'_>) -> Stop {
-    match found.other() {
-        Some(Value::Entity(_)) => Stop::Cedars,
+fn no_record(found: &Value<'_>) -> Stop {
+    match found {
+        Value::Entity(_) => Stop::Cedars,
         _ => Stop::Erred,
     }
 }

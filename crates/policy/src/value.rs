@@ -10,7 +10,6 @@ use cedar_policy::{Entity, EntityUid, EvalResult};
 /// Values of extensions (`decimal`, `ip`, ...) are none of these: they are compared by what they mean, and only Cedar knows that.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Value<'a> {
-    // First, so that texts are at the front of a set.
     Text(Text<'a>),
     Bool(bool),
     Long(i64),
@@ -25,15 +24,10 @@ pub(crate) enum Value<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 
-impl Text<'_> {
-    fn against(&self, text: &str) -> Ordering {
-        self.0.len().cmp(&text.len()).then_with(|| (*self.0).cmp(text))
-    }
-}
-
 impl Ord for Text<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.against(&other.0)
+        let (one, two) = (&*self.0, &*other.0);
+        one.len().cmp(&two.len()).then_with(|| one.cmp(two))
     }
 }
 
@@ -76,20 +70,6 @@ impl<'a> Value<'a> {
         Self::Record(fields)
     }
 
-    pub(crate) fn text(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(&text.0),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn members(&self) -> Option<&[Self]> {
-        match self {
-            Self::Set(members) => Some(members),
-            _ => None,
-        }
-    }
-
     /// The same value, borrowing nothing.
     pub(crate) fn lasting(self) -> Value<'static> {
         let text = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
@@ -109,80 +89,61 @@ impl<'a> Value<'a> {
     }
 }
 
-/// What a term comes to: mostly a text, for which no value need be made, or something a term knows.
+/// What a term comes to: mostly something that is there already.
 #[derive(Debug)]
 pub(crate) enum Found<'a> {
-    Text(&'a str),
     Known(&'a Value<'a>),
-    Made(Value<'a>),
+    Made(Box<Value<'a>>),
 }
 
+static TRUE: Value<'static> = Value::Bool(true);
+static FALSE: Value<'static> = Value::Bool(false);
+
 impl<'a> Found<'a> {
-    pub(crate) fn text(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(text),
-            Self::Known(value) => value.text(),
-            Self::Made(value) => value.text(),
-        }
+    pub(crate) fn of(truth: bool) -> Self {
+        Self::Known(if truth { &TRUE } else { &FALSE })
     }
 
-    /// The value, where it is no text.
-    pub(crate) fn other(&self) -> Option<&Value<'a>> {
-        match self {
-            Self::Text(_) | Self::Known(Value::Text(_)) | Self::Made(Value::Text(_)) => None,
-            Self::Known(value) => Some(value),
-            Self::Made(value) => Some(value),
-        }
-    }
-
-    pub(crate) fn members(&self) -> Option<&[Value<'a>]> {
-        self.other().and_then(Value::members)
-    }
-
-    pub(crate) fn truth(&self) -> Option<bool> {
-        match self.other() {
-            Some(Value::Bool(truth)) => Some(*truth),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn is(&self, other: &Found<'_>) -> bool {
-        match (self.text(), other.text()) {
-            (Some(one), Some(two)) => one == two,
-            _ => self.other().zip(other.other()).is_some_and(|(one, two)| one == two),
-        }
-    }
-
-    pub(crate) fn is_in(&self, set: &[Value<'_>]) -> bool {
-        let found = match self.text() {
-            Some(text) => set.binary_search_by(|member| match member {
-                Value::Text(other) => other.against(text),
-                _ => Ordering::Greater,
-            }),
-            None => self.other().map_or(Err(0), |value| set.binary_search(value)),
-        };
-        found.is_ok()
+    pub(crate) fn made(value: Value<'a>) -> Self {
+        Self::Made(Box::new(value))
     }
 
     /// The field of a record, if it is one and has it.
     pub(crate) fn field(self, name: &str) -> Option<Self> {
         match self {
             Self::Known(Value::Record(fields)) => {
-                let found = fields.iter().find(|(other, _)| other == name);
-                found.map(|(_, field)| Self::Known(field))
+                let mut fields = fields.iter();
+                fields
+                    .find(|(other, _)| other == name)
+                    .map(|(_, field)| Self::Known(field))
             }
-            Self::Made(Value::Record(fields)) => {
-                let found = fields.into_iter().find(|(other, _)| other == name);
-                found.map(|(_, field)| Self::Made(field))
-            }
-            _ => None,
+            Self::Known(_) => None,
+            Self::Made(value) => match *value {
+                Value::Record(fields) => {
+                    let mut fields = fields.into_iter();
+                    fields
+                        .find(|(other, _)| other == name)
+                        .map(|(_, field)| Self::made(field))
+                }
+                _ => None,
+            },
         }
     }
 
     pub(crate) fn owned(self) -> Value<'a> {
         match self {
-            Self::Text(text) => Value::Text(Text(Cow::Borrowed(text))),
             Self::Known(value) => value.clone(),
+            Self::Made(value) => *value,
+        }
+    }
+}
+
+impl<'a> std::ops::Deref for Found<'a> {
+    type Target = Value<'a>;
+
+    fn deref(&self) -> &Value<'a> {
+        match self {
+            Self::Known(value) => value,
             Self::Made(value) => value,
         }
     }
@@ -206,8 +167,8 @@ impl Tags {
     }
 
     /// What is tagged so, if anything is; within, `None` where that is Cedar's to compare.
-    pub(crate) fn get(&self, name: &str) -> Option<Option<&Value<'static>>> {
-        let found = self.0.binary_search_by(|(other, _)| other.against(name)).ok();
+    pub(crate) fn get(&self, name: &Text<'_>) -> Option<Option<&Value<'static>>> {
+        let found = self.0.binary_search_by(|(other, _)| Ord::cmp(other, name)).ok();
         found.and_then(|at| self.0.get(at)).map(|(_, value)| value.as_ref())
     }
 }
