@@ -34,6 +34,8 @@ fn value(stream: &mut Stream, depth: usize) -> String {
                 "[\"a\", \"ab\"]",
                 "{a: \"a\"}",
                 "principal",
+                "User::\"x\"",
+                "User::\"ghost\"",
                 "principal.rate",
                 "context",
             ])
@@ -111,6 +113,7 @@ fn set(stream: &mut Stream, depth: usize) -> String {
             set(stream, inner)
         ),
         6 if depth > 0 => format!("[{}, {}]", set(stream, inner), value(stream, inner)),
+        6 => format!("[{}, {}, resource]", entity(stream, inner), entity(stream, inner)),
         7 => format!("[{}, 1, {}]", value(stream, inner), value(stream, inner)),
         _ => format!("[{}, {}]", value(stream, inner), value(stream, inner)),
     }
@@ -326,9 +329,21 @@ fn a_right_side_that_errs_is_not_looked_at_and_a_left_side_is() {
         decide("{a: context.path, b: principal.gone}.a == \"a\"", "a"),
         (false, 1)
     );
+    let who = "(if context.path == \"a\" then User::\"ghost\" else principal)";
+    assert_eq!(
+        decide(&format!("[principal, User::\"ghost\", resource].contains({who})"), "a"),
+        (true, 0)
+    );
+    assert_eq!(
+        decide(&format!("[User::\"x\", resource, context.path].contains({who})"), "b"),
+        (true, 0)
+    );
     // What is no truth value is an error, also where `&&` leaves nothing else.
     assert_eq!(decide("(true && context.path) == \"a\"", "a"), (false, 1));
     // Lifting the `if` must not have it evaluated where Cedar does not get to it.
     let of_a_type = "principal is Workload in (if context.path == principal.gone then resource else principal)";
     assert_eq!(decide(of_a_type, "a"), (false, 0));
+    let right = "(context.path == \"b\" && (if principal.gone then context.path else \"a\") == \"a\")";
+    assert_eq!(decide(&format!("{{n: 7, p: {right}}}.n < 8"), "a"), (true, 0));
+    assert_eq!(decide(&format!("{{n: 7, p: {right}}}.n < 8"), "b"), (false, 1));
 }

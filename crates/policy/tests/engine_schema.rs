@@ -221,9 +221,12 @@ fn what_still_needs_cedar_at_each_request_is_rare_and_known() {
     for condition in [
         // The context as a whole.
         "context == {method: \"GET\", host: \"shop.example\", path: \"/a\", node: \"n1\"}",
-        // An entity or a number that is taken out of a record which a text of the request was put into.
+        // An entity, a number or a value of an extension that is taken out of a record which a text of the request was put into.
         "{who: principal, path: context.path}.who.subject == \"n1\"",
         "{weight: 1, path: context.path}.weight < 2",
+        "{net: ip(\"10.0.0.1\"), path: context.path}.net.isIpv4()",
+        // Values of extensions that an `if` chose, compared.
+        "(if context.path == \"/a\" then decimal(\"1.0\") else decimal(\"2.0\")) == decimal(\"1.00\")",
     ] {
         let (whole, sliced, shown) = decided(&parsed(&policy("permit", condition)), &texts);
         assert_eq!((whole.is_allowed, shown), (true, 1), "{condition}");
