@@ -114,7 +114,8 @@ fn set(stream: &mut Stream, depth: usize) -> String {
         ),
         6 if depth > 0 => format!("[{}, {}]", set(stream, inner), value(stream, inner)),
         6 => format!("[{}, {}, resource]", entity(stream, inner), entity(stream, inner)),
-        7 => format!("[{}, 1, {}]", value(stream, inner), value(stream, inner)),
+        7 => format!("[{}]", value(stream, inner)),
+        8 => format!("[{}, 1, {}]", value(stream, inner), value(stream, inner)),
         _ => format!("[{}, {}]", value(stream, inner), value(stream, inner)),
     }
 }
@@ -338,6 +339,7 @@ fn a_right_side_that_errs_is_not_looked_at_and_a_left_side_is() {
         decide(&format!("[User::\"x\", resource, context.path].contains({who})"), "b"),
         (true, 0)
     );
+    assert_eq!(decide("[context.path, \"a\"] == [\"a\"]", "a"), (true, 0));
     // What is no truth value is an error, also where `&&` leaves nothing else.
     assert_eq!(decide("(true && context.path) == \"a\"", "a"), (false, 1));
     // Lifting the `if` must not have it evaluated where Cedar does not get to it.
