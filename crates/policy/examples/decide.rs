@@ -1,11 +1,13 @@
 //! How long one decision takes, with 100 policies and 1,000 entities: one JSON line.
 //!
 //! `cargo run --release -p hanse-policy --example decide -- [rounds]`. Shapes: all policies about other workloads but one
-//! (`few apply`), all about the one asked for (`all apply`), a condition on the request in each (`all read the request`: its
-//! path, compared with a text; `all read it in several ways`: patterns, sets, and attributes of the workload beside them), and the
-//! worst case: conditions that Cedar itself must evaluate at each request (`all need Cedar`). Every request has another path.
-//! Each is asked by way of a slice that is kept, as the engine does for a principal it has seen, and the first request of
-//! a principal is measured as well.
+//! (`few apply`), all about the one asked for (`all apply`), and conditions on the request in each: its path, compared with
+//! a text (`all read the request`); patterns, sets, and attributes of the workload beside them (`all read it in several ways`);
+//! tags that the request names, whether they are there and what is in them (`all look up`, `all look into`); sets and choices that
+//! texts of the request are put into (`all make sets and choices of it`); and the worst case, conditions that Cedar itself must
+//! evaluate at each request, here the whole context in one comparison (`all need Cedar`). Every request has another path. Each is
+//! asked by way of a slice that is kept, as the engine does for a principal it has seen, and the first request of a principal is
+//! measured as well.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -18,7 +20,7 @@ const POLICIES: usize = 100;
 const ENTITIES: usize = 1000;
 const SCHEMA: &str = "
 entity Group in [Group];
-entity User in [Group];
+entity User in [Group] tags Set<String>;
 entity Workload in [Group] = { namespace: String } tags String;
 action invoke appliesTo { principal: [User], resource: [Workload], context: { method: String, path: String } };
 ";
@@ -41,22 +43,42 @@ fn main() -> Result<(), Box<dyn Error>> {
             "permit (principal, action == Action::\"invoke\", resource) when {{ [\"GET\", \"HEAD\"].contains(context.method) && resource.namespace != \"n{n}\" && context.path like \"/p{n}/*/items\" }};"
         )
     };
-    let cedars = |n: usize| {
+    let tag = |n: usize| {
         format!(
             "permit (principal, action == Action::\"invoke\", resource) when {{ resource.hasTag(context.path) && resource.namespace == \"n{n}\" }};"
         )
     };
-    let shapes: [(&str, &dyn Fn(usize) -> String); 5] = [
+    let tagged = |n: usize| {
+        format!(
+            "permit (principal is User, action == Action::\"invoke\", resource) when {{ principal.hasTag(context.method) && principal.getTag(context.method).contains(context.path) && resource.namespace != \"n{n}\" }};"
+        )
+    };
+    let made = |n: usize| {
+        format!(
+            "permit (principal, action == Action::\"invoke\", resource) when {{ [context.method, \"n{n}\"].contains(if context.path like \"/p{n}/*\" then \"GET\" else \"PUT\") }};"
+        )
+    };
+    let cedars = |n: usize| {
+        format!(
+            "permit (principal, action == Action::\"invoke\", resource) when {{ context == {{method: \"GET\", path: \"/p{n}\"}} }};"
+        )
+    };
+    let shapes: [(&str, &dyn Fn(usize) -> String); 8] = [
         ("few apply", &other),
         ("all apply", &all),
         ("all read the request", &request),
         ("all read it in several ways", &several),
+        ("all look up a tag named by the path", &tag),
+        ("all look into a tag named by the method", &tagged),
+        ("all make sets and choices of it", &made),
         ("all need Cedar", &cedars),
     ];
     let mut cases = Vec::new();
     for (what, policy) in shapes {
         let text: String = (0..POLICIES).map(|n| policy(n) + "\n").collect();
-        cases.push(measure(what, &Cedar::new(&text, &entities(), Some(SCHEMA))?, rounds)?);
+        let cedar = Cedar::new(&text, &entities(), Some(SCHEMA))?;
+        cedar.validate()?;
+        cases.push(measure(what, &cedar, rounds)?);
     }
     println!(
         "{}",
@@ -69,17 +91,21 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn entities() -> String {
     let one = |n: usize| {
         let group = serde_json::json!({"type": "Group", "id": format!("g{}", n % POLICIES)});
-        let (kind, attrs) = match n {
-            0..POLICIES => ("Group", serde_json::json!({})),
-            n if n % 2 == 0 => (
-                "Workload",
-                serde_json::json!({"namespace": format!("n{}", n % POLICIES)}),
+        let (none, namespace) = (serde_json::json!({}), format!("n{}", n % POLICIES));
+        let (kind, attrs, tags) = match n {
+            0..POLICIES => ("Group", none.clone(), none),
+            n if n % 2 == 0 => ("Workload", serde_json::json!({"namespace": namespace}), none),
+            _ => (
+                "User",
+                none,
+                serde_json::json!({"GET": ["/p", "/p/items"], "team": ["shop"]}),
             ),
-            _ => ("User", serde_json::json!({})),
         };
         let parents = if n < POLICIES { vec![] } else { vec![group] };
         let prefix = kind.get(..1).unwrap_or_default().to_lowercase();
-        serde_json::json!({"uid": {"type": kind, "id": format!("{prefix}{n}")}, "attrs": attrs, "parents": parents})
+        serde_json::json!({
+            "uid": {"type": kind, "id": format!("{prefix}{n}")}, "attrs": attrs, "parents": parents, "tags": tags,
+        })
     };
     serde_json::Value::from((0..ENTITIES).map(one).collect::<Vec<_>>()).to_string()
 }

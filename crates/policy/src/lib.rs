@@ -6,31 +6,42 @@
 //! - a policy whose scope cannot match never applies;
 //! - an expression reaches only the entities it names, the principal, the resource, and what those refer to;
 //! - without `context` in it, a policy or a part of one answers the same each time, for Cedar has no clock and no state;
-//! - what is left of the others mostly compares texts, for which Cedar need not be asked (`residual`).
+//! - what is left of the others reads texts of the request, for which Cedar need not be asked (`term`), but for the rarest shapes.
 //!
 //! Both ways give equal decisions and reasons, which the public Cedar corpus proves.
 //!
 //! Cedar itself skips a policy that errs, so that a `forbid` that errs would fail open. [`Decision::is_closed_allow`] closes that: any error
 //! is a denial.
 
-mod residual;
+mod decision;
+mod pattern;
+mod reading;
+mod reduction;
+mod scope;
 mod slice;
+mod term;
+mod value;
 
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
 use cedar_policy::{
-    ActionConstraint, AuthorizationError, Authorizer, Context, Entities, Entity, EntityId, EntityTypeName, EntityUid,
-    Policy, PolicyId, PolicySet, PrincipalConstraint, Request, ResourceConstraint, Response, Schema, ValidationMode,
-    Validator,
+    Authorizer, Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Request,
+    Schema, ValidationMode, Validator,
 };
-use serde_json::Value;
 
-use crate::residual::{Form, Residual};
-use crate::slice::{Open, Verdicts};
+use serde_json::Value as Json;
 
-pub use crate::residual::Facts;
-pub use crate::slice::Slice;
+use crate::decision::{Erred, Verdicts};
+use crate::reading::Condition;
+use crate::reduction::Ground;
+use crate::scope::may_apply;
+use crate::slice::Open;
+use crate::term::Term;
+use crate::value::Value;
+
+pub use crate::decision::Decision;
+pub use crate::slice::{Facts, Slice};
 pub use cedar_policy;
 
 /// Something is no policy, or cannot be asked.
@@ -52,64 +63,11 @@ impl std::fmt::Display for PolicyError {
 
 impl std::error::Error for PolicyError {}
 
-/// What Cedar said of one request.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Decision {
-    /// Cedar's own decision, which leaves policies that erred out of account.
-    pub is_allowed: bool,
-    /// Policies that decided, sorted: the permits of an allowed request, the forbids of a denied one (none: no permit applied).
-    pub policies: Vec<String>,
-    /// Policies that could not be evaluated, sorted.
-    pub errors: Vec<String>,
-}
-
-impl Decision {
-    /// Whether the request may go on: allowed, and nothing went wrong on the way there.
-    pub fn is_closed_allow(&self) -> bool {
-        self.is_allowed && self.errors.is_empty()
-    }
-
-    fn of(response: &Response) -> Self {
-        let mut policies: Vec<_> = response.diagnostics().reason().map(ToString::to_string).collect();
-        let mut errors: Vec<_> = response.diagnostics().errors().map(policy_of).collect();
-        policies.sort_unstable();
-        errors.sort_unstable();
-        Self {
-            is_allowed: response.decision() == cedar_policy::Decision::Allow,
-            policies,
-            errors,
-        }
-    }
-
-    /// The decision over the policies of both.
-    fn with(self, other: Self) -> Self {
-        let merged = |a: Vec<String>, b: Vec<String>| {
-            let mut all: Vec<_> = a.into_iter().chain(b).collect();
-            all.sort_unstable();
-            all
-        };
-        let errors = merged(self.errors, other.errors);
-        let is_forbidden = |one: &(bool, Vec<String>)| !one.0 && !one.1.is_empty();
-        let (a, b) = ((self.is_allowed, self.policies), (other.is_allowed, other.policies));
-        let (is_allowed, policies) = match (is_forbidden(&a), is_forbidden(&b)) {
-            (true, true) => (false, merged(a.1, b.1)),
-            (true, false) => (false, a.1),
-            (false, true) => (false, b.1),
-            (false, false) => (a.0 || b.0, merged(a.1, b.1)),
-        };
-        Self {
-            is_allowed,
-            policies,
-            errors,
-        }
-    }
-}
-
 /// One policy and what decides where it may apply.
 #[derive(Debug)]
 struct Rule {
     policy: Policy,
-    condition: Form,
+    condition: Condition,
     /// Entities it names.
     names: Vec<EntityUid>,
 }
@@ -118,6 +76,8 @@ struct Rule {
 #[derive(Debug)]
 pub struct Cedar {
     rules: Vec<Rule>,
+    /// Attributes of the context that conditions read, by number.
+    attributes: Vec<String>,
     all: PolicySet,
     entities: Entities,
     /// What each entity refers to: its parents, and entities in its attributes and tags.
@@ -144,7 +104,12 @@ impl Cedar {
         let parsed = PolicySet::from_str(policies).map_err(|cause| invalid("a policy", &cause))?;
         let mut in_order: Vec<_> = parsed.policies().collect();
         in_order.sort_by_key(|policy| position(policy.id()));
-        let rules = in_order.into_iter().cloned().map(rule).collect::<Result<Vec<_>, _>>()?;
+        let mut attributes = Vec::new();
+        let rules = in_order
+            .into_iter()
+            .cloned()
+            .map(|policy| rule(policy, &mut attributes));
+        let rules = rules.collect::<Result<Vec<_>, _>>()?;
         let text = if entities.is_empty() { "[]" } else { entities };
         let entities = Entities::from_json_str(text, schema.as_ref()).map_err(|cause| invalid("an entity", &cause))?;
         let refers = entities
@@ -153,6 +118,7 @@ impl Cedar {
             .collect::<Result<_, PolicyError>>()?;
         Ok(Self {
             rules,
+            attributes,
             all: parsed,
             entities,
             refers,
@@ -200,7 +166,7 @@ impl Cedar {
         principal: &Uid,
         action: &Uid,
         resource: &Uid,
-        context: Value,
+        context: Json,
     ) -> Result<Decision, PolicyError> {
         let request = self.request(principal, action, resource, context)?;
         Ok(Decision::of(&Authorizer::new().is_authorized(
@@ -219,7 +185,7 @@ impl Cedar {
         principal: &Uid,
         action: &Uid,
         resource: &Uid,
-        context: Value,
+        context: Json,
     ) -> Result<Decision, PolicyError> {
         let (principal, action, resource) = (principal.parse()?, action.parse()?, resource.parse()?);
         let slice = self.slice(&principal, &action, &resource, Vec::new())?;
@@ -227,7 +193,7 @@ impl Cedar {
         slice.decide(&parsed.map_err(|cause| bad_request(&cause))?)
     }
 
-    fn request(&self, principal: &Uid, action: &Uid, resource: &Uid, context: Value) -> Result<Request, PolicyError> {
+    fn request(&self, principal: &Uid, action: &Uid, resource: &Uid, context: Json) -> Result<Request, PolicyError> {
         let (principal, action, resource) = (principal.parse()?, action.parse()?, resource.parse()?);
         let schema = self.schema.as_ref();
         let context = Context::from_json_value(context, schema.map(|schema| (schema, &action)))
@@ -279,17 +245,28 @@ impl Cedar {
             None,
         )
         .map_err(|cause| bad_request(&cause))?;
-        let (mut verdicts, mut open, mut attributes) = (Verdicts::default(), Vec::new(), Vec::new());
+        let mut ground = Ground::new(&request, &entities);
+        let (mut verdicts, mut open) = (Verdicts::default(), Vec::new());
         for rule in &self.rules {
             if !may_apply(&rule.policy, &entities, principal, action, resource) {
                 continue;
             }
             let (id, effect) = (rule.policy.id().to_string(), rule.policy.effect());
-            match rule.condition.reduce(&request, &entities, &mut attributes) {
-                Residual::Known(truth) => verdicts.note(&id, effect, truth),
-                residual => open.push(Open { id, effect, residual }),
+            match ground.reduce(&rule.condition.term) {
+                Term::Known(Value::Bool(truth)) => verdicts.note(&id, effect, Ok(truth)),
+                Term::Known(_) | Term::Erred => verdicts.note(&id, effect, Err(Erred)),
+                condition => open.push(Open {
+                    id,
+                    effect,
+                    condition,
+                    whole: rule.condition.whole.clone(),
+                }),
             }
         }
+        let numbered = self.attributes.iter().enumerate();
+        let attributes = numbered
+            .map(|(number, name)| ground.attributes.contains(&number).then(|| name.clone()))
+            .collect();
         Ok(Slice {
             fixed: verdicts.decision(),
             open,
@@ -358,21 +335,15 @@ impl Reached {
     }
 }
 
-fn rule(policy: Policy) -> Result<Rule, PolicyError> {
+fn rule(policy: Policy, attributes: &mut Vec<String>) -> Result<Rule, PolicyError> {
     let json = policy.to_json().map_err(|cause| invalid("a policy", &cause))?;
     let mut names = Vec::new();
     named_in(&json, &mut names);
     Ok(Rule {
-        condition: Form::of(&json)?,
+        condition: Condition::of(&json, attributes)?,
         names,
         policy,
     })
-}
-
-fn policy_of(error: &AuthorizationError) -> String {
-    match error {
-        AuthorizationError::PolicyEvaluationError(error) => error.policy_id().to_string(),
-    }
 }
 
 /// Where the policy stood in the text; policies are numbered in order.
@@ -389,13 +360,13 @@ fn refers(entity: &Entity) -> Result<Vec<EntityUid>, PolicyError> {
 }
 
 /// Every entity named anywhere in Cedar's JSON: an object with a type and an id. A record that looks like one costs nothing but room.
-fn named_in(json: &Value, names: &mut Vec<EntityUid>) {
+fn named_in(json: &Json, names: &mut Vec<EntityUid>) {
     match json {
-        Value::Array(items) => items.iter().for_each(|item| named_in(item, names)),
-        Value::Object(fields) => {
+        Json::Array(items) => items.iter().for_each(|item| named_in(item, names)),
+        Json::Object(fields) => {
             if let (Some(type_name), Some(id)) = (
-                fields.get("type").and_then(Value::as_str),
-                fields.get("id").and_then(Value::as_str),
+                fields.get("type").and_then(Json::as_str),
+                fields.get("id").and_then(Json::as_str),
             ) && let Ok(uid) = uid(type_name, id)
             {
                 names.push(uid);
@@ -404,48 +375,6 @@ fn named_in(json: &Value, names: &mut Vec<EntityUid>) {
         }
         _ => {}
     }
-}
-
-/// Whether an expression has the variable `context` in it.
-fn mentions_context(json: &Value) -> bool {
-    match json {
-        Value::Array(items) => items.iter().any(mentions_context),
-        Value::Object(fields) => {
-            fields.get("Var").and_then(Value::as_str) == Some("context") || fields.values().any(mentions_context)
-        }
-        _ => false,
-    }
-}
-
-/// Whether the scope of a policy matches.
-fn may_apply(
-    policy: &Policy,
-    entities: &Entities,
-    principal: &EntityUid,
-    action: &EntityUid,
-    resource: &EntityUid,
-) -> bool {
-    let is_in = |one: &EntityUid, group: &EntityUid| one == group || entities.is_ancestor_of(group, one);
-    let is_principal = match policy.principal_constraint() {
-        PrincipalConstraint::Any => true,
-        PrincipalConstraint::Eq(other) => *principal == other,
-        PrincipalConstraint::In(group) => is_in(principal, &group),
-        PrincipalConstraint::Is(kind) => *principal.type_name() == kind,
-        PrincipalConstraint::IsIn(kind, group) => *principal.type_name() == kind && is_in(principal, &group),
-    };
-    let is_action = match policy.action_constraint() {
-        ActionConstraint::Any => true,
-        ActionConstraint::Eq(other) => *action == other,
-        ActionConstraint::In(groups) => groups.iter().any(|group| is_in(action, group)),
-    };
-    let is_resource = match policy.resource_constraint() {
-        ResourceConstraint::Any => true,
-        ResourceConstraint::Eq(other) => *resource == other,
-        ResourceConstraint::In(group) => is_in(resource, &group),
-        ResourceConstraint::Is(kind) => *resource.type_name() == kind,
-        ResourceConstraint::IsIn(kind, group) => *resource.type_name() == kind && is_in(resource, &group),
-    };
-    is_principal && is_action && is_resource
 }
 
 fn invalid(what: &str, cause: &dyn std::fmt::Display) -> PolicyError {

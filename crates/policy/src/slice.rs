@@ -1,9 +1,39 @@
 //! What the requests of one principal to one resource depend on: `slice, facts of a request -> decision`.
 
-use cedar_policy::{Context, Effect, Entities, EntityUid, Expression, Request, eval_expression};
+use std::borrow::Cow;
+use std::sync::Arc;
 
-use crate::residual::{Facts, Residual, Truth, truth};
-use crate::{Decision, PolicyError, bad_request};
+use cedar_policy::{Context, Effect, Entities, EntityUid, EvalResult, Expression, Request, eval_expression};
+
+use crate::decision::{Decision, Erred, Verdicts};
+use crate::term::{Stop, Term};
+use crate::value::{Text, Value};
+use crate::{PolicyError, bad_request};
+
+/// What a request says of itself, in the two ways in which it is asked.
+pub trait Facts {
+    /// The attribute of the context, if it is there and a text. `None` where that is not sure: Cedar is asked then.
+    fn text(&self, attribute: &str) -> Option<Cow<'_, str>>;
+
+    /// The same context for Cedar, which is asked for it only where texts do not suffice.
+    ///
+    /// # Errors
+    /// `policy.request_invalid`.
+    fn context(&self) -> Result<Context, PolicyError>;
+}
+
+impl Facts for Context {
+    fn text(&self, attribute: &str) -> Option<Cow<'_, str>> {
+        match self.get(attribute) {
+            Some(EvalResult::String(text)) => Some(Cow::Owned(text)),
+            _ => None,
+        }
+    }
+
+    fn context(&self) -> Result<Context, PolicyError> {
+        Ok(self.clone())
+    }
+}
 
 /// What the requests of one principal to one resource depend on; see [`crate::Cedar::slice`].
 #[derive(Debug)]
@@ -12,8 +42,8 @@ pub struct Slice {
     pub(crate) fixed: Decision,
     /// The others, in order.
     pub(crate) open: Vec<Open>,
-    /// Attributes of the context that are compared as texts.
-    pub(crate) attributes: Vec<String>,
+    /// Attributes of the context by number; `None` for those that matter to none of these.
+    pub(crate) attributes: Vec<Option<String>>,
     pub(crate) entities: Entities,
     pub(crate) principal: EntityUid,
     pub(crate) action: EntityUid,
@@ -25,7 +55,9 @@ pub struct Slice {
 pub(crate) struct Open {
     pub(crate) id: String,
     pub(crate) effect: Effect,
-    pub(crate) residual: Residual,
+    pub(crate) condition: Term,
+    /// The whole condition, for Cedar.
+    pub(crate) whole: Arc<Expression>,
 }
 
 impl Slice {
@@ -37,18 +69,28 @@ impl Slice {
         if self.open.is_empty() {
             return Ok(self.fixed.clone());
         }
-        let texts: Vec<_> = self.attributes.iter().map(|name| facts.text(name)).collect();
+        let names = self.attributes.iter();
+        let text = |name: &str| facts.text(name).map(|text| Value::Text(Text(text)));
+        let texts: Vec<_> = names.map(|name| name.as_deref().and_then(text)).collect();
         let mut request = None;
         let mut ask = |expression: &Expression| {
             let request = match &mut request {
                 Some(made) => &*made,
                 none => &*none.insert(self.request(facts.context()?)?),
             };
-            Ok(truth(eval_expression(request, &self.entities, expression).ok()))
+            Ok(match eval_expression(request, &self.entities, expression) {
+                Ok(EvalResult::Bool(truth)) => Ok(truth),
+                _ => Err(Erred),
+            })
         };
         let mut verdicts = Verdicts::default();
         for policy in &self.open {
-            verdicts.note(&policy.id, policy.effect, policy.residual.truth(&texts, &mut ask)?);
+            let truth = match policy.condition.truth(&texts) {
+                Ok(truth) => Ok(truth),
+                Err(Stop::Erred) => Err(Erred),
+                Err(Stop::Cedars) => ask(&policy.whole)?,
+            };
+            verdicts.note(&policy.id, policy.effect, truth);
         }
         Ok(self.fixed.clone().with(verdicts.decision()))
     }
@@ -61,40 +103,5 @@ impl Slice {
     /// The decision, if no request can change it.
     pub fn fixed(&self) -> Option<&Decision> {
         self.open.is_empty().then_some(&self.fixed)
-    }
-}
-
-/// What each policy said.
-#[derive(Debug, Default)]
-pub(crate) struct Verdicts {
-    permits: Vec<String>,
-    forbids: Vec<String>,
-    errors: Vec<String>,
-}
-
-impl Verdicts {
-    pub(crate) fn note(&mut self, id: &str, effect: Effect, truth: Truth) {
-        match (truth, effect) {
-            (Ok(true), Effect::Permit) => self.permits.push(id.to_owned()),
-            (Ok(true), Effect::Forbid) => self.forbids.push(id.to_owned()),
-            (Ok(false), _) => {}
-            (Err(_), _) => self.errors.push(id.to_owned()),
-        }
-    }
-
-    pub(crate) fn decision(mut self) -> Decision {
-        let is_allowed = self.forbids.is_empty() && !self.permits.is_empty();
-        let mut policies = if self.forbids.is_empty() {
-            self.permits
-        } else {
-            self.forbids
-        };
-        policies.sort_unstable();
-        self.errors.sort_unstable();
-        Decision {
-            is_allowed,
-            policies,
-            errors: self.errors,
-        }
     }
 }
