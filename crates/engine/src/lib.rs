@@ -41,6 +41,7 @@ mod host;
 mod identity;
 mod instance;
 mod jwt;
+mod kept;
 mod listener;
 mod logs;
 mod mesh;
