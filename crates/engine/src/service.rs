@@ -86,7 +86,7 @@ impl Service {
     /// wrong the owner reads in the log.
     ///
     /// # Errors
-    /// `request.too_large`, `service.unreachable`, `service.untrusted`, `service.deadline` or `service.broken`.
+    /// `request.too_large`, `request.incomplete`, `service.unreachable`, `service.untrusted`, `service.deadline` or `service.broken`.
     pub(crate) async fn answer(
         &self,
         request: Request<Body>,
