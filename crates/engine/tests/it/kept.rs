@@ -572,26 +572,27 @@ fn a_service_that_is_replaced_or_taken_off_takes_its_connections_along() {
         true
     });
     let node = program.node(4);
+    let at_once = |left: &[usize]| {
+        let since = Instant::now();
+        eventually("it is closed", || program.left() == left);
+        assert!(since.elapsed() < Duration::from_secs(3), "not when its time is up");
+    };
     assert!(is_ok(&node.get("/s/1")));
     program.load(&node, "s", 4);
-    let since = Instant::now();
-    eventually("it is closed", || program.left() == [0]);
-    assert!(
-        since.elapsed() < Duration::from_secs(3),
-        "at once, not when its time is up"
-    );
-    assert!(is_ok(&node.get("/s/2")));
-    assert_eq!(program.asked("GET /s/2 HTTP/1.1"), [1]);
-    // One in flight ends in its own time, and its connection with it.
+    at_once(&[0]);
+    // What is in flight ends in its own time, and its connection with it; what waits beside it ends at once.
     let mut client = open(&node.addresses.front);
     client
         .write_all(b"GET /s/slow HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")
         .unwrap();
     eventually("it is asked", || program.asked("GET /s/slow HTTP/1.1") == [1]);
+    assert!(is_ok(&node.get("/s/2")));
+    assert_eq!(program.asked("GET /s/2 HTTP/1.1"), [2]);
     assert!(node.engine.unload("s", Duration::ZERO));
+    at_once(&[0, 2]);
     go.send(()).unwrap();
     assert!(is_ok(&receive(client)));
-    eventually("it is closed", || program.left() == [0, 1]);
+    at_once(&[0, 1, 2]);
 }
 
 #[test]
