@@ -78,7 +78,7 @@ impl Payload {
     }
 
     /// The whole body once more, if it is small enough to be kept.
-    fn copy(&self) -> Option<Self> {
+    pub(crate) fn copy(&self) -> Option<Self> {
         match self {
             Self::Whole(bytes, trailers) => Some(Self::Whole(bytes.clone(), trailers.clone())),
             Self::Stream(_) => None,

@@ -42,6 +42,7 @@ mod host;
 mod identity;
 mod instance;
 mod jwt;
+mod kept;
 mod lane;
 mod listener;
 mod logs;

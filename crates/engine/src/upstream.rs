@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 use crate::answer::Fault;
 use crate::error::EngineError;
 use crate::identity::{public_roots, roots, web_client};
+use crate::kept::{Connection, Socket};
 
 const SCHEME: &str = "https://";
 const ALPN_HTTP1: &[u8] = b"http/1.1";
@@ -99,7 +100,7 @@ impl Upstream {
     ///
     /// # Errors
     /// `service.unreachable`, `service.untrusted`.
-    pub(crate) async fn connect(&self) -> Result<Box<dyn Duplex>, Fault> {
+    pub(crate) async fn connect(&self) -> Result<Connection, Fault> {
         let patience = match self.tls {
             None => CONNECT_TIMEOUT,
             Some(_) => SECURE_CONNECT_TIMEOUT,
@@ -110,15 +111,21 @@ impl Upstream {
         let stream = stream.await.map_err(late)?;
         let stream = stream.map_err(|cause| self.unreachable(&cause))?;
         let _ = stream.set_nodelay(true);
-        let Some((name, connector)) = &self.tls else {
-            return Ok(Box::new(stream));
+        let (socket, ear) = Socket::new(stream);
+        let stream: Box<dyn Duplex> = match &self.tls {
+            None => Box::new(socket),
+            Some((name, connector)) => {
+                let secured = timeout_at(until, connector.connect(name.clone(), socket));
+                let secured = secured.await.map_err(late)?;
+                Box::new(secured.map_err(|cause| self.untrusted(&cause))?)
+            }
         };
-        let secured = timeout_at(until, connector.connect(name.clone(), stream));
-        let secured = secured.await.map_err(late)?;
-        Ok(Box::new(secured.map_err(|cause| self.untrusted(&cause))?))
+        Connection::open(stream, ear)
+            .await
+            .map_err(|cause| self.unreachable(&cause))
     }
 
-    pub(crate) fn unreachable(&self, why: &dyn std::fmt::Display) -> Fault {
+    fn unreachable(&self, why: &dyn std::fmt::Display) -> Fault {
         Fault::new(
             "service.unreachable",
             StatusCode::SERVICE_UNAVAILABLE,

@@ -15,6 +15,7 @@ mod egress;
 mod forwarding;
 mod front_tls;
 mod identities;
+mod kept;
 mod node;
 mod p3;
 mod pki;

@@ -26,6 +26,13 @@ pub fn websocket_upstream() -> String {
 
 /// The same under TLS; returns its port.
 fn secure_upstream(credential: &Credential) -> u16 {
+    let config = server_config(credential);
+    let address = listen(move |stream| serve(StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream)));
+    port_of(&address)
+}
+
+/// A server that shows this credential.
+pub fn server_config(credential: &Credential) -> Arc<ServerConfig> {
     let chain = CertificateDer::pem_slice_iter(credential.chain_pem.as_bytes());
     let key = PrivateKeyDer::from_pem_slice(credential.key_pem.as_bytes()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -34,9 +41,7 @@ fn secure_upstream(credential: &Credential) -> u16 {
         .with_no_client_auth()
         .with_single_cert(chain.collect::<Result<_, _>>().unwrap(), key)
         .unwrap();
-    let config = Arc::new(config);
-    let address = listen(move |stream| serve(StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream)));
-    port_of(&address)
+    Arc::new(config)
 }
 
 /// One that speaks no TLS and tells what it was sent; returns its port.
@@ -52,7 +57,8 @@ fn eavesdropping_upstream() -> (u16, Receiver<Vec<u8>>) {
     (port_of(&address), heard)
 }
 
-fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
+/// Serve each connection in a thread of its own; returns the address.
+pub fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let serve = Arc::new(serve);
@@ -105,7 +111,7 @@ pub fn read_head(stream: &mut impl Read) -> Option<String> {
     String::from_utf8(head).ok()
 }
 
-fn port_of(address: &str) -> u16 {
+pub fn port_of(address: &str) -> u16 {
     address.rsplit_once(':').unwrap().1.parse().unwrap()
 }
 
