@@ -34,11 +34,27 @@ NEIGHBOUR_LIMITS = {"concurrency": 2, "queue": 16, "timeout_ms": 1_000}
 ROUNDS = 3
 """More rounds than of other figures: a percentile of some hundred requests is an unsteady one."""
 COUNT = [sys.executable, "-c", "while True: pass"]
+LOOK_AT_CLOCK = """
+import os, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+now = time.monotonic_ns
+began = last = now()
+lost = longest = 0
+while last < began + int(sys.argv[2]):
+    at = now()
+    if at - last > 500_000:
+        lost += at - last
+        longest = max(longest, at - last)
+    last = at
+print(lost / (last - began), longest / 1e6)
+"""
 
 
 def noisy_neighbour(tools: Tools, effort: Effort, say: Say) -> dict[str, Any]:
     """The 99th percentile of hello at a steady rate: alone, beside each noise, and beside mere counting, in turn."""
     figures: dict[str, Any] = {"rate": VICTIM_RATE, "limits": NEIGHBOUR_LIMITS, "rounds": ROUNDS * effort.rounds}
+    figures["pauses"] = _pauses(effort)
+    say(f"pauses of processors that are never idle: {figures['pauses']}")
     for noise, what in NEIGHBOURS.items():
         samples: dict[str, list[loads.Sample]] = {"alone": [], "beside": [], "machine": []}
         with tempfile.TemporaryDirectory(prefix="hanse-bench-") as folder, servers.bare_host() as host:
@@ -64,6 +80,25 @@ def noisy_neighbour(tools: Tools, effort: Effort, say: Say) -> dict[str, Any]:
         grown, machine = figures[noise]["p99_growth"], figures[noise]["machine_growth"]
         say(f"neighbour {noise} ({what}): p99 x {grown}, the machine's own x {machine}")
     return figures
+
+
+def _pauses(effort: Effort) -> dict[str, Any]:
+    """How long a program that only looks at the clock does not see it: pauses over 0.5 ms, nothing else running."""
+    share, longest = [], []
+    for _ in range(ROUNDS * effort.rounds):
+        looking = [
+            subprocess.Popen(
+                [sys.executable, "-c", LOOK_AT_CLOCK, str(cpu), str(int(effort.seconds * 1e9))],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for cpu in sorted(os.sched_getaffinity(0))
+        ]
+        for process in looking:
+            words = process.communicate()[0].split()
+            share.append(float(words[0]) * 100)
+            longest.append(float(words[1]))
+    return {"percent": report.spread(share, 2), "longest_ms": report.spread(longest, 2)}
 
 
 def _growth(beside: Sequence[loads.Sample], alone: Sequence[loads.Sample]) -> dict[str, Any]:
