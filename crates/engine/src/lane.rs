@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -62,7 +63,8 @@ impl Lane {
     pub(crate) fn start(self: &Arc<Self>, threads: usize, ordinary: &Handle) -> Result<Runtime, EngineError> {
         let threads = threads.max(1);
         let runtime = self.begin(threads)?;
-        ordinary.spawn(watch(self.clone(), threads));
+        let processors = available_parallelism().map_or(threads, |processors| processors.get().min(threads));
+        ordinary.spawn(watch(self.clone(), processors));
         Ok(runtime)
     }
 
@@ -100,7 +102,7 @@ impl Drop for Inside {
 }
 
 /// Close the lane while its threads are starved, as long as the runtime lives.
-async fn watch(lane: Arc<Lane>, threads: usize) {
+async fn watch(lane: Arc<Lane>, processors: usize) {
     let mut calm = CALM;
     loop {
         sleep(BEAT).await;
@@ -115,7 +117,7 @@ async fn watch(lane: Arc<Lane>, threads: usize) {
                 Ok(Ok(())) => break false,
                 // The lane is gone with the engine.
                 Ok(Err(_)) => return,
-                Err(_) if is_starved(began.elapsed(), process_time().saturating_sub(used), threads) => {
+                Err(_) if is_starved(began.elapsed(), process_time().saturating_sub(used), processors) => {
                     calm = 0;
                     lane.is_open.store(false, Ordering::Relaxed);
                 }
@@ -130,10 +132,10 @@ async fn watch(lane: Arc<Lane>, threads: usize) {
     }
 }
 
-/// Whether others keep the processors from `threads` threads: the process has `used` less than half of what they could have had
-/// while nothing of them was seen for so long.
-fn is_starved(waited: Duration, used: Duration, threads: usize) -> bool {
-    used < waited * u32::try_from(threads).unwrap_or(u32::MAX) / 2
+/// Whether others keep the lane's `processors` from it: nothing was seen of it for so long, and the process has `used` less than
+/// half of what they give.
+fn is_starved(waited: Duration, used: Duration, processors: usize) -> bool {
+    used < waited * u32::try_from(processors).unwrap_or(u32::MAX) / 2
 }
 
 /// Processor time of this thread.
@@ -184,6 +186,7 @@ mod tests {
         assert!(is_starved(second, second * 99 / 100, 2));
         assert!(!is_starved(second, second, 2), "its own work keeps it waiting");
         assert!(!is_starved(second, second * 2, 2));
+        assert!(!is_starved(second, second * 99 / 100, 1));
     }
 
     #[test]
