@@ -4,7 +4,6 @@ What it does on the wire is proven by its own Rust tests.
 """
 
 import contextlib
-import datetime as dt
 import http.client
 import json
 import os
@@ -17,10 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from certificate_kit import Authority
 
 from hanse import _engine
 
@@ -28,63 +24,6 @@ pytestmark = pytest.mark.engine
 
 TRUST_DOMAIN = "test.example"
 WHOLE_MIB = 1 << 20
-
-
-class Authority:
-    """A certificate authority that issues X.509-SVIDs."""
-
-    def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-        builder = self._builder(self._name, self._key.public_key())
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        builder = builder.add_extension(_usage(is_ca=True), critical=True)
-        self.bundle = _pem(builder.sign(self._key, hashes.SHA256()))
-
-    def issue(self, *uris: str) -> tuple[bytes, bytes]:
-        """Return certificate and key in PEM."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.UniformResourceIdentifier(uri) for uri in uris]
-        builder = self._builder(x509.Name([]), key.public_key())
-        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        builder = builder.add_extension(_usage(is_ca=False), critical=True)
-        purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=True)
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return _pem(builder.sign(self._key, hashes.SHA256())), private
-
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        now = dt.datetime.now(dt.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(minutes=1))
-            .not_valid_after(now + dt.timedelta(hours=1))
-        )
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def _usage(*, is_ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not is_ca,
-        key_cert_sign=is_ca,
-        crl_sign=is_ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 class Node:
@@ -243,7 +182,7 @@ def test_a_request_is_forwarded_over_mutual_tls(guests: Mapping[str, Path], node
     try:
         authority = Authority()
         for member in (node, other):
-            member.engine.set_identity(*authority.issue(member.spiffe_id), authority.bundle)
+            member.engine.set_identity(*authority.issue_svid(member.spiffe_id), authority.bundle)
         other.load(guests["hello"])
         replica = _engine.Replica(node="b", address=other.addresses.mesh, spiffe_id=other.spiffe_id, rtt_us=10)
         node.engine.set_routes([route("hello", replica)])
@@ -269,7 +208,7 @@ def test_a_request_is_forwarded_over_mutual_tls(guests: Mapping[str, Path], node
 def test_an_identity_that_is_not_this_nodes_is_refused(node: Node, uris: tuple[str, ...]) -> None:
     authority = Authority()
     with pytest.raises(_engine.EngineError) as refused:
-        node.engine.set_identity(*authority.issue(*uris), authority.bundle)
+        node.engine.set_identity(*authority.issue_svid(*uris), authority.bundle)
     assert refused.value.code == "engine.identity_invalid"
 
 

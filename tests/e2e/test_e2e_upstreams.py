@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import shutil
 import signal
@@ -20,10 +19,8 @@ from typing import Any
 
 import httpx
 import pytest
+from certificate_kit import Authority
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from fabric_kit import ANSWER_S, NODES, PATIENCE_S, short_folder, write_fabric
 
 from hanse.app.cli.exits import Exit
@@ -37,48 +34,14 @@ spec: {upstream: "%s", route: {path: /%s}, replicas: 1}
 """
 
 
-class Authority:
-    """One of the owner's own: no public list knows it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "archive authority")])
-        self.file = self._write("authority.pem", self._sign(self._name, self._key.public_key(), is_ca=True))
-
-    def context(self, name: str) -> ssl.SSLContext:
-        """What a server shows that was issued a certificate for `name`."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(x509.Name([]), key.public_key(), name)
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self._write(f"{name}.pem", certificate), self._write(f"{name}.key", private))
-        return context
-
-    def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, name: str | None = None, *, is_ca: bool = False
-    ) -> bytes:
-        now = dt.datetime.now(dt.UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(minutes=1))
-            .not_valid_after(now + dt.timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-        )
-        if name is not None:
-            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=True)
-        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-    def _write(self, name: str, pem: bytes) -> Path:
-        file = self._folder / name
+def secured(authority: Authority, name: str, folder: Path) -> ssl.SSLContext:
+    """What a server shows that was issued a certificate for `name`."""
+    files = (folder / f"{name}.pem", folder / f"{name}.key")
+    for file, pem in zip(files, authority.issue(x509.DNSName(name)), strict=True):
         file.write_bytes(pem)
-        return file
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+    return context
 
 
 class Archive(ThreadingHTTPServer):
@@ -174,11 +137,12 @@ def world() -> Iterator[World]:
     folder = short_folder()
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        authority = Authority(folder)
-        named = stack.enter_context(serving(authority.context("localhost")))
-        misnamed = stack.enter_context(serving(authority.context("archive.example")))
+        authority, believed = Authority(), folder / "authority.pem"
+        believed.write_bytes(authority.bundle)
+        named = stack.enter_context(serving(secured(authority, "localhost", folder)))
+        misnamed = stack.enter_context(serving(secured(authority, "archive.example", folder)))
         state = folder / "state"
-        allowed = [f"--allow-upstream={one.upstream}={authority.file}" for one in (named, misnamed)]
+        allowed = [f"--allow-upstream={one.upstream}={believed}" for one in (named, misnamed)]
         command = [sys.executable, "-m", "hanse", "up", "--state", str(state), *allowed]
         told = stack.enter_context((folder / "up.log").open("w+"))
         running = stack.enter_context(
