@@ -56,9 +56,15 @@ pub fn post(address: &str, path: &str, body: &[u8]) -> Reply {
 pub fn send(address: &str, head: &str, body: &[u8]) -> Reply {
     let mut stream = open(address);
     stream.write_all(head.as_bytes()).unwrap();
-    // A server that refuses early may close before the whole body is written.
-    let _ = stream.write_all(body);
-    receive(stream)
+    // Who reads only when all is written waits for a server that answers meanwhile, as that waits for him.
+    let mut writing = stream.try_clone().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // A server that refuses early may close before the whole body is written.
+            let _ = writing.write_all(body);
+        });
+        receive(stream)
+    })
 }
 
 pub fn open(address: &str) -> TcpStream {
